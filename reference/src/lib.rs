@@ -1,0 +1,1 @@
+//! The losses of segfuse, straight from their definitions, in plain f64.
