@@ -1,0 +1,200 @@
+//! What can go wrong, always before a buffer is touched.
+
+use crate::dtype::DType;
+use crate::spec::ProgramError;
+
+/// Every error of the library. Each is found before any output is written.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A spec string that cannot be read.
+    #[error("spec string: expected {expected} at byte {position}")]
+    Syntax {
+        /// Byte position in the string.
+        position: usize,
+        /// What should have stood there.
+        expected: &'static str,
+    },
+    /// A loss that does not exist.
+    #[error("there is no loss `{name}` (byte {position}); did you mean {}?", near.join(", "))]
+    UnknownLoss {
+        /// The name given.
+        name: String,
+        /// Byte position in the string.
+        position: usize,
+        /// Names that are near it, best first; all names when none is.
+        near: Vec<String>,
+    },
+    /// A parameter that the loss does not have.
+    #[error("`{loss}` has no parameter `{key}`; did you mean {}?", near.join(", "))]
+    UnknownKey {
+        /// The loss.
+        loss: String,
+        /// The key given.
+        key: String,
+        /// Keys that are near it, best first; all keys when none is.
+        near: Vec<String>,
+    },
+    /// A value of the wrong kind.
+    #[error("`{loss}`: {key} must be {expected}")]
+    WrongValue {
+        /// The loss.
+        loss: String,
+        /// The parameter.
+        key: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A number outside of its range.
+    #[error("`{loss}`: {key} must be {range}, got {value}")]
+    OutOfRange {
+        /// The loss.
+        loss: String,
+        /// The parameter.
+        key: &'static str,
+        /// The number given.
+        value: f64,
+        /// The range in words.
+        range: &'static str,
+    },
+    /// A loss that cannot be computed on the problem.
+    #[error("`{loss}` {reason}")]
+    Unsuitable {
+        /// The loss.
+        loss: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A loss that reads a map, and a problem that has none.
+    #[error("`{loss}` needs a map (a distance or weight per voxel), the problem declares none")]
+    NeedsMap {
+        /// The loss.
+        loss: String,
+    },
+    /// A shape without elements or with too many dimensions.
+    #[error("shape: {what} must be from {min} to {max}, got {got}")]
+    Shape {
+        /// Which number of the shape.
+        what: &'static str,
+        /// The smallest allowed.
+        min: u64,
+        /// The largest allowed.
+        max: u64,
+        /// What was given.
+        got: u64,
+    },
+    /// Sizes whose product does not fit 64 bits.
+    #[error("shape: the number of bytes of {what} overflows 64 bits")]
+    Overflow {
+        /// Which buffer.
+        what: &'static str,
+    },
+    /// A setting of the problem that contradicts another.
+    #[error("problem: {0}")]
+    Problem(String),
+    /// A data type that a buffer of this role cannot have.
+    #[error("{role} cannot be {got}; it can be {allowed}")]
+    DTypeOf {
+        /// Which buffer.
+        role: &'static str,
+        /// The type given.
+        got: DType,
+        /// The types allowed.
+        allowed: &'static str,
+    },
+    /// Class weights of the wrong number.
+    #[error("class weights: need {need}, one per class, got {got}")]
+    ClassWeights {
+        /// How many classes there are.
+        need: usize,
+        /// How many weights were given.
+        got: usize,
+    },
+    /// A class weight that is not a finite number of at least 0.
+    #[error("class weight {index} must be finite and at least 0, got {value}")]
+    ClassWeight {
+        /// Which class.
+        index: usize,
+        /// Its weight.
+        value: f64,
+    },
+    /// More of something than a plan can hold.
+    #[error("the plan needs {need} {what}, the limit is {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many are needed.
+        need: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A formula whose program is too large.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// A buffer of another type than the plan was made for.
+    #[error("{role}: the plan expects {need}, got {got}")]
+    BufferType {
+        /// Which buffer.
+        role: &'static str,
+        /// The type planned.
+        need: DType,
+        /// The type given.
+        got: DType,
+    },
+    /// A buffer of another length than the plan was made for.
+    #[error("{role}: need {need} elements, got {got}")]
+    BufferLength {
+        /// Which buffer.
+        role: &'static str,
+        /// Elements planned.
+        need: u64,
+        /// Elements given.
+        got: u64,
+    },
+    /// A buffer that the plan expects and that was not given.
+    #[error("{role}: the plan expects one, none was given")]
+    BufferMissing {
+        /// Which buffer.
+        role: &'static str,
+    },
+    /// A buffer that was given and that the plan does not expect.
+    #[error("{role}: one was given, but the problem declares none")]
+    BufferUnexpected {
+        /// Which buffer.
+        role: &'static str,
+    },
+    /// A buffer that is not aligned to its type.
+    #[error("{role}: must be aligned to {need} bytes, is at {address:#x}")]
+    BufferAlignment {
+        /// Which buffer.
+        role: &'static str,
+        /// The alignment needed.
+        need: usize,
+        /// Where it is.
+        address: usize,
+    },
+    /// An output that shares memory with an input, other than a gradient exactly in place of the prediction.
+    #[error("the gradient overlaps {with}; it may only be the prediction's own buffer, of the same type and length")]
+    Overlap {
+        /// The other buffer.
+        with: &'static str,
+    },
+    /// Moments, coefficients or inputs that belong to another plan.
+    #[error("{what} belong to another plan: need {need}, got {got}")]
+    OtherPlan {
+        /// What was handed in.
+        what: &'static str,
+        /// How many the plan has.
+        need: usize,
+        /// How many were given.
+        got: usize,
+    },
+    /// A device that is not there or not in this build.
+    #[error("device `{name}` is not available; available: {}", available.join(", "))]
+    UnknownDevice {
+        /// The name asked for.
+        name: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+}

@@ -1,0 +1,124 @@
+//! Losses over the whole confusion table: κ, MCC, sensitivity and specificity.
+
+use super::{Built, Part, loss, words};
+use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+
+words! {
+    /// Which κ [`Kappa`] computes.
+    KappaForm {
+        /// Cohen's κ with soft counts.
+        #[default]
+        Exact = "exact",
+        /// P + G of the denominator replaced by PP + GG; equal to exact for hard p.
+        Squared = "squared",
+        /// As first published in code, with its errors: only for comparison.
+        Readme = "readme",
+    }
+}
+
+loss! {
+    /// 1 − κ, κ = 2(I − PG/N)/(P + G − 2PG/N), Cohen's kappa with soft counts.
+    ///
+    /// Where the class is absent or fills everything, κ says nothing: the loss is 0 if P = G, else 1, with gradient 0.
+    Kappa = "kappa", source "Zhang, Petitjean and Ainouz 2020, Kappa loss for skin lesion segmentation" {
+        /// exact, squared (PP + GG for P + G) or readme (the first published code, errors included).
+        form: KappaForm = KappaForm::Exact;
+    }
+}
+
+/// Positive when the target is neither empty nor full.
+fn mixed<R: Real>(m: &Moments<R>) -> R {
+    m.g() * (m.n() - m.g())
+}
+
+/// The loss where the target is empty or full: 0 if P = G, else 1.
+fn all_or_nothing<R: Real>(m: &Moments<R>) -> R {
+    (m.p() - m.g()).abs().select(R::lit(1.0), R::lit(0.0))
+}
+
+impl Formula for Kappa {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        let (zero, one, two) = (R::lit(0.0), R::lit(1.0), R::lit(2.0));
+        let chance = (m.p() * m.g()).over(m.n(), zero);
+        if self.form == KappaForm::Readme {
+            let denominator = m.pp() + m.gg() - two * m.pg().over(m.n(), zero);
+            return vec![(two * m.pg() - chance).over(denominator, one).complement()];
+        }
+        let sizes = if self.form == KappaForm::Squared { m.pp() + m.gg() } else { m.p() + m.g() };
+        let denominator = mixed(m).select(sizes - two * chance, one);
+        let kappa = (two * (m.pg() - chance)) / denominator;
+        vec![mixed(m).select(kappa.complement(), all_or_nothing(m))]
+    }
+}
+impl Built for Kappa {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}
+
+loss! {
+    /// 1 − MCC, MCC = (N·I − P·G)/√(P·G·(N−P)·(N−G) + smooth), the correlation of prediction and target.
+    ///
+    /// Where the class is absent or fills everything: 0 if P = G, else 1, with gradient 0.
+    Mcc = "mcc", source "Abhishek and Hamarneh 2021, arXiv:2010.13454" {
+        /// Added under the root.
+        smooth: f64 = 1e-5, NON_NEGATIVE;
+    }
+}
+
+impl Formula for Mcc {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        let (zero, one) = (R::lit(0.0), R::lit(1.0));
+        // Means in place of sums: the product of four sums leaves single precision from 2^32 voxels on.
+        let mean = |sum: R| sum.over(m.n(), zero);
+        let (p, g) = (mean(m.p()), mean(m.g()));
+        let smooth = mean(mean(mean(mean(R::lit(self.smooth)))));
+        let product = p * g * p.complement() * g.complement() + smooth;
+        let root = product.select(product, one).sqrt();
+        let mcc = product.select((mean(m.pg()) - p * g) / root, zero);
+        vec![mixed(m).select(mcc.complement(), all_or_nothing(m))]
+    }
+}
+impl Built for Mcc {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}
+
+loss! {
+    /// r·Σ(g−p)²g/(G + smooth) + (1−r)·Σ(g−p)²(1−g)/(N − G + smooth): the error inside and outside of the class.
+    SensitivitySpecificity = "sensitivity_specificity", source "Brosch et al. 2015, MICCAI" {
+        /// Weight of the sensitivity error; 1 − r weighs the specificity error.
+        r: f64 = 0.05, UNIT;
+        /// Added to both denominators.
+        smooth: f64 = 1e-5, NON_NEGATIVE;
+    }
+}
+
+impl Formula for SensitivitySpecificity {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    // Sums of squares, not combinations of PP, I and G: those would cancel where the prediction is good.
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        let error = (v.g() - v.p()).square();
+        vec![error * v.g(), error * v.g().complement()]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        let (s, zero) = (R::lit(self.smooth), R::lit(0.0));
+        let inside = m.pixel(0).over(m.g() + s, zero);
+        let outside = m.pixel(1).over(m.n() - m.g() + s, zero);
+        vec![R::lit(self.r) * inside + R::lit(1.0 - self.r) * outside]
+    }
+}
+impl Built for SensitivitySpecificity {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}

@@ -1,0 +1,28 @@
+//! Losses over a distance map.
+
+use super::{Built, Part, loss};
+use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+
+loss! {
+    /// Boundary loss: Σφ·p/N, φ the signed distance to the target's boundary, negative inside. Needs a map.
+    ///
+    /// Linear in p; negative when the prediction lies inside.
+    Boundary = "boundary", source "Kervadec et al. 2019, arXiv:1812.07032" {}
+}
+
+impl Formula for Boundary {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        vec![v.map() * v.p()]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0).over(m.n(), R::lit(0.0))]
+    }
+}
+impl Built for Boundary {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}

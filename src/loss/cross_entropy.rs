@@ -1,0 +1,246 @@
+//! The cross-entropies: means over voxels of −ln p, weighed in many ways.
+
+use super::{Built, Form, Part, loss};
+use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+
+/// −g·ln p.
+pub(super) fn positive<R: Real>(v: &Voxel<R>) -> R {
+    -(v.g() * v.ln_p())
+}
+
+/// −(1 − g)·ln q.
+pub(super) fn negative<R: Real>(v: &Voxel<R>) -> R {
+    -(v.g().complement() * v.ln_q())
+}
+
+/// −g·ln p, and in the binary form −(1−g)·ln q as well.
+pub(super) fn entropy<R: Real>(v: &Voxel<R>, categorical: bool) -> R {
+    if categorical { positive(v) } else { positive(v) + negative(v) }
+}
+
+/// What a mean over voxels divides by: G in the categorical form, where the classes share a voxel, N in the binary one.
+pub(super) fn voxels<R: Real>(m: &Moments<R>, categorical: bool) -> R {
+    if categorical { m.g() } else { m.n() }
+}
+
+loss! {
+    /// Binary cross-entropy, the mean of −g·ln p − (1−g)·ln q over voxels and channels.
+    Bce = "bce", source "cross-entropy of a Bernoulli variable" {
+        /// Label smoothing s: g becomes g(1−s) + s/2.
+        smoothing: f64 = 0.0, UNIT;
+    }
+}
+
+impl Formula for Bce {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        let s = v.param(self.smoothing);
+        let g = v.g() * s.complement() + s * R::lit(0.5);
+        vec![-(g * v.ln_p()) - g.complement() * v.ln_q()]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0), m.n()]
+    }
+}
+impl Built for Bce {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}
+
+loss! {
+    /// Binary cross-entropy with a weight on the positives: the mean of −pos_weight·g·ln p − (1−g)·ln q.
+    WeightedCe = "weighted_ce", source "Pihur et al. 2007; survey: Jadon 2020, arXiv:2006.14822" {
+        /// Weight of the positive voxels.
+        pos_weight: f64 = 1.0, NON_NEGATIVE;
+    }
+}
+
+impl Formula for WeightedCe {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        vec![v.param(self.pos_weight) * positive(v) + negative(v)]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0), m.n()]
+    }
+}
+impl Built for WeightedCe {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}
+
+loss! {
+    /// Balanced cross-entropy: the mean of −β·g·ln p − (1−β)(1−g)·ln q, β = 1 − G/N of the sample's class.
+    BalancedCe = "balanced_ce", source "Xie and Tu 2015, arXiv:1504.06375" {
+        /// β, or auto to take it from the target.
+        beta: Option<f64> = None, UNIT;
+    }
+}
+
+impl Formula for BalancedCe {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        vec![positive(v), negative(v)]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        let beta = match self.beta {
+            Some(beta) => R::lit(beta),
+            None => m.g().over(m.n(), R::lit(0.0)).complement(),
+        };
+        vec![beta * m.pixel(0) + beta.complement() * m.pixel(1), m.n()]
+    }
+}
+impl Built for BalancedCe {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}
+
+loss! {
+    /// Softmax cross-entropy: Σw·(−ln p) of the target class over Σw, w the weight of the voxel's class.
+    Ce = "ce", source "cross-entropy of a categorical variable; smoothing: Szegedy et al. 2015, arXiv:1512.00567" {
+        /// Label smoothing ε: the target becomes (1−ε)g + ε/C.
+        smoothing: f64 = 0.0, UNIT;
+    }
+}
+
+impl Formula for Ce {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        let s = v.param(self.smoothing);
+        let share = v.param(self.smoothing / v.context().classes as f64);
+        vec![-((v.g() * s.complement() + share) * v.ln_p())]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0), m.g()]
+    }
+}
+impl Built for Ce {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+    fn unsuitable(&self, context: Context) -> Option<String> {
+        (!context.categorical).then(|| "needs softmax, or probabilities of at least 2 classes; bce takes sigmoid".into())
+    }
+}
+
+loss! {
+    /// Cross-entropy plus the first term of its expansion: −ln p + ε(1 − p) of the target.
+    Poly1 = "poly1", source "Leng et al. 2022, arXiv:2204.12511" {
+        /// ε, the weight of 1 − p.
+        epsilon: f64 = 1.0, ANY;
+        /// categorical, binary, or auto by the activation.
+        form: Form = Form::Auto;
+    }
+}
+
+impl Formula for Poly1 {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        let categorical = self.form.is_categorical(v.context());
+        let epsilon = v.param(self.epsilon);
+        let missed = v.g() * v.q();
+        let wrong = if categorical { missed } else { missed + v.g().complement() * v.p() };
+        vec![entropy(v, categorical) + epsilon * wrong]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0), voxels(m, self.form.is_categorical(m.context()))]
+    }
+}
+impl Built for Poly1 {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+}
+
+loss! {
+    /// Cross-entropy over the hard voxels alone: those whose target probability lies below a threshold.
+    TopkCe = "topk_ce", source "Wu et al. 2016, arXiv:1605.06885" {
+        /// A voxel counts where its p of the target class is below this. There is no default: it must be given.
+        threshold: Option<f64> = None, UNIT;
+        /// categorical, binary, or auto by the activation.
+        form: Form = Form::Auto;
+    }
+}
+
+impl Formula for TopkCe {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        let (zero, one) = (R::lit(0.0), R::lit(1.0));
+        let threshold = v.param(self.threshold.unwrap_or(1.0));
+        let hard = |probability: R| (threshold - probability).select(one, zero);
+        let (p_hard, q_hard) = (hard(v.p()), hard(v.q()));
+        if self.form.is_categorical(v.context()) {
+            vec![p_hard * positive(v), p_hard * v.g()]
+        } else {
+            let count = p_hard * v.g() + q_hard * v.g().complement();
+            vec![p_hard * positive(v) + q_hard * negative(v), count]
+        }
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0), m.pixel(1)]
+    }
+}
+impl Built for TopkCe {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::whole(self)]
+    }
+    fn unsuitable(&self, _: Context) -> Option<String> {
+        self.threshold.is_none().then(|| "needs threshold=…, from 0 to 1".into())
+    }
+}
+
+loss! {
+    /// Distance-penalised cross-entropy: (1 + φ)·CE, φ a map that is largest where errors cost most. Needs a map.
+    DistanceCe = "distance_ce", alias "dpce", source "Caliva et al. 2019, arXiv:1908.03679" {
+        /// categorical, binary, or auto by the activation.
+        form: Form = Form::Auto;
+    }
+}
+
+loss! {
+    /// Shape-aware cross-entropy: (1 + φ)·CE, φ the mean distance between predicted and true contour. Needs a map.
+    ShapeAwareCe = "shape_aware_ce", source "Al Arif et al. 2017, Shape-aware deep convolutional neural network" {
+        /// categorical, binary, or auto by the activation.
+        form: Form = Form::Auto;
+    }
+}
+
+/// (1 + φ)·CE: what the two losses above share; they differ in what the map means.
+struct MapWeighted(Form);
+
+impl Formula for MapWeighted {
+    fn scope(&self) -> Scope {
+        Scope::Ratio
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        vec![(R::lit(1.0) + v.map()) * entropy(v, self.0.is_categorical(v.context()))]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0), voxels(m, self.0.is_categorical(m.context()))]
+    }
+}
+impl Built for DistanceCe {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::new(1.0, MapWeighted(self.form))]
+    }
+}
+impl Built for ShapeAwareCe {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::new(1.0, MapWeighted(self.form))]
+    }
+}

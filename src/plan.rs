@@ -1,0 +1,212 @@
+//! Objective and problem, checked and compiled: what to compute, in which order, at what cost.
+
+mod compile;
+mod schedule;
+
+use crate::error::Error;
+use crate::explain::{self, Explanation};
+use crate::loss::{Absent, Objective};
+use crate::problem::{Problem, Reduction};
+use crate::spec::{Graph, Moment, Program, Scope};
+use std::sync::Arc;
+
+/// Most distinct pixel terms of one plan.
+pub const PLAN_PIXEL_TERMS_MAX: usize = 16;
+
+/// Where a logarithm of a given probability stops: ln max(p, 1e-12). Its slope stays 1/max(p, 1e-12).
+pub(crate) const PROBABILITY_FLOOR: f64 = 1e-12;
+
+/// An objective compiled for one problem, or for several heads of different sizes.
+///
+/// Immutable and cheap to clone; made once, used for every step of a training.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    heads: Arc<[Head]>,
+}
+
+/// One prediction of a plan: its problem and everything compiled for it.
+#[derive(Debug)]
+pub struct Head {
+    pub(crate) weight: f64,
+    pub(crate) problem: Problem,
+    pub(crate) terms: Vec<TermInfo>,
+    pub(crate) parts: Vec<PlannedPart>,
+    pub(crate) moments: Vec<Moment>,
+    /// How many of `moments`, from the front, depend on the target alone.
+    pub(crate) target_moments: usize,
+    pub(crate) pixels: PixelPrograms,
+    pub(crate) cost_matrix: Option<Vec<f64>>,
+    pub(crate) schedule: Schedule,
+}
+
+/// Name and weight of a term of the objective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TermInfo {
+    /// The term as a spec string, without its weight.
+    pub name: String,
+    /// Its factor in the objective.
+    pub weight: f64,
+}
+
+/// In which order the passes run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Loss and gradient in one pass over the prediction; `census` says whether a pass over the target goes before.
+    OnePass {
+        /// A pass over the target alone goes first.
+        census: bool,
+    },
+    /// Reduce, finish and gradient for a few samples at a time, so that the gradient pass finds them in the cache.
+    Chunked {
+        /// A pass over the target alone goes first.
+        census: bool,
+        /// How many samples at a time.
+        samples: usize,
+    },
+    /// Reduce everything, finish, gradient.
+    TwoPass,
+}
+
+/// A formula of the objective, recorded.
+#[derive(Debug)]
+pub(crate) struct PlannedPart {
+    /// Which term it belongs to.
+    pub(crate) term: usize,
+    pub(crate) weight: f64,
+    pub(crate) scope: Scope,
+    pub(crate) batch: bool,
+    pub(crate) background: bool,
+    pub(crate) absent: Absent,
+    pub(crate) class_weights: Option<Vec<f64>>,
+    /// Input slot of `inner` and moment of the plan, for every moment read.
+    pub(crate) reads: Vec<(usize, usize)>,
+    /// inputs → terms
+    pub(crate) inner: Program,
+    /// inputs → ∂term/∂moment, term by term, over `slope_moments`
+    pub(crate) slopes: Program,
+    /// The moments of the plan that `slopes` differentiates by.
+    pub(crate) slope_moments: Vec<usize>,
+    pub(crate) terms: usize,
+    /// summed terms → value, then ∂value/∂term; pool scope only
+    pub(crate) outer: Option<Program>,
+}
+
+/// The programs of the pixel terms of a head. Inputs are the slots of [`VoxelInput`].
+#[derive(Debug)]
+pub(crate) struct PixelPrograms {
+    /// voxel → every pixel moment of the plan, in order
+    pub(crate) values: Program,
+    /// voxel → the pixel moments that depend on the target alone, in order
+    pub(crate) target_values: Program,
+    /// voxel and coefficients (after the voxel's slots) → the local gradient; see [`SlopeOutputs`]
+    pub(crate) slopes: Program,
+    /// The recorded graph and the ids of the values, for lowering.
+    #[allow(dead_code, reason = "the GPU backends lower it")]
+    pub(crate) graph: Graph,
+}
+
+impl Head {
+    /// The problem.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+    /// Its factor in the loss.
+    pub fn weight(&self) -> f64 {
+        self.weight
+    }
+    /// The terms of the objective.
+    pub fn terms(&self) -> &[TermInfo] {
+        &self.terms
+    }
+    /// The moments that are computed per sample and class, in order.
+    pub fn moments(&self) -> &[Moment] {
+        &self.moments
+    }
+    /// The order of the passes.
+    pub fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+    /// Groups that hold moments: N·C.
+    pub fn groups(&self) -> usize {
+        self.problem.shape.samples() * self.problem.shape.classes()
+    }
+    /// The moments that depend on the prediction, which have a coefficient in the gradient.
+    pub(crate) fn slope_count(&self) -> usize {
+        self.moments.len() - self.target_moments
+    }
+    pub(crate) fn moment_index(&self, moment: Moment) -> Option<usize> {
+        self.moments.iter().position(|&m| m == moment)
+    }
+    pub(crate) fn pixel_moments(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.moments.iter().enumerate().filter_map(|(index, moment)| match moment {
+            Moment::Pixel(k) => Some((index, *k as usize)),
+            _ => None,
+        })
+    }
+}
+
+impl Plan {
+    /// Compiles `objective` for `problem`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the problem, or with the objective on it; every message names the numbers.
+    pub fn new(objective: &Objective, problem: &Problem) -> Result<Plan, Error> {
+        Plan::with_heads(objective, &[(1.0, problem.clone())])
+    }
+
+    /// Compiles `objective` for several heads; the loss is Σ weight·(loss of the head), as in deep supervision.
+    ///
+    /// # Errors
+    /// As [`Plan::new`]; also when there is no head, a weight is not finite, or reduction `none` is asked of heads with
+    /// different numbers of samples.
+    pub fn with_heads(objective: &Objective, heads: &[(f64, Problem)]) -> Result<Plan, Error> {
+        let Some((_, first)) = heads.first() else {
+            return Err(Error::Problem("a plan needs at least one head".into()));
+        };
+        for (weight, problem) in heads {
+            if !weight.is_finite() {
+                return Err(Error::Problem(format!("the weight of a head must be finite, got {weight}")));
+            }
+            if (problem.reduction == Reduction::None) != (first.reduction == Reduction::None)
+                || (problem.reduction == Reduction::None && problem.shape.samples() != first.shape.samples())
+            {
+                return Err(Error::Problem(
+                    "reduction none must hold for all heads or for none, with the same number of samples".into(),
+                ));
+            }
+        }
+        let heads = heads.iter().map(|(w, p)| compile::compile(*w, objective, p)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Plan { heads: heads.into() })
+    }
+
+    /// The heads, in the order given.
+    pub fn heads(&self) -> &[Head] {
+        &self.heads
+    }
+    /// Numbers in the loss: 1, or one per sample with reduction `none`.
+    pub fn losses(&self) -> usize {
+        let problem = &self.heads[0].problem;
+        if problem.reduction == Reduction::None { problem.shape.samples() } else { 1 }
+    }
+    /// The stages, the bytes that each moves, the moments and the workspace.
+    pub fn explain(&self) -> Explanation {
+        explain::explain(self)
+    }
+}
+
+impl Moment {
+    /// The name used in reports.
+    pub fn label(self) -> String {
+        match self {
+            Moment::N => "N".into(),
+            Moment::G => "G".into(),
+            Moment::GG => "GG".into(),
+            Moment::P => "P".into(),
+            Moment::PG => "I".into(),
+            Moment::PP => "PP".into(),
+            Moment::Cost => "D".into(),
+            Moment::Pixel(k) => format!("X{k}"),
+        }
+    }
+}
+

@@ -1,0 +1,379 @@
+//! Recording an objective's formulas and gathering what they read.
+
+use super::{
+    Head, PLAN_PIXEL_TERMS_MAX, PROBABILITY_FLOOR, PixelPrograms, Plan, PlannedPart, TermInfo, schedule::schedule,
+};
+use crate::error::Error;
+use crate::loss::{Absent, Objective, Part, Term};
+use crate::problem::{Activation, Map, Problem, Reduction, check_class_weights};
+use crate::spec::{
+    Context, Graph, Id, Inputs, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, TERMS_MAX, Voxel,
+    VoxelInput,
+};
+
+/// What a term asks of the problem, after the problem's defaults have filled in.
+struct Resolved {
+    batch: bool,
+    background: bool,
+    absent: Absent,
+    class_weights: Option<Vec<f64>>,
+}
+
+fn resolve(term: &Term, problem: &Problem) -> Result<Resolved, Error> {
+    let options = &term.options;
+    if let Some(weights) = &options.class_weights {
+        check_class_weights(weights, problem.shape.classes())?;
+    }
+    let batch = options.batch.unwrap_or(problem.batch);
+    if batch && problem.reduction == Reduction::None {
+        return Err(Error::Problem("reduction none gives a value per sample, which batch=true does not have".into()));
+    }
+    Ok(Resolved {
+        batch,
+        background: options.background.unwrap_or(problem.background) || problem.shape.classes() == 1,
+        absent: options.absent.unwrap_or(problem.absent),
+        class_weights: options.class_weights.clone().or_else(|| problem.class_weights.clone()),
+    })
+}
+
+pub(super) fn compile(weight: f64, objective: &Objective, problem: &Problem) -> Result<Head, Error> {
+    problem.check()?;
+    if objective.terms().is_empty() {
+        return Err(Error::Problem("an objective needs at least one loss".into()));
+    }
+    let classes = problem.shape.classes();
+    let categorical = match problem.activation {
+        Activation::Softmax => true,
+        Activation::Sigmoid => false,
+        Activation::None => classes > 1,
+    };
+    let context = Context { classes, categorical };
+    let mut pixels = PixelTerms::new(context);
+    let mut drafts = Vec::new();
+    let mut cost_matrix: Option<Vec<f64>> = None;
+    for (index, term) in objective.terms().iter().enumerate() {
+        let name = || term.loss.name().to_string();
+        if !term.weight.is_finite() {
+            return Err(Error::Problem(format!("the weight of `{}` must be finite, got {}", name(), term.weight)));
+        }
+        term.loss.check().map_err(|e| Error::OutOfRange { loss: name(), key: e.key, value: e.value, range: e.range })?;
+        if let Some(reason) = term.loss.unsuitable(context) {
+            return Err(Error::Unsuitable { loss: name(), reason });
+        }
+        let resolved = resolve(term, problem)?;
+        for part in term.loss.parts(context) {
+            if let Some(matrix) = part.formula.cost_matrix(classes) {
+                if matrix.len() != classes * classes {
+                    let reason = format!("cost matrix: need {} entries, got {}", classes * classes, matrix.len());
+                    return Err(Error::Unsuitable { loss: name(), reason });
+                }
+                match &cost_matrix {
+                    Some(known) if *known != matrix => {
+                        let reason = "and another loss have different cost matrices; a plan holds one".into();
+                        return Err(Error::Unsuitable { loss: name(), reason });
+                    }
+                    _ => cost_matrix = Some(matrix),
+                }
+            }
+            drafts.push(Draft::record(index, &name(), &part, context, &resolved, &mut pixels)?);
+        }
+    }
+    assemble(weight, objective, problem, drafts, pixels, cost_matrix)
+}
+
+/// The pixel terms of all parts in one graph, so that equal terms are one.
+struct PixelTerms {
+    context: Context,
+    recorder: Recorder,
+    values: Vec<Id>,
+}
+
+impl PixelTerms {
+    fn new(context: Context) -> PixelTerms {
+        let recorder = Recorder::new();
+        for slot in VoxelInput::ALL {
+            recorder.id(recorder.input(slot as u8));
+        }
+        PixelTerms { context, recorder, values: Vec::new() }
+    }
+    /// Records the terms of a part; returns their numbers.
+    fn record(&mut self, part: &Part) -> Vec<usize> {
+        let inputs = VoxelInput::ALL.map(|slot| self.recorder.input(slot as u8));
+        let nodes = part.pixel_nodes(&Voxel::new(inputs, self.context, &|x| Real::lit(x)));
+        let ids: Vec<Id> = nodes.into_iter().map(|node| self.recorder.id(node)).collect();
+        ids.into_iter()
+            .map(|id| {
+                self.values.iter().position(|&known| known == id).unwrap_or_else(|| {
+                    self.values.push(id);
+                    self.values.len() - 1
+                })
+            })
+            .collect()
+    }
+}
+
+/// A part whose formulas are recorded, before the plan's list of moments is known.
+struct Draft {
+    term: usize,
+    weight: f64,
+    scope: Scope,
+    resolved: (bool, bool, Absent, Option<Vec<f64>>),
+    graph: Graph,
+    terms: Vec<Id>,
+    /// For each input slot of `inner`, the moment it stands for.
+    slots: [Option<Moment>; Inputs::COUNT],
+    outer: Option<Program>,
+}
+
+impl Draft {
+    fn record(
+        term: usize,
+        name: &str,
+        part: &Part,
+        context: Context,
+        resolved: &Resolved,
+        pixels: &mut PixelTerms,
+    ) -> Result<Draft, Error> {
+        let scope = part.scope();
+        let limit = |what, need, limit| if need > limit { Err(Error::Limit { what, need, limit }) } else { Ok(()) };
+        let pixel_numbers = pixels.record(part);
+        limit("pixel terms in one formula", pixel_numbers.len(), PIXEL_TERMS_MAX)?;
+        limit("pixel terms in one plan", pixels.values.len(), PLAN_PIXEL_TERMS_MAX)?;
+        let mut slots = [None; Inputs::COUNT];
+        for (slot, moment) in Inputs::FIXED.into_iter().enumerate() {
+            slots[slot] = Some(moment);
+        }
+        for (k, &number) in pixel_numbers.iter().enumerate() {
+            slots[Inputs::PIXEL + k] = Some(Moment::Pixel(number as u8));
+        }
+        let recorder = Recorder::new();
+        let inputs = std::array::from_fn(|slot| recorder.input(slot as u8));
+        let terms: Vec<Id> =
+            part.inner_nodes(&Moments::new(inputs, context)).into_iter().map(|t| recorder.id(t)).collect();
+        let expected = match scope {
+            Scope::Group => 1..=1,
+            Scope::Ratio => 2..=2,
+            Scope::Pool => 1..=TERMS_MAX,
+        };
+        if !expected.contains(&terms.len()) {
+            let reason = format!("inner must return {expected:?} terms in {scope:?} scope, it returned {}", terms.len());
+            return Err(Error::Unsuitable { loss: name.into(), reason });
+        }
+        let graph = recorder.finish();
+        let outer = (scope == Scope::Pool).then(|| record_outer(part, terms.len())).transpose()?;
+        let draft = Draft {
+            term,
+            weight: part.weight,
+            scope,
+            resolved: (resolved.batch, resolved.background, resolved.absent, resolved.class_weights.clone()),
+            graph,
+            terms,
+            slots,
+            outer,
+        };
+        for slot in draft.read_slots() {
+            let pixel = (Inputs::PIXEL..Inputs::PIXEL + PIXEL_TERMS_MAX).contains(&slot);
+            if pixel && draft.slots[slot].is_none() {
+                let reason = format!("reads pixel sum {}, but defines {} pixel terms", slot - Inputs::PIXEL, pixel_numbers.len());
+                return Err(Error::Unsuitable { loss: name.into(), reason });
+            }
+        }
+        Ok(draft)
+    }
+
+    /// The input slots that the terms depend on.
+    fn read_slots(&self) -> Vec<usize> {
+        let mut live = vec![false; self.graph.ops().len()];
+        self.terms.iter().for_each(|&t| live[t as usize] = true);
+        let mut slots = Vec::new();
+        for (id, op) in self.graph.ops().iter().enumerate().rev() {
+            if live[id] {
+                op.operands().for_each(|o| live[o as usize] = true);
+                if let Op::Input(slot) = op {
+                    slots.push(*slot as usize);
+                }
+            }
+        }
+        slots
+    }
+
+    /// The slots of the context that read G of the pool's classes.
+    fn reads_target_sizes(&self) -> bool {
+        let slots = self.read_slots();
+        slots.contains(&Inputs::G_SUM) || slots.contains(&Inputs::G_MIN) || self.resolved.2 != Absent::Count
+    }
+}
+
+/// The program of `outer`: value, then its slope by each term.
+fn record_outer(part: &Part, terms: usize) -> Result<Program, Error> {
+    let recorder = Recorder::new();
+    let inputs: Vec<_> = (0..terms).map(|t| recorder.input(t as u8)).collect();
+    let ids: Vec<Id> = inputs.iter().map(|&node| recorder.id(node)).collect();
+    let value = recorder.id(part.outer_nodes(&inputs));
+    let mut graph = recorder.finish();
+    let one = graph.lit(1.0);
+    let mut outputs = vec![value];
+    outputs.extend(graph.adjoint(&[(value, one)], &ids));
+    Ok(Program::compile(&graph, terms, &outputs)?)
+}
+
+fn assemble(
+    weight: f64,
+    objective: &Objective,
+    problem: &Problem,
+    drafts: Vec<Draft>,
+    pixels: PixelTerms,
+    cost_matrix: Option<Vec<f64>>,
+) -> Result<Head, Error> {
+    // The moments that any part reads; N always, for the count of valid voxels.
+    let mut wanted = vec![Moment::N];
+    for draft in &drafts {
+        wanted.extend(draft.read_slots().into_iter().filter_map(|slot| draft.slots[slot]));
+        if draft.reads_target_sizes() {
+            wanted.push(Moment::G);
+        }
+    }
+    let PixelTerms { recorder, values, .. } = pixels;
+    let graph = recorder.finish();
+    let predicted_inputs: Vec<Id> = VoxelInput::PREDICTED.iter().map(|&slot| slot as Id).collect();
+    let predicted = graph.reached(&predicted_inputs);
+    let target_only = |moment: Moment| match moment {
+        Moment::N | Moment::G | Moment::GG => true,
+        Moment::P | Moment::PG | Moment::PP | Moment::Cost => false,
+        Moment::Pixel(k) => !predicted[values[k as usize] as usize],
+    };
+    wanted.sort_unstable_by_key(|&m| (!target_only(m), m));
+    wanted.dedup();
+    // Pixel terms that nothing reads are dropped; the rest are numbered in the order of the moments.
+    let mut pixel_ids = Vec::new();
+    let mut renumbered = vec![None; values.len()];
+    for moment in &wanted {
+        if let Moment::Pixel(k) = moment {
+            renumbered[*k as usize] = Some(pixel_ids.len() as u8);
+            pixel_ids.push(values[*k as usize]);
+        }
+    }
+    let target_moments = wanted.iter().filter(|&&m| target_only(m)).count();
+    let rename = |moment: Moment| match moment {
+        Moment::Pixel(k) => Moment::Pixel(renumbered[k as usize].expect("read pixel terms are numbered")),
+        other => other,
+    };
+    let index_of = |moment: Moment| wanted.iter().position(|&m| m == moment).expect("read moments are wanted");
+
+    let mut parts = Vec::new();
+    for draft in drafts {
+        let reads: Vec<(usize, usize)> = draft
+            .read_slots()
+            .into_iter()
+            .filter_map(|slot| draft.slots[slot].map(|moment| (slot, index_of(moment))))
+            .collect();
+        let inner = Program::compile(&draft.graph, Inputs::COUNT, &draft.terms)?;
+        let by: Vec<(usize, usize)> = reads.iter().copied().filter(|&(_, m)| m >= target_moments).collect();
+        let mut graph = draft.graph;
+        let inputs: Vec<Id> = by.iter().map(|&(slot, _)| slot as Id).collect();
+        let one = graph.lit(1.0);
+        let mut outputs = Vec::new();
+        for &term in &draft.terms {
+            outputs.extend(graph.adjoint(&[(term, one)], &inputs));
+        }
+        let (batch, background, absent, class_weights) = draft.resolved;
+        parts.push(PlannedPart {
+            term: draft.term,
+            weight: draft.weight,
+            scope: draft.scope,
+            batch,
+            background,
+            absent,
+            class_weights,
+            reads,
+            inner,
+            slopes: Program::compile(&graph, Inputs::COUNT, &outputs)?,
+            slope_moments: by.iter().map(|&(_, m)| m).collect(),
+            terms: draft.terms.len(),
+            outer: draft.outer,
+        });
+    }
+
+    let target_ids: Vec<Id> = pixel_ids.iter().copied().filter(|&id| !predicted[id as usize]).collect();
+    let slopes = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation)?;
+    let pixels = PixelPrograms {
+        values: Program::compile(&graph, VoxelInput::ALL.len(), &pixel_ids)?,
+        target_values: Program::compile(&graph, VoxelInput::ALL.len(), &target_ids)?,
+        slopes,
+        graph,
+    };
+    if problem.map.is_none() && pixels.values.reads(VoxelInput::Map as usize) {
+        return Err(Error::NeedsMap { loss: needs_map(objective, problem) });
+    }
+    let terms = objective.terms().iter().map(|t| TermInfo { name: t.to_string(), weight: t.weight }).collect();
+    let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
+    let schedule = schedule(problem, &parts, &moments, target_moments);
+    Ok(Head {
+        weight,
+        problem: problem.clone(),
+        terms,
+        parts,
+        moments,
+        target_moments,
+        pixels,
+        cost_matrix,
+        schedule,
+    })
+}
+
+/// The first loss whose pixel terms read the map.
+fn needs_map(objective: &Objective, problem: &Problem) -> String {
+    let shape = problem.shape();
+    let with_map = problem.clone().map(Map::Shared);
+    let alone = |term: &Term| Plan::new(&term.clone().into(), &with_map);
+    let reads = |plan: Plan| plan.heads()[0].pixels.values.reads(VoxelInput::Map as usize);
+    debug_assert!(shape.classes() > 0);
+    let name = |term: &Term| term.loss.name().to_string();
+    objective.terms().iter().find(|t| alone(t).is_ok_and(reads)).map(name).unwrap_or_default()
+}
+
+/// The local gradient of Σ c_k·(pixel term k), for one voxel and class.
+///
+/// | activation | outputs |
+/// |---|---|
+/// | none | ∂/∂p |
+/// | sigmoid | ∂/∂z |
+/// | softmax | e = ∂/∂ln p with ln q held, then b = ∂/∂ln q |
+fn record_pixel_slopes(mut graph: Graph, values: &[Id], activation: Activation) -> Result<Program, Error> {
+    let voxel_slots = VoxelInput::ALL.len();
+    let seeds: Vec<(Id, Id)> = values
+        .iter()
+        .enumerate()
+        .map(|(k, &value)| (value, graph.push(Op::Input((voxel_slots + k) as u8))))
+        .collect();
+    let by: Vec<Id> = VoxelInput::PREDICTED.iter().map(|&slot| slot as Id).collect();
+    let slopes = graph.adjoint(&seeds, &by);
+    let [p, q] = [VoxelInput::P as Id, VoxelInput::Q as Id];
+    let [dp, dlnp, dq, dlnq] = [slopes[0], slopes[1], slopes[2], slopes[3]];
+    let direct = graph.push(Op::Sub(dp, dq));
+    let outputs = match activation {
+        Activation::None => {
+            let floor = graph.lit(PROBABILITY_FLOOR);
+            let mut over = |numerator: Id, denominator: Id| {
+                let floored = graph.push(Op::Max(floor, denominator));
+                graph.push(Op::Div(numerator, floored))
+            };
+            let (by_p, by_q) = (over(dlnp, p), over(dlnq, q));
+            let logs = graph.push(Op::Sub(by_p, by_q));
+            vec![graph.push(Op::Add(direct, logs))]
+        }
+        Activation::Sigmoid => {
+            let pq = graph.push(Op::Mul(p, q));
+            let direct = graph.push(Op::Mul(pq, direct));
+            let (up, down) = (graph.push(Op::Mul(q, dlnp)), graph.push(Op::Mul(p, dlnq)));
+            let logs = graph.push(Op::Sub(up, down));
+            vec![graph.push(Op::Add(direct, logs))]
+        }
+        Activation::Softmax => {
+            let direct = graph.push(Op::Mul(p, direct));
+            vec![graph.push(Op::Add(dlnp, direct)), dlnq]
+        }
+    };
+    Ok(Program::compile(&graph, voxel_slots + values.len(), &outputs)?)
+}
+

@@ -1,0 +1,25 @@
+//! The little language of losses.
+//!
+//! A loss is a Rust function, generic over the number type [`Real`]. The number type picks the use:
+//!
+//! | number | what the function becomes |
+//! |---|---|
+//! | `f64` | the value itself |
+//! | [`Dual`] | value and one directional derivative, the oracle of the tests |
+//! | [`Node`] | a recorded [`Graph`], from which the adjoint, the [`Program`] and the shader text are made |
+//!
+//! Nothing here knows a backend, a file or a thread.
+
+mod dual;
+mod formula;
+mod graph;
+mod lower;
+mod program;
+mod real;
+
+pub use dual::Dual;
+pub use formula::{Context, Formula, Inputs, Moment, Moments, PIXEL_TERMS_MAX, Scope, TERMS_MAX, Voxel, VoxelInput};
+pub use graph::{Graph, Id, Node, Op, Recorder};
+pub use lower::{Language, lower};
+pub use program::{Instruction, Operand, Program, ProgramError, limits};
+pub use real::Real;
