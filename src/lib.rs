@@ -6,20 +6,26 @@
 pub mod loss;
 pub mod spec;
 
-// #[cfg(feature = "cpu")]
-// pub mod cpu;
+#[cfg(feature = "cpu")]
+pub mod cpu;
 
 mod dtype;
 mod error;
+mod evaluation;
 mod explain;
+mod moments;
 mod plan;
 mod problem;
+mod runtime;
 mod shape;
 
 pub use dtype::{DType, Slice, SliceMut};
 pub use error::Error;
+pub use evaluation::{Evaluation, Gradient, HardCounts, HeadEvaluation, Inputs, TermEvaluation};
 pub use explain::{Explanation, HeadExplanation, Stage};
 pub use loss::Objective;
+pub use moments::{Coefficients, MomentTable};
 pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
+pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, SPATIAL_MAX, Shape};

@@ -21,5 +21,5 @@ pub use dual::Dual;
 pub use formula::{Context, Formula, Inputs, Moment, Moments, PIXEL_TERMS_MAX, Scope, TERMS_MAX, Voxel, VoxelInput};
 pub use graph::{Graph, Id, Node, Op, Recorder};
 pub use lower::{Language, lower};
-pub use program::{Instruction, Operand, Program, ProgramError, limits};
+pub use program::{Instruction, Opcode, Operand, Program, ProgramError, limits};
 pub use real::Real;

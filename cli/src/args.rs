@@ -1,0 +1,298 @@
+//! The arguments of every command.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use segfuse::loss::Absent;
+use segfuse::{Activation, DType, Layout, Map, Problem, Reduction, Runtime, Target};
+use std::path::PathBuf;
+
+/// Segmentation losses and their gradients, fused.
+#[derive(Debug, Parser)]
+#[command(name = "segfuse", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Loss, gradient and metrics of a prediction in a file
+    Eval(EvalArgs),
+    /// Every loss with its parameters
+    List(ListArgs),
+    /// What a loss will do on a problem: passes, bytes, sums
+    Explain(ExplainArgs),
+    /// The devices of this machine
+    Devices(DevicesArgs),
+    /// Compare every device with the test vectors and the reference; exit code 1 when one differs
+    Check(CheckArgs),
+    /// Time the losses beside the copy bandwidth of this machine
+    Bench(BenchArgs),
+}
+
+/// Options of the problem, the same for `eval` and `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ProblemArgs {
+    /// What makes probabilities of the prediction [default: softmax; sigmoid for one class]
+    #[arg(long, value_enum)]
+    activation: Option<ActivationArg>,
+    /// Layout of the prediction, of a dense target and of a map per class
+    #[arg(long, value_enum, default_value = "ncv")]
+    pub(crate) layout: LayoutArg,
+    /// Voxels with this label do not count
+    #[arg(long, value_name = "LABEL", allow_negative_numbers = true)]
+    ignore_label: Option<i64>,
+    /// One weight per class
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', allow_negative_numbers = true)]
+    class_weights: Option<Vec<f64>>,
+    /// One number, or one per sample
+    #[arg(long, value_enum, default_value = "mean")]
+    reduction: ReductionArg,
+    /// Sum over the samples before any ratio
+    #[arg(long)]
+    batch: bool,
+    /// Leave class 0 out
+    #[arg(long)]
+    no_background: bool,
+    /// What a class without a target voxel does
+    #[arg(long, value_enum, default_value = "count")]
+    absent: AbsentArg,
+    /// Type of the gradient [default: that of the prediction]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    grad_dtype: Option<FloatArg>,
+}
+
+impl ProblemArgs {
+    /// The problem with these options set.
+    pub(crate) fn apply(&self, problem: Problem) -> Problem {
+        let dtype = problem.prediction_dtype();
+        let mut problem = problem
+            .layout(self.layout.into())
+            .reduction(self.reduction.into())
+            .batch(self.batch)
+            .background(!self.no_background)
+            .absent(self.absent.into());
+        if let Some(activation) = self.activation {
+            problem = problem.prediction(dtype, activation.into());
+        }
+        if let Some(label) = self.ignore_label {
+            problem = problem.ignore_label(label);
+        }
+        if let Some(weights) = &self.class_weights {
+            problem = problem.class_weights(weights.clone());
+        }
+        if let Some(dtype) = self.grad_dtype {
+            problem = problem.gradient(dtype.into());
+        }
+        problem
+    }
+}
+
+/// Files are .npy, .nii or .nii.gz.
+///
+/// A prediction is [N, C, …], a target [N, …] labels or [N, C, …] dense. A NIfTI file holds one sample: [x, y, z] is one class or
+/// labels, [x, y, z, C] has a class per volume.
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// The loss, such as "dice + 0.5*focal(gamma=2)"; `segfuse list` has them all
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) loss: String,
+    /// Logits or probabilities: f16, f32 or f64
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pred: PathBuf,
+    /// Labels (integers) or one value per class
+    #[arg(long, value_name = "FILE")]
+    pub(crate) target: PathBuf,
+    /// Keep-mask [N, …]: voxels with 0 do not count
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Voxel weights [N, …]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// The map φ of the losses that read one, [N, …] or [N, C, …]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) distance: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) problem: ProblemArgs,
+    /// Write the gradient here, in the shape of the prediction's file
+    #[arg(long, value_name = "OUT.npy")]
+    pub(crate) grad: Option<PathBuf>,
+    /// Factor of the gradient; with reduction none one per sample
+    #[arg(
+        long,
+        value_name = "X",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        requires = "grad"
+    )]
+    pub(crate) grad_output: Option<Vec<f64>>,
+    /// Also count the hard prediction: TP, FP, FN, Dice, IoU, precision and recall per class
+    #[arg(long)]
+    pub(crate) metrics: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArg {
+    /// The device; `segfuse devices` lists them [default: $SEGFUSE_DEVICE, or the best]
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+}
+
+impl DeviceArg {
+    /// The name, where one was given.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.device.as_deref()
+    }
+    /// The device of this name, or the one that the environment or the library chooses.
+    pub(crate) fn runtime(&self) -> Result<Runtime, segfuse::Error> {
+        self.name().map_or_else(Runtime::auto, Runtime::on)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only losses whose name or alias contains this
+    pub(crate) name: Option<String>,
+    /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The loss, such as "dice + ce"
+    #[arg(value_name = "SPEC")]
+    pub(crate) loss: String,
+    /// N, C and the spatial extents
+    #[arg(long, value_name = "N,C,…", value_delimiter = ',', required = true)]
+    pub(crate) shape: Vec<usize>,
+    /// Type of the prediction
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) dtype: FloatArg,
+    /// Labels or dense values, and their type
+    #[arg(long, value_enum, default_value = "u8")]
+    pub(crate) target: TargetArg,
+    /// There is a keep-mask
+    #[arg(long)]
+    pub(crate) mask: bool,
+    /// There are voxel weights
+    #[arg(long)]
+    pub(crate) weights: bool,
+    /// There is a map φ
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) distance: Option<MapArg>,
+    #[command(flatten)]
+    pub(crate) problem: ProblemArgs,
+    /// Memory bandwidth: also print the least time of a call
+    #[arg(long, value_name = "GB/s")]
+    pub(crate) bandwidth: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Random problems per device
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) cases: usize,
+    /// Seed of the random problems
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Only this device [default: every device]
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    /// Test vectors [default: those of this build]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vectors: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure [default: the definitions of this build]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) definitions: Option<PathBuf>,
+    /// Only definitions whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub(crate) filter: Option<String>,
+    /// Seconds per measurement
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    /// Measure with 1, 2, 4, … threads up to all
+    #[arg(long)]
+    pub(crate) threads: bool,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Draw the results
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+/// Declares an argument whose values are those of a type of the library.
+macro_rules! value_enum {
+    ($name:ident for $type:ty { $($variant:ident $text:literal = $value:expr),+ $(,)? }) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+        pub(crate) enum $name { $(#[value(name = $text)] $variant),+ }
+        impl From<$name> for $type {
+            fn from(name: $name) -> $type {
+                match name { $($name::$variant => $value),+ }
+            }
+        }
+    };
+}
+
+value_enum!(ActivationArg for Activation {
+    None "none" = Activation::None,
+    Sigmoid "sigmoid" = Activation::Sigmoid,
+    Softmax "softmax" = Activation::Softmax,
+});
+value_enum!(LayoutArg for Layout {
+    Ncv "ncv" = Layout::Planar,
+    Nvc "nvc" = Layout::Interleaved,
+});
+value_enum!(ReductionArg for Reduction {
+    Mean "mean" = Reduction::Mean,
+    Sum "sum" = Reduction::Sum,
+    None "none" = Reduction::None,
+});
+value_enum!(AbsentArg for Absent {
+    Count "count" = Absent::Count,
+    Skip "skip" = Absent::Skip,
+    Zero "zero" = Absent::Zero,
+});
+value_enum!(MapArg for Map {
+    Shared "shared" = Map::Shared,
+    PerClass "per-class" = Map::PerClass,
+});
+value_enum!(FloatArg for DType {
+    F32 "f32" = DType::F32,
+    F16 "f16" = DType::F16,
+    Bf16 "bf16" = DType::BF16,
+});
+value_enum!(TargetArg for Target {
+    U8 "u8" = Target::Labels(DType::U8),
+    I16 "i16" = Target::Labels(DType::I16),
+    I32 "i32" = Target::Labels(DType::I32),
+    I64 "i64" = Target::Labels(DType::I64),
+    DenseU8 "dense-u8" = Target::Dense(DType::U8),
+    DenseF32 "dense-f32" = Target::Dense(DType::F32),
+    DenseF16 "dense-f16" = Target::Dense(DType::F16),
+    DenseBf16 "dense-bf16" = Target::Dense(DType::BF16),
+});

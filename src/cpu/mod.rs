@@ -1,0 +1,336 @@
+//! The CPU backend: every plan, on any machine.
+//!
+//! A pass cuts each sample into units by the shape alone; threads take units, and inside a unit blocks of a few thousand
+//! values go through the first-level caches: load, activate, sum, differentiate, store. The partial sums of the units are
+//! added in their order, so that results are `run_to_run` deterministic whatever the number of threads, and the same on
+//! every instruction set.
+//!
+//! The vector code is chosen at run time: AVX-512, AVX2, NEON or portable.
+
+mod block;
+mod finish;
+mod gradient;
+mod interpret;
+pub mod math;
+mod passes;
+mod reduce;
+mod validate;
+mod view;
+
+use crate::dtype::{Slice, SliceMut};
+use crate::error::Error;
+use crate::evaluation::{Evaluation, HeadEvaluation, Inputs};
+use crate::moments::{Coefficients, MomentTable};
+use crate::plan::{Head, Plan, Schedule};
+use crate::problem::Reduction;
+use block::Sources;
+use passes::{Output, Pass};
+use reduce::Sums;
+use std::sync::Arc;
+use view::Target;
+
+/// The CPU, with the threads it may use.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Device {
+    /// All threads of rayon's global pool.
+    pub fn new() -> Device {
+        Device::default()
+    }
+    /// A pool of its own with this many threads; results do not depend on the number.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when the threads cannot be started.
+    pub fn with_threads(threads: usize) -> Result<Device, Error> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|e| Error::Problem(format!("cannot start {threads} threads: {e}")))?;
+        Ok(Device { pool: Some(Arc::new(pool)) })
+    }
+    /// Threads and instruction set.
+    pub fn description(&self) -> String {
+        let threads = self.pool.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads());
+        format!("{threads} threads, {}", instruction_set())
+    }
+    /// Readies a plan; cheap on this backend.
+    pub fn prepare(&self, plan: &Plan) -> Executor {
+        Executor { device: self.clone(), plan: plan.clone() }
+    }
+    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+            return "AVX-512";
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return "AVX2";
+        }
+    }
+    if cfg!(target_arch = "aarch64") { "NEON" } else { "portable" }
+}
+
+/// A plan on the CPU. Calls take host slices; several threads may use one executor at once.
+///
+/// Every call is `run_to_run` deterministic.
+#[derive(Clone, Debug)]
+pub struct Executor {
+    device: Device,
+    plan: Plan,
+}
+
+impl Executor {
+    /// The loss alone: one pass over each prediction.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the plan; nothing is computed then.
+    pub fn forward(&self, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
+        validate::heads(&self.plan, heads.len())?;
+        let sources = self.sources(heads)?;
+        Ok(self.device.install(|| {
+            let results = self.plan.heads().iter().zip(&sources).map(|(head, sources)| {
+                let table = reduce_all(head, sources, Sums::All);
+                finish::finish(head, &table).0
+            });
+            self.total(results.collect())
+        }))
+    }
+
+    /// Loss and gradient, one gradient buffer per head.
+    ///
+    /// `grad_output` is ∂(what is minimised)/∂loss, one number per loss of the plan; 1 where it is `None`.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the plan; nothing is written then.
+    pub fn forward_backward(
+        &self,
+        heads: &[Inputs<'_>],
+        gradients: &mut [SliceMut<'_>],
+        grad_output: Option<&[f64]>,
+    ) -> Result<Evaluation, Error> {
+        validate::heads(&self.plan, heads.len())?;
+        validate::heads(&self.plan, gradients.len())?;
+        validate::grad_output(&self.plan, grad_output)?;
+        let sources = self.sources(heads)?;
+        for (head, gradient) in self.plan.heads().iter().zip(&*gradients) {
+            validate::gradient(head, gradient)?;
+        }
+        let targets: Vec<Target<'_>> = gradients.iter_mut().map(Target::new).collect();
+        Ok(self.run(&sources, &targets, grad_output))
+    }
+
+    /// Loss and gradient, each gradient written over its prediction.
+    ///
+    /// The prediction of each of `heads` is not looked at; `predictions` holds them.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the plan, or a gradient has another type than its prediction; nothing is written then.
+    pub fn forward_backward_in_place(
+        &self,
+        predictions: &mut [SliceMut<'_>],
+        heads: &[InPlaceInputs<'_>],
+        grad_output: Option<&[f64]>,
+    ) -> Result<Evaluation, Error> {
+        validate::heads(&self.plan, heads.len())?;
+        validate::heads(&self.plan, predictions.len())?;
+        validate::grad_output(&self.plan, grad_output)?;
+        for (head, prediction) in self.plan.heads().iter().zip(&*predictions) {
+            validate::gradient(head, prediction)?;
+        }
+        let targets: Vec<Target<'_>> = predictions.iter_mut().map(Target::new).collect();
+        let mut sources = Vec::new();
+        for ((head, target), inputs) in self.plan.heads().iter().zip(&targets).zip(heads) {
+            sources.push(validate::sources(head, target.as_source(), inputs)?);
+        }
+        Ok(self.run(&sources, &targets, grad_output))
+    }
+
+    /// The sums of one head: the first stage of a split call.
+    ///
+    /// Sums of tiles, or of several devices, are added with [`MomentTable::merge`].
+    ///
+    /// # Errors
+    /// When a buffer does not fit the plan.
+    pub fn reduce(&self, head: usize, inputs: &Inputs<'_>) -> Result<MomentTable, Error> {
+        let head = self.head(head)?;
+        let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
+        Ok(self.device.install(|| reduce_all(head, &sources, Sums::All)))
+    }
+
+    /// Sums to loss and coefficients: the second stage. `tables` has one table per head.
+    ///
+    /// # Errors
+    /// [`Error::OtherPlan`] when a table has another size than the plan's.
+    pub fn finish(&self, tables: &[MomentTable]) -> Result<(Evaluation, Vec<Coefficients>), Error> {
+        validate::heads(&self.plan, tables.len())?;
+        let (mut results, mut coefficients) = (Vec::new(), Vec::new());
+        for (head, table) in self.plan.heads().iter().zip(tables) {
+            validate::table(head, table)?;
+            let (result, c) = finish::finish(head, table);
+            results.push(result);
+            coefficients.push(c);
+        }
+        Ok((self.total(results), coefficients))
+    }
+
+    /// The gradient of one head from its coefficients: the last stage.
+    ///
+    /// # Errors
+    /// When a buffer or the coefficients do not fit the plan; nothing is written then.
+    pub fn gradient(
+        &self,
+        head: usize,
+        inputs: &Inputs<'_>,
+        coefficients: &Coefficients,
+        gradient: &mut SliceMut<'_>,
+        grad_output: Option<&[f64]>,
+    ) -> Result<(), Error> {
+        validate::grad_output(&self.plan, grad_output)?;
+        let head = self.head(head)?;
+        let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
+        validate::coefficients(head, coefficients)?;
+        validate::gradient(head, gradient)?;
+        let scale = scale(head, grad_output);
+        let target = Target::new(gradient);
+        self.device.install(|| {
+            let pass = Pass { sums: None, gradient: Some(Output { coefficients, scale: &scale, target }) };
+            passes::run(head, &sources, samples(head), pass, &mut MomentTable::zeros(head));
+        });
+        Ok(())
+    }
+
+    fn head(&self, index: usize) -> Result<&Head, Error> {
+        let heads = self.plan.heads();
+        heads.get(index).ok_or(Error::OtherPlan { what: "head numbers", need: heads.len() - 1, got: index })
+    }
+
+    fn sources<'a>(&self, heads: &[Inputs<'a>]) -> Result<Vec<Sources<'a>>, Error> {
+        let each = self.plan.heads().iter().zip(heads);
+        each.map(|(head, i)| validate::sources(head, i.prediction.into(), &i.without_prediction())).collect()
+    }
+
+    fn run(&self, sources: &[Sources<'_>], targets: &[Target<'_>], grad_output: Option<&[f64]>) -> Evaluation {
+        self.device.install(|| {
+            let heads = self.plan.heads().iter().zip(sources).zip(targets);
+            self.total(heads.map(|((head, s), t)| forward_backward(head, s, *t, &scale(head, grad_output))).collect())
+        })
+    }
+
+    fn total(&self, heads: Vec<HeadEvaluation>) -> Evaluation {
+        let mut losses = vec![0.0; self.plan.losses()];
+        for (head, result) in self.plan.heads().iter().zip(&heads) {
+            losses.iter_mut().zip(&result.losses).for_each(|(total, x)| *total += head.weight * x);
+        }
+        Evaluation { losses, heads }
+    }
+}
+
+/// The buffers of a head whose prediction is handed in to be overwritten.
+#[derive(Clone, Copy, Debug)]
+pub struct InPlaceInputs<'a> {
+    pub(crate) target: Slice<'a>,
+    pub(crate) mask: Option<&'a [u8]>,
+    pub(crate) weights: Option<&'a [f32]>,
+    pub(crate) map: Option<&'a [f32]>,
+}
+
+impl<'a> InPlaceInputs<'a> {
+    /// The target; add mask, weights and map as to [`Inputs`].
+    pub fn new(target: impl Into<Slice<'a>>) -> InPlaceInputs<'a> {
+        InPlaceInputs { target: target.into(), mask: None, weights: None, map: None }
+    }
+    /// The keep-mask: voxels with 0 do not count.
+    pub fn mask(mut self, mask: &'a [u8]) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+    /// The voxel weights.
+    pub fn weights(mut self, weights: &'a [f32]) -> Self {
+        self.weights = Some(weights);
+        self
+    }
+    /// The map φ.
+    pub fn map(mut self, map: &'a [f32]) -> Self {
+        self.map = Some(map);
+        self
+    }
+}
+
+impl<'a> Inputs<'a> {
+    fn without_prediction(&self) -> InPlaceInputs<'a> {
+        InPlaceInputs { target: self.target, mask: self.mask, weights: self.weights, map: self.map }
+    }
+}
+
+fn samples(head: &Head) -> std::ops::Range<usize> {
+    0..head.problem.shape.samples()
+}
+
+/// `grad_output` per sample.
+fn scale(head: &Head, grad_output: Option<&[f64]>) -> Vec<f64> {
+    let samples = head.problem.shape.samples();
+    match grad_output {
+        None => vec![1.0; samples],
+        Some(values) if head.problem.reduction == Reduction::None => values.to_vec(),
+        Some(values) => vec![values[0]; samples],
+    }
+}
+
+fn reduce_all(head: &Head, sources: &Sources<'_>, sums: Sums) -> MomentTable {
+    let mut table = MomentTable::zeros(head);
+    passes::run(head, sources, samples(head), Pass { sums: Some(sums), gradient: None }, &mut table);
+    table
+}
+
+/// The schedule of a head, carried out.
+fn forward_backward(head: &Head, sources: &Sources<'_>, target: Target<'_>, scale: &[f64]) -> HeadEvaluation {
+    let census = |wanted: bool| if wanted { reduce_all(head, sources, Sums::Target) } else { known_counts(head) };
+    let reduce = Pass { sums: Some(Sums::All), gradient: None };
+    match head.schedule {
+        Schedule::OnePass { census: first } => {
+            let (_, coefficients) = finish::finish(head, &census(first));
+            let output = Output { coefficients: &coefficients, scale, target };
+            let mut table = MomentTable::zeros(head);
+            let pass = Pass { sums: Some(Sums::All), gradient: Some(output) };
+            passes::run(head, sources, samples(head), pass, &mut table);
+            finish::finish(head, &table).0
+        }
+        Schedule::Chunked { census: first, samples: at_once } => {
+            // Samples that are not reduced yet show their target sums alone; no coefficient of a reduced sample reads more.
+            let mut table = census(first);
+            for start in samples(head).step_by(at_once) {
+                let chunk = start..(start + at_once).min(samples(head).end);
+                passes::run(head, sources, chunk.clone(), reduce, &mut table);
+                let (_, coefficients) = finish::finish(head, &table);
+                let output = Output { coefficients: &coefficients, scale, target };
+                passes::run(head, sources, chunk, Pass { sums: None, gradient: Some(output) }, &mut table);
+            }
+            finish::finish(head, &table).0
+        }
+        Schedule::TwoPass => {
+            let table = reduce_all(head, sources, Sums::All);
+            let (result, coefficients) = finish::finish(head, &table);
+            let output = Output { coefficients: &coefficients, scale, target };
+            let pass = Pass { sums: None, gradient: Some(output) };
+            passes::run(head, sources, samples(head), pass, &mut MomentTable::zeros(head));
+            result
+        }
+    }
+}
+
+/// The target sums that need no counting: N = V for every group, where the schedule found that nothing else is read.
+fn known_counts(head: &Head) -> MomentTable {
+    let mut table = MomentTable::zeros(head);
+    let voxels = head.problem.shape.voxels() as f64;
+    table.values.chunks_exact_mut(table.count).for_each(|row| row[0] = voxels);
+    table
+}
