@@ -137,12 +137,6 @@ impl Head {
     pub(crate) fn moment_index(&self, moment: Moment) -> Option<usize> {
         self.moments.iter().position(|&m| m == moment)
     }
-    pub(crate) fn pixel_moments(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.moments.iter().enumerate().filter_map(|(index, moment)| match moment {
-            Moment::Pixel(k) => Some((index, *k as usize)),
-            _ => None,
-        })
-    }
 }
 
 impl Plan {
@@ -209,4 +203,3 @@ impl Moment {
         }
     }
 }
-

@@ -240,7 +240,9 @@ impl Problem {
                 return Err(Error::DTypeOf { role: "a dense target", got: dtype, allowed: "u8, f32, f16 or bf16" });
             }
             Target::Dense(_) if self.ignore_label.is_some() => {
-                return Err(Error::Problem("an ignore label needs a map of labels; a dense target takes a mask".into()));
+                return Err(Error::Problem(
+                    "an ignore label needs a map of labels; a dense target takes a mask".into(),
+                ));
             }
             _ => {}
         }
@@ -251,7 +253,9 @@ impl Problem {
             check_class_weights(weights, classes)?;
         }
         if self.batch && self.reduction == Reduction::None {
-            return Err(Error::Problem("reduction none gives a value per sample, which batch=true does not have".into()));
+            return Err(Error::Problem(
+                "reduction none gives a value per sample, which batch=true does not have".into(),
+            ));
         }
         Ok(())
     }

@@ -45,7 +45,8 @@ def literal(v):
     if isinstance(v, bool):
         return "true" if v else "false"
     if isinstance(v, list):
-        return "[" + ", ".join(literal(x) for x in v) + "]"
+        rows = v if isinstance(v[0], list) else [v]
+        return "[" + "; ".join(", ".join(literal(x) for x in row) for row in rows) + "]"
     return v if isinstance(v, str) else number(v)
 
 

@@ -62,18 +62,16 @@ pub(crate) struct ProblemArgs {
 }
 
 impl ProblemArgs {
-    /// The problem with these options set.
-    pub(crate) fn apply(&self, problem: Problem) -> Problem {
-        let dtype = problem.prediction_dtype();
+    /// The problem with a prediction of this type and these options.
+    pub(crate) fn apply(&self, problem: Problem, dtype: DType) -> Problem {
+        let usual = if problem.shape().classes() == 1 { Activation::Sigmoid } else { Activation::Softmax };
         let mut problem = problem
+            .prediction(dtype, self.activation.map_or(usual, Activation::from))
             .layout(self.layout.into())
             .reduction(self.reduction.into())
             .batch(self.batch)
             .background(!self.no_background)
             .absent(self.absent.into());
-        if let Some(activation) = self.activation {
-            problem = problem.prediction(dtype, activation.into());
-        }
         if let Some(label) = self.ignore_label {
             problem = problem.ignore_label(label);
         }

@@ -40,8 +40,6 @@ fn problem(args: &ExplainArgs) -> Result<Problem, CliError> {
         return Err(CliError::Arguments(format!("--shape needs N, C and at least one spatial extent, got {got} numbers")));
     };
     let mut problem = Problem::new(Shape::new(*samples, *classes, spatial)?);
-    let activation = problem.activation();
-    problem = problem.prediction(args.dtype.into(), activation);
     problem = match args.target.into() {
         Target::Labels(dtype) => problem.labels(dtype),
         Target::Dense(dtype) => problem.dense(dtype),
@@ -55,5 +53,5 @@ fn problem(args: &ExplainArgs) -> Result<Problem, CliError> {
     if let Some(map) = args.distance {
         problem = problem.map(map.into());
     }
-    Ok(args.problem.apply(problem))
+    Ok(args.problem.apply(problem, args.dtype.into()))
 }

@@ -35,7 +35,7 @@ pub(super) struct Range {
 pub(super) struct Reads {
     ln_p: bool,
     q: bool,
-    ln_q: bool,
+    pub(super) ln_q: bool,
 }
 
 impl Reads {
@@ -403,7 +403,8 @@ impl<'h> Block<'h> {
             }
             // ln of the others' share, relative to the largest logit: ln q = this − ln(1 + e^this).
             let ratio = (second - logit(top)) + math::ln(total);
-            let ln_q = if ratio > 0.0 { -math::ln_1p(math::exp(-ratio)) } else { ratio - math::ln_1p(math::exp(ratio)) };
+            let ln_q =
+                if ratio > 0.0 { -math::ln_1p(math::exp(-ratio)) } else { ratio - math::ln_1p(math::exp(ratio)) };
             self.ln_q[top * stride + i] = math::finite_ln(ln_q);
             self.top[i] = top as i32;
         }

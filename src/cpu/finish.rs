@@ -124,7 +124,11 @@ impl<'a> PartFinish<'a> {
                     terms: vec![0.0; part.terms],
                     slopes: vec![0.0; part.terms * part.slope_moments.len()],
                     weight: if self.counted(class) && !(absent && part.absent == Absent::Skip) { weight } else { 0.0 },
-                    live: if sums[class][n_index] == 0.0 || (absent && part.absent == Absent::Zero) { 0.0 } else { 1.0 },
+                    live: if sums[class][n_index] == 0.0 || (absent && part.absent == Absent::Zero) {
+                        0.0
+                    } else {
+                        1.0
+                    },
                 };
                 if group.weight != 0.0 {
                     let mut inputs = [0.0; Inputs::COUNT];
@@ -187,7 +191,8 @@ impl<'a> PartFinish<'a> {
             let range = pools.start * classes..pools.end * classes;
             let total: f64 = groups[range.clone()].iter().map(|g| g.weight).sum();
             let share = if self.is_sum() { 1.0 } else { reciprocal(total) };
-            let value = groups[range.clone()].iter().filter(|g| g.live * g.weight != 0.0).map(|g| g.weight * g.terms[0]);
+            let value =
+                groups[range.clone()].iter().filter(|g| g.live * g.weight != 0.0).map(|g| g.weight * g.terms[0]);
             values.push(value.sum::<f64>() * share);
             for index in range {
                 let group = &groups[index];

@@ -82,7 +82,7 @@ impl Scratch {
 }
 
 /// Whether the gradient has a part by ln q: softmax only, the other activations fold it in.
-fn reads_ln_q(head: &Head) -> bool {
+pub(super) fn reads_ln_q(head: &Head) -> bool {
     let outputs = head.pixels.slopes.outputs();
     let zero = |k: usize| match outputs[k] {
         crate::spec::Operand::Literal(l) => head.pixels.slopes.literals()[l as usize] == 0.0,

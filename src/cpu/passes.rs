@@ -33,7 +33,13 @@ pub(super) struct Output<'a> {
 }
 
 /// Runs a pass over `samples`; the sums replace the rows of those samples in `table`, the counts are added.
-pub(super) fn run(head: &Head, sources: &Sources<'_>, samples: std::ops::Range<usize>, pass: Pass<'_>, table: &mut MomentTable) {
+pub(super) fn run(
+    head: &Head,
+    sources: &Sources<'_>,
+    samples: std::ops::Range<usize>,
+    pass: Pass<'_>,
+    table: &mut MomentTable,
+) {
     let (classes, count) = (table.classes, table.count);
     let row = if pass.sums.is_some() { classes * count } else { 0 };
     let hard = if pass.sums == Some(Sums::All) { table.hard_counts.len() / table.samples } else { 0 };
@@ -127,7 +133,10 @@ impl<'h> Worker<'h> {
         let mut programs = Vec::new();
         programs.extend(values.map(|(_, program)| program));
         programs.extend(pass.gradient.map(|_| &head.pixels.slopes));
-        let block = Block::new(head, Reads::of(&programs));
+        let mut reads = Reads::of(&programs);
+        // A slope by ln q needs q and the classes' shares without the largest, also where no program reads ln q.
+        reads.ln_q |= pass.gradient.is_some() && gradient::reads_ln_q(head);
+        let block = Block::new(head, reads);
         let stride = block.stride();
         Worker {
             sums: values.map(|(sums, program)| (sums, ArrayProgram::new(program, stride))),

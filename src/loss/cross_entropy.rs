@@ -130,7 +130,8 @@ impl Built for Ce {
         vec![Part::whole(self)]
     }
     fn unsuitable(&self, context: Context) -> Option<String> {
-        (!context.categorical).then(|| "needs softmax, or probabilities of at least 2 classes; bce takes sigmoid".into())
+        (!context.categorical)
+            .then(|| "needs softmax, or probabilities of at least 2 classes; bce takes sigmoid".into())
     }
 }
 

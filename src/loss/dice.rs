@@ -61,10 +61,10 @@ impl Formula for SoftDice {
         Scope::Group
     }
     fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
-        vec![(v.p() - v.g()).abs()]
+        vec![soft_overlap(v)]
     }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
-        vec![dice_value(soft_overlap(m), m.p() + m.g(), self.smooth_nr, self.smooth_dr, self.log)]
+        vec![dice_value(m.pixel(0), m.p() + m.g(), self.smooth_nr, self.smooth_dr, self.log)]
     }
 }
 impl Built for SoftDice {
@@ -73,9 +73,13 @@ impl Built for SoftDice {
     }
 }
 
-/// (P + G − A)/2, with A = Σm·|p − g| as the formula's first pixel sum.
-pub(super) fn soft_overlap<R: Real>(m: &Moments<R>) -> R {
-    (m.p() + m.g() - m.pixel(0)) * R::lit(0.5)
+/// (p + g − |p − g|)/2 = min(p, g), the overlap of soft values; slope ½ where they are equal.
+///
+/// Summed as it is: (P + G − A)/2 from sums would cancel where a class is absent.
+pub(super) fn soft_overlap<R: Real>(v: &Voxel<R>) -> R {
+    let (p, g) = (v.p(), v.g());
+    let equal = (p + g) * R::lit(0.5);
+    (g - p).select(p, (p - g).select(g, equal))
 }
 
 loss! {

@@ -48,10 +48,10 @@ impl Formula for SoftJaccard {
         Scope::Group
     }
     fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
-        vec![(v.p() - v.g()).abs()]
+        vec![soft_overlap(v)]
     }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
-        vec![jaccard_value(soft_overlap(m), m.p() + m.g(), self.smooth)]
+        vec![jaccard_value(m.pixel(0), m.p() + m.g(), self.smooth)]
     }
 }
 impl Built for SoftJaccard {

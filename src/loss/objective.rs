@@ -299,7 +299,8 @@ impl FromStr for Objective {
     /// # Errors
     /// [`Error::Syntax`], [`Error::UnknownLoss`], [`Error::UnknownKey`], [`Error::WrongValue`] or [`Error::OutOfRange`].
     fn from_str(text: &str) -> Result<Objective, Error> {
-        let calls = spec_string::parse(text).map_err(|e| Error::Syntax { position: e.position, expected: e.expected })?;
+        let calls =
+            spec_string::parse(text).map_err(|e| Error::Syntax { position: e.position, expected: e.expected })?;
         let terms = calls.into_iter().map(read_term).collect::<Result<_, _>>()?;
         Ok(Objective { terms })
     }
@@ -328,17 +329,16 @@ fn read_term(call: spec_string::Call) -> Result<Term, Error> {
             Error::UnknownKey { loss: loss(), near: near(&key, known), key }
         }
         ParameterError::Kind { key, expected } => Error::WrongValue { loss: loss(), key, expected },
-        ParameterError::Range(e) => {
-            Error::OutOfRange { loss: loss(), key: e.key, value: e.value, range: e.range }
-        }
+        ParameterError::Range(e) => Error::OutOfRange { loss: loss(), key: e.key, value: e.value, range: e.range },
     })?;
     Ok(Term { weight: call.weight, loss: built, options })
 }
 
 /// The names most like `name`, best first; all of them when none is like it.
 fn near<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let mut scored: Vec<(f64, &str)> =
-        known.map(|k| (strsim::jaro_winkler(name, k).max(strsim::normalized_damerau_levenshtein(name, k)), k)).collect();
+    let mut scored: Vec<(f64, &str)> = known
+        .map(|k| (strsim::jaro_winkler(name, k).max(strsim::normalized_damerau_levenshtein(name, k)), k))
+        .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     let alike = scored.iter().filter(|(score, _)| *score > 0.7).count();
     let shown = if alike == 0 { scored.len() } else { alike.min(4) };

@@ -54,10 +54,10 @@ impl Formula for SoftTversky {
         Scope::Group
     }
     fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
-        vec![(v.p() - v.g()).abs()]
+        vec![soft_overlap(v)]
     }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
-        vec![tversky_index(soft_overlap(m), m.p(), m.g(), self.alpha, self.beta, self.smooth).complement()]
+        vec![tversky_index(m.pixel(0), m.p(), m.g(), self.alpha, self.beta, self.smooth).complement()]
     }
 }
 impl Built for SoftTversky {

@@ -56,7 +56,12 @@ pub(super) fn compile(weight: f64, objective: &Objective, problem: &Problem) -> 
         if !term.weight.is_finite() {
             return Err(Error::Problem(format!("the weight of `{}` must be finite, got {}", name(), term.weight)));
         }
-        term.loss.check().map_err(|e| Error::OutOfRange { loss: name(), key: e.key, value: e.value, range: e.range })?;
+        term.loss.check().map_err(|e| Error::OutOfRange {
+            loss: name(),
+            key: e.key,
+            value: e.value,
+            range: e.range,
+        })?;
         if let Some(reason) = term.loss.unsuitable(context) {
             return Err(Error::Unsuitable { loss: name(), reason });
         }
@@ -156,7 +161,8 @@ impl Draft {
             Scope::Pool => 1..=TERMS_MAX,
         };
         if !expected.contains(&terms.len()) {
-            let reason = format!("inner must return {expected:?} terms in {scope:?} scope, it returned {}", terms.len());
+            let reason =
+                format!("inner must return {expected:?} terms in {scope:?} scope, it returned {}", terms.len());
             return Err(Error::Unsuitable { loss: name.into(), reason });
         }
         let graph = recorder.finish();
@@ -174,7 +180,11 @@ impl Draft {
         for slot in draft.read_slots() {
             let pixel = (Inputs::PIXEL..Inputs::PIXEL + PIXEL_TERMS_MAX).contains(&slot);
             if pixel && draft.slots[slot].is_none() {
-                let reason = format!("reads pixel sum {}, but defines {} pixel terms", slot - Inputs::PIXEL, pixel_numbers.len());
+                let reason = format!(
+                    "reads pixel sum {}, but defines {} pixel terms",
+                    slot - Inputs::PIXEL,
+                    pixel_numbers.len()
+                );
                 return Err(Error::Unsuitable { loss: name.into(), reason });
             }
         }
@@ -308,17 +318,7 @@ fn assemble(
     let terms = objective.terms().iter().map(|t| TermInfo { name: t.to_string(), weight: t.weight }).collect();
     let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
     let schedule = schedule(problem, &parts, &moments, target_moments);
-    Ok(Head {
-        weight,
-        problem: problem.clone(),
-        terms,
-        parts,
-        moments,
-        target_moments,
-        pixels,
-        cost_matrix,
-        schedule,
-    })
+    Ok(Head { weight, problem: problem.clone(), terms, parts, moments, target_moments, pixels, cost_matrix, schedule })
 }
 
 /// The first loss whose pixel terms read the map.
@@ -341,11 +341,8 @@ fn needs_map(objective: &Objective, problem: &Problem) -> String {
 /// | softmax | e = ∂/∂ln p with ln q held, then b = ∂/∂ln q |
 fn record_pixel_slopes(mut graph: Graph, values: &[Id], activation: Activation) -> Result<Program, Error> {
     let voxel_slots = VoxelInput::ALL.len();
-    let seeds: Vec<(Id, Id)> = values
-        .iter()
-        .enumerate()
-        .map(|(k, &value)| (value, graph.push(Op::Input((voxel_slots + k) as u8))))
-        .collect();
+    let seeds: Vec<(Id, Id)> =
+        values.iter().enumerate().map(|(k, &value)| (value, graph.push(Op::Input((voxel_slots + k) as u8)))).collect();
     let by: Vec<Id> = VoxelInput::PREDICTED.iter().map(|&slot| slot as Id).collect();
     let slopes = graph.adjoint(&seeds, &by);
     let [p, q] = [VoxelInput::P as Id, VoxelInput::Q as Id];
@@ -376,4 +373,3 @@ fn record_pixel_slopes(mut graph: Graph, values: &[Id], activation: Activation) 
     };
     Ok(Program::compile(&graph, voxel_slots + values.len(), &outputs)?)
 }
-

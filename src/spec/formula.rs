@@ -84,8 +84,7 @@ pub struct Inputs;
 
 impl Inputs {
     /// Slots of the moments that every plan may hold, in the order of [`Moment`].
-    pub const FIXED: [Moment; 7] =
-        [Moment::N, Moment::G, Moment::GG, Moment::P, Moment::PG, Moment::PP, Moment::Cost];
+    pub const FIXED: [Moment; 7] = [Moment::N, Moment::G, Moment::GG, Moment::P, Moment::PG, Moment::PP, Moment::Cost];
     /// First of the slots of the formula's own pixel sums.
     pub const PIXEL: usize = Self::FIXED.len();
     /// The class index, 0 to C − 1.

@@ -322,9 +322,7 @@ impl Program {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_len());
         bytes.extend(MAGIC);
-        for count in
-            [self.inputs, self.registers, self.literals.len(), self.instructions.len(), self.outputs.len()]
-        {
+        for count in [self.inputs, self.registers, self.literals.len(), self.instructions.len(), self.outputs.len()] {
             bytes.extend((count as u16).to_le_bytes());
         }
         for literal in &self.literals {
@@ -379,8 +377,7 @@ impl Program {
             .enumerate()
             .map(|(index, b)| {
                 let malformed = ProgramError::Malformed { index };
-                let opcode =
-                    Opcode::ALL.into_iter().find(|&o| o as u8 == b[0]).ok_or(malformed.clone())?;
+                let opcode = Opcode::ALL.into_iter().find(|&o| o as u8 == b[0]).ok_or(malformed.clone())?;
                 let operand = |k: usize| Operand::decode([b[k], b[k + 1]]).ok_or(malformed.clone());
                 Ok(Instruction { opcode, target: b[1], operands: [operand(2)?, operand(4)?, operand(6)?] })
             })

@@ -49,7 +49,7 @@ pub trait Real:
 }
 
 /// Where the base of a power with an exponent below 1 is floored, so that its slope stays finite.
-pub const FLOOR: f64 = 1e-6;
+const FLOOR: f64 = 1e-6;
 
 impl Real for f64 {
     fn lit(x: f64) -> f64 {

@@ -1,0 +1,338 @@
+//! What the integration tests share: vectors, references, comparisons.
+
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test crate uses its part; it is no public interface")]
+
+use half::{bf16, f16};
+use segfuse::{Activation, DType, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice, Target};
+use segfuse_reference as reference;
+use std::collections::BTreeMap;
+
+/// |loss − truth| ≤ 1e-6·|truth| + 1e-7: a sum of rounded single-precision values, divided by sums of like error.
+pub const LOSS_RELATIVE: f64 = 1e-6;
+/// See [`LOSS_RELATIVE`].
+pub const LOSS_ABSOLUTE: f64 = 1e-7;
+/// |gradient − truth| ≤ 1e-5·max|truth| + 1e-8: p(1−p) and softmax cancel in single precision.
+pub const GRADIENT_RELATIVE: f64 = 1e-5;
+/// See [`GRADIENT_RELATIVE`]: where the true gradient is 0 or nearly so because its parts cancel (a map shared by all
+/// classes of a softmax, a perfect prediction), what is left is the rounding of the parts, which are about 1/voxels.
+pub const GRADIENT_ABSOLUTE: f64 = 1e-8;
+
+/// A buffer of any element type.
+#[derive(Clone, Debug)]
+pub enum Data {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    BF16(Vec<bf16>),
+    U8(Vec<u8>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+}
+
+impl Data {
+    /// `values` rounded to `dtype`.
+    pub fn of(dtype: DType, values: &[f64]) -> Data {
+        let v = values.iter().copied();
+        match dtype {
+            DType::F32 => Data::F32(v.map(|x| x as f32).collect()),
+            DType::F16 => Data::F16(v.map(f16::from_f64).collect()),
+            DType::BF16 => Data::BF16(v.map(bf16::from_f64).collect()),
+            DType::U8 => Data::U8(v.map(|x| x as u8).collect()),
+            DType::I16 => Data::I16(v.map(|x| x as i16).collect()),
+            DType::I32 => Data::I32(v.map(|x| x as i32).collect()),
+            DType::I64 => Data::I64(v.map(|x| x as i64).collect()),
+        }
+    }
+    pub fn slice(&self) -> Slice<'_> {
+        match self {
+            Data::F32(v) => v.into(),
+            Data::F16(v) => v.into(),
+            Data::BF16(v) => v.into(),
+            Data::U8(v) => v.into(),
+            Data::I16(v) => v.into(),
+            Data::I32(v) => v.into(),
+            Data::I64(v) => v.into(),
+        }
+    }
+    /// The values as they are after rounding.
+    pub fn values(&self) -> Vec<f64> {
+        match self {
+            Data::F32(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::F16(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::BF16(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::I16(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::I32(v) => v.iter().map(|&x| x.into()).collect(),
+            Data::I64(v) => v.iter().map(|&x| x as f64).collect(),
+        }
+    }
+}
+
+/// `[N, C, V]` to `[N, V, C]`.
+pub fn interleave(values: &[f64], samples: usize, classes: usize) -> Vec<f64> {
+    let voxels = values.len() / samples / classes;
+    let mut out = Vec::with_capacity(values.len());
+    for n in 0..samples {
+        for i in 0..voxels {
+            out.extend((0..classes).map(|c| values[(n * classes + c) * voxels + i]));
+        }
+    }
+    out
+}
+
+/// `[N, V, C]` to `[N, C, V]`.
+pub fn deinterleave(values: &[f64], samples: usize, classes: usize) -> Vec<f64> {
+    let voxels = values.len() / samples / classes;
+    let mut out = Vec::with_capacity(values.len());
+    for n in 0..samples {
+        for c in 0..classes {
+            out.extend((0..voxels).map(|i| values[(n * voxels + i) * classes + c]));
+        }
+    }
+    out
+}
+
+/// A problem with its data, in planar f64, and how the library is to see it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub objective: Objective,
+    pub problem: Problem,
+    /// `[N, C, V]`, already rounded to the problem's type.
+    pub prediction: Vec<f64>,
+    /// Labels `[N, V]` or values `[N, C, V]`.
+    pub target: Vec<f64>,
+    pub mask: Option<Vec<u8>>,
+    pub weights: Option<Vec<f32>>,
+    /// `[N, V]` or `[N, C, V]`.
+    pub map: Option<Vec<f64>>,
+    pub layout: Layout,
+    pub dtype: DType,
+    pub activation: Activation,
+    pub target_kind: Target,
+    pub map_kind: Option<Map>,
+    pub ignore_label: Option<i64>,
+    pub class_weights: Option<Vec<f64>>,
+    pub reduction: Reduction,
+}
+
+/// What a case gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub losses: Vec<f64>,
+    /// `[N, C, V]`
+    pub gradient: Vec<f64>,
+    pub valid_voxels: u64,
+    pub invalid_labels: u64,
+    pub hard_counts: Option<Vec<[u64; 3]>>,
+}
+
+/// Settings of a case from which its problem is built.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+    pub activation: Activation,
+    pub layout: Layout,
+    pub target: Target,
+    pub ignore_label: Option<i64>,
+    pub class_weights: Option<Vec<f64>>,
+    pub reduction: Reduction,
+    pub gradient: DType,
+}
+
+impl Case {
+    pub fn new(
+        objective: Objective,
+        s: &Settings,
+        prediction: Vec<f64>,
+        target: Vec<f64>,
+        mask: Option<Vec<u8>>,
+        weights: Option<Vec<f32>>,
+        map: Option<(Map, Vec<f64>)>,
+    ) -> Case {
+        let shape = Shape::new(s.shape[0], s.shape[1], &s.shape[2..]).expect("the shape of a case is valid");
+        let mut problem = Problem::new(shape)
+            .prediction(s.dtype, s.activation)
+            .gradient(s.gradient)
+            .layout(s.layout)
+            .reduction(s.reduction)
+            .hard_counts();
+        problem = match s.target {
+            Target::Labels(dtype) => problem.labels(dtype),
+            Target::Dense(dtype) => problem.dense(dtype),
+        };
+        if let Some(label) = s.ignore_label {
+            problem = problem.ignore_label(label);
+        }
+        if let Some(weights) = &s.class_weights {
+            problem = problem.class_weights(weights.clone());
+        }
+        if mask.is_some() {
+            problem = problem.mask();
+        }
+        if weights.is_some() {
+            problem = problem.weights();
+        }
+        if let Some((kind, _)) = &map {
+            problem = problem.map(*kind);
+        }
+        let prediction = Data::of(s.dtype, &prediction).values();
+        let target = match s.target {
+            Target::Labels(_) => target,
+            Target::Dense(dtype) => Data::of(dtype, &target).values(),
+        };
+        Case {
+            objective,
+            problem,
+            prediction,
+            target,
+            mask,
+            weights,
+            map_kind: map.as_ref().map(|m| m.0),
+            map: map.map(|m| m.1),
+            layout: s.layout,
+            dtype: s.dtype,
+            activation: s.activation,
+            target_kind: s.target,
+            ignore_label: s.ignore_label,
+            class_weights: s.class_weights.clone(),
+            reduction: s.reduction,
+        }
+    }
+
+    fn sizes(&self) -> (usize, usize, usize) {
+        let shape = self.problem.shape();
+        (shape.samples(), shape.classes(), shape.voxels() as usize)
+    }
+
+    fn in_layout(&self, values: &[f64]) -> Vec<f64> {
+        let (n, c, _) = self.sizes();
+        if self.layout == Layout::Planar { values.to_vec() } else { interleave(values, n, c) }
+    }
+
+    /// The buffers as the library takes them: prediction, target, map.
+    pub fn buffers(&self) -> (Data, Data, Option<Vec<f32>>) {
+        let target = match self.target_kind {
+            Target::Labels(dtype) => Data::of(dtype, &self.target),
+            Target::Dense(dtype) => Data::of(dtype, &self.in_layout(&self.target)),
+        };
+        let map = self.map.as_ref().map(|map| {
+            let map = if self.map_kind == Some(Map::PerClass) { self.in_layout(map) } else { map.clone() };
+            map.iter().map(|&x| x as f32).collect()
+        });
+        (Data::of(self.dtype, &self.in_layout(&self.prediction)), target, map)
+    }
+
+    /// Runs the case on the CPU backend.
+    pub fn run(&self) -> Outcome {
+        let plan = Plan::new(&self.objective, &self.problem).unwrap_or_else(|e| panic!("{}: {e}", self.objective));
+        let (prediction, target, map) = self.buffers();
+        let mut inputs = Inputs::new(prediction.slice(), target.slice());
+        if let Some(mask) = &self.mask {
+            inputs = inputs.mask(mask);
+        }
+        if let Some(weights) = &self.weights {
+            inputs = inputs.weights(weights);
+        }
+        if let Some(map) = &map {
+            inputs = inputs.map(map);
+        }
+        let runtime = segfuse::Runtime::on("cpu").expect("the CPU is there");
+        let (evaluation, gradients) = runtime.evaluate(&plan, &[inputs]).expect("the buffers fit");
+        let forward = runtime.forward(&plan, &[inputs]).expect("the buffers fit");
+        let same = |a: &f64, b: &f64| a == b || (a.is_nan() && b.is_nan());
+        assert!(
+            evaluation.losses.iter().zip(&forward.losses).all(|(a, b)| same(a, b)),
+            "{}: with gradient {:?}, without {:?}",
+            self.objective,
+            evaluation.losses,
+            forward.losses
+        );
+        let (n, c, _) = self.sizes();
+        let gradient: Vec<f64> = gradients[0].to_f32().into_iter().map(f64::from).collect();
+        let head = &evaluation.heads[0];
+        Outcome {
+            losses: evaluation.losses.clone(),
+            gradient: if self.layout == Layout::Planar { gradient } else { deinterleave(&gradient, n, c) },
+            valid_voxels: head.valid_voxels,
+            invalid_labels: head.invalid_labels,
+            hard_counts: head.hard_counts.as_ref().map(|counts| {
+                counts.iter().map(|h| [h.true_positives, h.false_positives, h.false_negatives]).collect()
+            }),
+        }
+    }
+
+    /// The case as the reference takes it.
+    pub fn reference(&self) -> (Vec<reference::Term>, reference::Problem) {
+        let (samples, classes, voxels) = self.sizes();
+        let terms = self
+            .objective
+            .terms()
+            .iter()
+            .map(|term| reference::Term {
+                weight: term.weight,
+                name: term.loss.name().to_string(),
+                params: term.arguments().into_iter().map(|(k, v)| (k.to_string(), v)).collect::<BTreeMap<_, _>>(),
+            })
+            .collect();
+        let problem = reference::Problem {
+            samples,
+            classes,
+            voxels,
+            activation: match self.activation {
+                Activation::None => reference::Activation::None,
+                Activation::Sigmoid => reference::Activation::Sigmoid,
+                Activation::Softmax => reference::Activation::Softmax,
+            },
+            prediction: self.prediction.clone(),
+            target: match self.target_kind {
+                Target::Labels(_) => reference::Target::Labels(self.target.iter().map(|&x| x as i64).collect()),
+                Target::Dense(_) => reference::Target::Dense(self.target.clone()),
+            },
+            ignore_label: self.ignore_label,
+            mask: self.mask.as_ref().map(|m| m.iter().map(|&x| x != 0).collect()),
+            weights: self.weights.as_ref().map(|w| w.iter().map(|&x| x.into()).collect()),
+            map: self.map.as_ref().map(|map| match self.map_kind {
+                Some(Map::PerClass) => reference::Map::PerClass(map.clone()),
+                _ => reference::Map::Shared(map.clone()),
+            }),
+            class_weights: self.class_weights.clone(),
+            reduction: match self.reduction {
+                Reduction::Mean => reference::Reduction::Mean,
+                Reduction::Sum => reference::Reduction::Sum,
+                Reduction::None => reference::Reduction::None,
+            },
+        };
+        (terms, problem)
+    }
+}
+
+/// What a gradient of this type adds to the error of single precision: half a unit in the last place, and half the
+/// smallest step.
+pub fn rounding(dtype: DType) -> (f64, f64) {
+    match dtype {
+        DType::F16 => (0.5f64.powi(11), 0.5f64.powi(25)),
+        DType::BF16 => (0.5f64.powi(8), 0.0),
+        _ => (0.0, 0.0),
+    }
+}
+
+/// Compares an outcome with the truth; the error says what is apart.
+pub fn compare(outcome: &Outcome, losses: &[f64], gradient: &[f64], gradient_dtype: DType) -> Result<(), String> {
+    for (i, (&got, &want)) in outcome.losses.iter().zip(losses).enumerate() {
+        let close = (got - want).abs() <= LOSS_RELATIVE * want.abs() + LOSS_ABSOLUTE;
+        if !(close || (got.is_nan() && want.is_nan()) || got == want) {
+            return Err(format!("loss {i}: got {got}, want {want}"));
+        }
+    }
+    let largest = gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let (relative, step) = rounding(gradient_dtype);
+    for (i, (&got, &want)) in outcome.gradient.iter().zip(gradient).enumerate() {
+        let allowed = GRADIENT_RELATIVE * largest + GRADIENT_ABSOLUTE + relative * want.abs() + step;
+        let overflow = gradient_dtype == DType::F16 && want.abs() >= 65_504.0;
+        if !((got - want).abs() <= allowed || overflow) {
+            return Err(format!("gradient {i}: got {got}, want {want}, largest {largest}"));
+        }
+    }
+    Ok(())
+}

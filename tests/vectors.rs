@@ -1,0 +1,145 @@
+//! Every test vector, in every type of the prediction and both layouts.
+
+mod common;
+
+use common::{Case, Settings, compare};
+use segfuse::{Activation, DType, Layout, Map, Objective, Reduction, Target};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct File {
+    cases: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    spec: String,
+    shape: Vec<usize>,
+    activation: String,
+    prediction: Vec<f64>,
+    target: Values,
+    ignore_label: Option<i64>,
+    mask: Option<Vec<u8>>,
+    weights: Option<Vec<f32>>,
+    map: Option<MapValues>,
+    class_weights: Option<Vec<f64>>,
+    reduction: String,
+    loss: Vec<f64>,
+    gradient: Vec<f64>,
+    valid_voxels: u64,
+    invalid_labels: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Values {
+    Labels(Vec<f64>),
+    Dense(Vec<f64>),
+}
+
+#[derive(Deserialize)]
+struct MapValues {
+    per_class: bool,
+    values: Vec<f64>,
+}
+
+fn vectors() -> Vec<Vector> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test_vectors/vectors.json");
+    let text = std::fs::read_to_string(path).expect("the vectors are there");
+    serde_json::from_str::<File>(&text).expect("the vectors are well formed").cases
+}
+
+fn case(v: &Vector, dtype: DType, layout: Layout, gradient: DType) -> Case {
+    let objective: Objective = v.spec.parse().unwrap_or_else(|e| panic!("{}: {e}", v.name));
+    let (target, values) = match &v.target {
+        // Labels beyond one byte need a wider type.
+        Values::Labels(x) if x.iter().all(|&x| (0.0..256.0).contains(&x)) => (Target::Labels(DType::U8), x),
+        Values::Labels(x) => (Target::Labels(DType::I32), x),
+        Values::Dense(x) => (Target::Dense(dtype), x),
+    };
+    let settings = Settings {
+        shape: v.shape.clone(),
+        dtype,
+        activation: match v.activation.as_str() {
+            "none" => Activation::None,
+            "sigmoid" => Activation::Sigmoid,
+            _ => Activation::Softmax,
+        },
+        layout,
+        target,
+        ignore_label: v.ignore_label,
+        class_weights: v.class_weights.clone(),
+        reduction: match v.reduction.as_str() {
+            "mean" => Reduction::Mean,
+            "sum" => Reduction::Sum,
+            _ => Reduction::None,
+        },
+        gradient,
+    };
+    let map = v.map.as_ref().map(|m| (if m.per_class { Map::PerClass } else { Map::Shared }, m.values.clone()));
+    Case::new(objective, &settings, v.prediction.clone(), values.clone(), v.mask.clone(), v.weights.clone(), map)
+}
+
+fn check(dtype: DType, layout: Layout, gradient: DType) {
+    let vectors = vectors();
+    assert!(vectors.len() > 800, "the vectors are complete");
+    let mut failures = Vec::new();
+    for v in &vectors {
+        let outcome = case(v, dtype, layout, gradient).run();
+        if let Err(difference) = compare(&outcome, &v.loss, &v.gradient, gradient) {
+            failures.push(format!("{}: {}: {difference}", v.name, v.spec));
+        }
+        if (outcome.valid_voxels, outcome.invalid_labels) != (v.valid_voxels, v.invalid_labels) {
+            failures.push(format!("{}: counts {} {}", v.name, outcome.valid_voxels, outcome.invalid_labels));
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} vectors:\n{}", failures.len(), vectors.len(), failures.join("\n"));
+}
+
+#[test]
+fn f32_planar() {
+    check(DType::F32, Layout::Planar, DType::F32);
+}
+
+#[test]
+fn f32_interleaved() {
+    check(DType::F32, Layout::Interleaved, DType::F32);
+}
+
+#[test]
+fn f16_planar() {
+    check(DType::F16, Layout::Planar, DType::F16);
+}
+
+#[test]
+fn f16_with_f32_gradient() {
+    check(DType::F16, Layout::Interleaved, DType::F32);
+}
+
+#[test]
+fn bf16_planar() {
+    check(DType::BF16, Layout::Planar, DType::BF16);
+}
+
+#[test]
+fn bf16_interleaved() {
+    check(DType::BF16, Layout::Interleaved, DType::BF16);
+}
+
+/// The reference crate agrees with the vectors, which were made without it.
+#[test]
+fn reference() {
+    let mut failures = Vec::new();
+    for v in vectors() {
+        let (terms, problem) = case(&v, DType::F32, Layout::Planar, DType::F32).reference();
+        let truth = segfuse_reference::evaluate(&terms, &problem, None);
+        let largest = v.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let loss = truth.loss.iter().zip(&v.loss).all(|(a, b)| (a - b).abs() <= 1e-12 * b.abs() + 1e-13);
+        let gradient = truth.gradient.iter().zip(&v.gradient).all(|(a, b)| (a - b).abs() <= 1e-10 * largest + 1e-15);
+        if !(loss && gradient) {
+            failures.push(format!("{}: {}: loss {:?} {:?}, gradient {gradient}", v.name, v.spec, truth.loss, v.loss));
+        }
+    }
+    assert!(failures.is_empty(), "{} vectors:\n{}", failures.len(), failures.join("\n"));
+}
