@@ -36,6 +36,9 @@ pub struct Head {
     pub(crate) target_moments: usize,
     pub(crate) pixels: PixelPrograms,
     pub(crate) cost_matrix: Option<Vec<f64>>,
+    /// The target is labels and every pixel term is 0 but in the voxel's own class: the terms are computed once per voxel,
+    /// by programs in which g = 1, instead of once per voxel and class.
+    pub(crate) own_class: bool,
     pub(crate) schedule: Schedule,
 }
 

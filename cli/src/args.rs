@@ -62,6 +62,10 @@ pub(crate) struct ProblemArgs {
 }
 
 impl ProblemArgs {
+    /// Whether the loss is one number or one per sample.
+    pub(crate) fn reduction(&self) -> Reduction {
+        self.reduction.into()
+    }
     /// The problem with a prediction of this type and these options.
     pub(crate) fn apply(&self, problem: Problem, dtype: DType) -> Problem {
         let usual = if problem.shape().classes() == 1 { Activation::Sigmoid } else { Activation::Softmax };
@@ -115,13 +119,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "OUT.npy")]
     pub(crate) grad: Option<PathBuf>,
     /// Factor of the gradient; with reduction none one per sample
-    #[arg(
-        long,
-        value_name = "X",
-        value_delimiter = ',',
-        allow_negative_numbers = true,
-        requires = "grad"
-    )]
+    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true, requires = "grad")]
     pub(crate) grad_output: Option<Vec<f64>>,
     /// Also count the hard prediction: TP, FP, FN, Dice, IoU, precision and recall per class
     #[arg(long)]

@@ -37,7 +37,9 @@ pub(crate) fn run(args: &ExplainArgs) -> CommandResult {
 fn problem(args: &ExplainArgs) -> Result<Problem, CliError> {
     let [samples, classes, spatial @ ..] = args.shape.as_slice() else {
         let got = args.shape.len();
-        return Err(CliError::Arguments(format!("--shape needs N, C and at least one spatial extent, got {got} numbers")));
+        return Err(CliError::Arguments(format!(
+            "--shape needs N, C and at least one spatial extent, got {got} numbers"
+        )));
     };
     let mut problem = Problem::new(Shape::new(*samples, *classes, spatial)?);
     problem = match args.target.into() {

@@ -2,19 +2,20 @@
 
 use crate::args::{EvalArgs, LayoutArg};
 use crate::error::CliError;
-use crate::files::{Array, Data, Format, read};
+use crate::files::{Array, Data, Format, inverse, read};
 use crate::report::shape as show;
 use half::f16;
-use segfuse::{DType, Inputs, Map, Problem, Shape, Slice};
+use segfuse::{Gradient, Inputs, Map, Problem, Shape, Slice};
 use std::path::Path;
 
 /// A problem with everything that it reads.
 pub(crate) struct Loaded {
     pub(crate) problem: Problem,
+    /// The prediction's file, without its values.
+    file: Array,
     /// The prediction's shape in memory.
-    pub(crate) shape: Vec<usize>,
-    /// How the axes of the prediction's file were rearranged, if they were.
-    pub(crate) axes: Option<Vec<usize>>,
+    shape: Vec<usize>,
+    layout: LayoutArg,
     /// What was changed on the way, for the reader to know.
     pub(crate) notes: Vec<String>,
     prediction: Buffer,
@@ -52,9 +53,11 @@ impl Loaded {
     pub(crate) fn new(args: &EvalArgs) -> Result<Loaded, CliError> {
         let mut notes = Vec::new();
         let layout = args.problem.layout;
-        let (prediction, axes) = classes_arranged(read(&args.pred)?, layout)?;
+        let array = read(&args.pred)?;
+        let path = array.path.clone();
+        let file = Array { path: path.clone(), shape: array.shape.clone(), data: Data::U8(Vec::new()), ..array };
+        let prediction = classes_arranged(array, layout)?;
         let frame = Frame::new(&prediction, layout)?;
-        let path = prediction.path.clone();
         let prediction = match prediction.data {
             Data::F16(values) => Buffer::F16(values),
             data if data.is_float() => Buffer::F32(floats(&path, data, &mut notes)),
@@ -84,7 +87,7 @@ impl Loaded {
         if args.metrics {
             problem = problem.hard_counts();
         }
-        Ok(Loaded { problem, shape: frame.with_classes, axes, notes, prediction, target, mask, weights, map })
+        Ok(Loaded { problem, file, shape: frame.with_classes, layout, notes, prediction, target, mask, weights, map })
     }
 
     /// The buffers, as the library takes them.
@@ -100,6 +103,23 @@ impl Loaded {
             inputs = inputs.map(map);
         }
         inputs
+    }
+
+    /// A gradient in the axes of the prediction's file: shape and values.
+    pub(crate) fn in_file_axes(&self, gradient: Gradient) -> (Vec<usize>, Data) {
+        let data = match gradient {
+            Gradient::F32(values) => Data::F32(values),
+            Gradient::F16(values) => Data::F16(values),
+            Gradient::BF16(_) => Data::F32(gradient.to_f32()),
+        };
+        let data = match self.file.format {
+            Format::Npy => data,
+            Format::Nifti => {
+                let array = Array { shape: self.shape[1..].to_vec(), data, ..self.file.clone() };
+                array.permuted(&inverse(&nifti_axes(self.layout))).data
+            }
+        };
+        (self.file.shape.clone(), data)
     }
 }
 
@@ -134,19 +154,19 @@ fn nifti_classes(mut array: Array) -> Result<Array, CliError> {
     Ok(array)
 }
 
-/// An array with a value per class, as [N, C, …] or [N, …, C]; and which axes of the file these are, if they moved.
-fn classes_arranged(array: Array, layout: LayoutArg) -> Result<(Array, Option<Vec<usize>>), CliError> {
+/// Where the axes [1, C, x, y, z] or [1, x, y, z, C], without the first, lie in [x, y, z, C].
+fn nifti_axes(layout: LayoutArg) -> [usize; 4] {
+    if layout == LayoutArg::Ncv { [3, 0, 1, 2] } else { [0, 1, 2, 3] }
+}
+
+/// An array with a value per class, as [N, C, …] or [N, …, C].
+fn classes_arranged(array: Array, layout: LayoutArg) -> Result<Array, CliError> {
     if array.format == Format::Npy {
-        return Ok((array, None));
+        return Ok(array);
     }
-    let file_shape = array.shape.clone();
-    let array = nifti_classes(array)?;
-    let axes: [usize; 4] = if layout == LayoutArg::Ncv { [3, 0, 1, 2] } else { [0, 1, 2, 3] };
-    let mut array = array.permuted(&axes);
+    let mut array = nifti_classes(array)?.permuted(&nifti_axes(layout));
     array.shape.insert(0, 1);
-    // The gradient goes back into the axes of the file: the first is new, those that were added have extent 1.
-    let _ = file_shape;
-    Ok((array, Some(axes.to_vec())))
+    Ok(array)
 }
 
 /// What the shape of the prediction asks of all the others.
@@ -188,7 +208,7 @@ impl Frame {
                     shape.insert(0, 1);
                     Array { shape, ..array }
                 } else {
-                    classes_arranged(array, self.layout)?.0
+                    classes_arranged(array, self.layout)?
                 }
             }
         };
@@ -237,7 +257,8 @@ impl Frame {
             Data::I32(values) if !dense => Buffer::I32(values),
             Data::I64(values) if !dense => Buffer::I64(values),
             data if dense => {
-                let what = format!("a dense target must be bool, u8, f16, f32 or f64, this file holds {}", data.dtype());
+                let what =
+                    format!("a dense target must be bool, u8, f16, f32 or f64, this file holds {}", data.dtype());
                 return Err(CliError::file(&path, what));
             }
             data => {
@@ -258,7 +279,10 @@ impl Frame {
             Data::I32(values) => values.into_iter().map(|x| u8::from(x != 0)).collect(),
             Data::I64(values) => values.into_iter().map(|x| u8::from(x != 0)).collect(),
             data => {
-                return Err(CliError::file(path, format!("a mask must be bool or integers, this file holds {}", data.dtype())));
+                return Err(CliError::file(
+                    path,
+                    format!("a mask must be bool or integers, this file holds {}", data.dtype()),
+                ));
             }
         })
     }
@@ -279,17 +303,5 @@ impl Frame {
         let (array, per_class) = self.fit(read(path)?, "the map")?;
         let map = if per_class { Map::PerClass } else { Map::Shared };
         Ok((map, floats(path, array.data, notes)))
-    }
-}
-
-/// The gradient as the prediction's file has it.
-pub(crate) fn gradient_data(values: segfuse::Gradient, dtype: DType) -> Data {
-    match values {
-        segfuse::Gradient::F32(values) => Data::F32(values),
-        segfuse::Gradient::F16(values) => Data::F16(values),
-        values @ segfuse::Gradient::BF16(_) => {
-            debug_assert!(dtype == DType::BF16, "a file has no bf16");
-            Data::F32(values.to_f32())
-        }
     }
 }

@@ -46,7 +46,8 @@ fn one_line(doc: &str) -> String {
 /// Lists the losses.
 pub(crate) fn run(args: &ListArgs) -> CommandResult {
     let wanted = args.name.as_deref().unwrap_or("");
-    let names = |entry: &Entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()).any(|n| n.contains(wanted));
+    let names =
+        |entry: &Entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()).any(|n| n.contains(wanted));
     let losses: Vec<LossReport> = ENTRIES.iter().filter(|entry| names(entry)).map(LossReport::new).collect();
     if losses.is_empty() {
         return Err(CliError::Arguments(format!("no loss has `{wanted}` in its name")));
@@ -63,6 +64,8 @@ pub(crate) fn run(args: &ListArgs) -> CommandResult {
         rows.add_row([names.join(", "), parameters.join("\n"), loss.source.into()]);
     }
     say(rows);
-    say("Every loss also takes batch=true|false, background=true|false, absent=count|skip|zero and class_weights=[a, b, …].");
+    say(
+        "Every loss also takes batch=true|false, background=true|false, absent=count|skip|zero and class_weights=[a, b, …].",
+    );
     Ok(Verdict::Good)
 }

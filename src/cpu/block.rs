@@ -4,6 +4,7 @@
 //! runs over one array. Voxels beyond the end of a unit fill the last vector with weight 0.
 
 use super::math;
+use super::planes::Planes;
 use super::view::{IGNORED, INVALID, Source};
 use crate::plan::{Head, PROBABILITY_FLOOR};
 use crate::problem::{Activation, Layout, Map, Target};
@@ -33,6 +34,7 @@ pub(super) struct Range {
 /// What the programs of a pass read of a voxel, beyond p and g.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reads {
+    p: bool,
     ln_p: bool,
     q: bool,
     pub(super) ln_q: bool,
@@ -41,7 +43,7 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn of(programs: &[&Program]) -> Reads {
         let any = |slot: VoxelInput| programs.iter().any(|p| p.reads(slot as usize));
-        Reads { ln_p: any(VoxelInput::LnP), q: any(VoxelInput::Q), ln_q: any(VoxelInput::LnQ) }
+        Reads { p: any(VoxelInput::P), ln_p: any(VoxelInput::LnP), q: any(VoxelInput::Q), ln_q: any(VoxelInput::LnQ) }
     }
 }
 
@@ -50,33 +52,34 @@ pub(super) struct Block<'h> {
     head: &'h Head,
     reads: Reads,
     classes: usize,
-    /// Voxels from one plane to the next.
-    stride: usize,
     /// Voxels of this block, rounded up to whole vectors.
     len: usize,
     /// Kept voxels, and labels out of range, of this block.
     pub(super) valid: u64,
     pub(super) invalid: u64,
-    // planes, [classes × stride]
-    p: Vec<f32>,
-    ln_p: Vec<f32>,
-    q: Vec<f32>,
-    ln_q: Vec<f32>,
+    // One plane per class.
+    p: Planes,
+    ln_p: Planes,
+    q: Planes,
+    ln_q: Planes,
     /// Softmax without the largest class: only where ln q is read.
-    rest: Vec<f32>,
-    dense: Vec<f32>,
-    map: Vec<f32>,
+    rest: Planes,
+    dense: Planes,
+    /// One plane, or one per class.
+    map: Planes,
     /// A block of an interleaved buffer, before its classes are taken apart.
     mixed: Vec<f32>,
-    // per voxel, [stride]
+    // One value per voxel.
     labels: Vec<i32>,
-    weight: Vec<f32>,
+    weight: Planes,
     /// The target of the class at hand.
-    g: Vec<f32>,
+    g: Planes,
     /// Largest logit, sum of exponentials, largest class.
-    largest: Vec<f32>,
-    sum: Vec<f32>,
+    largest: Planes,
+    sum: Planes,
     top: Vec<i32>,
+    /// p, ln p, q and φ of the voxel's own class, where the pixel terms look at no other.
+    own: Planes,
 }
 
 /// Voxels of a block: as many as keep a few planes in the nearest caches.
@@ -85,41 +88,51 @@ pub(super) fn stride(classes: usize) -> usize {
 }
 const PLANE_VOXELS: usize = 4096;
 
+/// The planes of [`Block::own`].
+#[derive(Clone, Copy)]
+enum Own {
+    P,
+    LnP,
+    Q,
+    Map,
+}
+
 impl<'h> Block<'h> {
     pub(super) fn new(head: &'h Head, reads: Reads) -> Block<'h> {
         let problem = &head.problem;
         let classes = problem.shape.classes();
         let stride = stride(classes);
-        let planes = |wanted: bool| if wanted { vec![0.0; classes * stride] } else { Vec::new() };
+        let planes = |wanted: bool| Planes::new(if wanted { classes } else { 0 }, stride);
+        let one = || Planes::new(1, stride);
         let softmax = problem.activation == Activation::Softmax;
-        let dense = matches!(problem.target, Target::Dense(_));
+        let every = !head.own_class;
         let map = match problem.map {
-            None => Vec::new(),
-            Some(Map::Shared) => vec![0.0; stride],
+            None => planes(false),
+            Some(Map::Shared) => one(),
             Some(Map::PerClass) => planes(true),
         };
         Block {
             head,
             reads,
             classes,
-            stride,
             len: 0,
             valid: 0,
             invalid: 0,
             p: planes(true),
-            ln_p: planes(reads.ln_p),
-            q: planes(reads.q || reads.ln_q || problem.activation == Activation::Sigmoid),
+            ln_p: planes(every && reads.ln_p),
+            q: planes(every && (reads.q || reads.ln_q) || problem.activation == Activation::Sigmoid),
             ln_q: planes(reads.ln_q),
             rest: planes(reads.ln_q && softmax),
-            dense: planes(dense),
+            dense: planes(matches!(problem.target, Target::Dense(_))),
             map,
-            mixed: planes(problem.layout == Layout::Interleaved),
+            mixed: vec![0.0; if problem.layout == Layout::Interleaved { classes * stride } else { 0 }],
             labels: vec![IGNORED; stride],
-            weight: vec![0.0; stride],
-            g: vec![0.0; stride],
-            largest: vec![0.0; stride],
-            sum: vec![0.0; stride],
+            weight: one(),
+            g: one(),
+            largest: one(),
+            sum: one(),
             top: vec![0; stride],
+            own: Planes::new(if head.own_class { 4 } else { 0 }, stride),
         }
     }
 
@@ -128,13 +141,10 @@ impl<'h> Block<'h> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
-    pub(super) fn stride(&self) -> usize {
-        self.stride
-    }
     /// m of every voxel; 0 where it does not count.
     #[inline(always)]
     pub(super) fn weight(&self) -> &[f32] {
-        &self.weight[..self.len]
+        self.weight.plane(0, self.len)
     }
     /// Whether a voxel counts.
     #[inline(always)]
@@ -144,17 +154,17 @@ impl<'h> Block<'h> {
     /// p of a class.
     #[inline(always)]
     pub(super) fn p(&self, class: usize) -> &[f32] {
-        &self.p[class * self.stride..][..self.len]
+        self.p.plane(class, self.len)
     }
     /// 1 − p of a class; only after sigmoid, or where a program reads it.
     #[inline(always)]
     pub(super) fn q(&self, class: usize) -> &[f32] {
-        &self.q[class * self.stride..][..self.len]
+        self.q.plane(class, self.len)
     }
     /// p of a class among all classes but the largest; 0 for that one.
     #[inline(always)]
     pub(super) fn rest(&self, class: usize) -> &[f32] {
-        &self.rest[class * self.stride..][..self.len]
+        self.rest.plane(class, self.len)
     }
     /// The largest class of every voxel; only after softmax with ln q.
     #[inline(always)]
@@ -164,22 +174,39 @@ impl<'h> Block<'h> {
     /// The target of the class that [`Block::select`] chose.
     #[inline(always)]
     pub(super) fn g(&self) -> &[f32] {
-        &self.g[..self.len]
+        self.g.plane(0, self.len)
+    }
+    /// The class of every voxel; negative where it does not count.
+    #[inline(always)]
+    pub(super) fn labels(&self) -> &[i32] {
+        &self.labels[..self.len]
     }
     /// The array of an input slot of a pixel program, for the class that [`Block::select`] chose.
     #[inline(always)]
     pub(super) fn input(&self, slot: u8, class: usize) -> &[f32] {
-        let start = class * self.stride;
-        let (planes, start) = match VoxelInput::ALL[slot as usize] {
-            VoxelInput::P => (&self.p, start),
-            VoxelInput::LnP => (&self.ln_p, start),
-            VoxelInput::Q => (&self.q, start),
-            VoxelInput::LnQ => (&self.ln_q, start),
+        let (planes, class) = match VoxelInput::ALL[slot as usize] {
+            VoxelInput::P => (&self.p, class),
+            VoxelInput::LnP => (&self.ln_p, class),
+            VoxelInput::Q => (&self.q, class),
+            VoxelInput::LnQ => (&self.ln_q, class),
             VoxelInput::G => (&self.g, 0),
-            VoxelInput::Map if self.map.len() == self.stride => (&self.map, 0),
-            VoxelInput::Map => (&self.map, start),
+            VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => (&self.map, 0),
+            VoxelInput::Map => (&self.map, class),
         };
-        &planes[start..start + self.len]
+        planes.plane(class, self.len)
+    }
+    /// The array of an input slot for each voxel's own class.
+    #[inline(always)]
+    pub(super) fn own_input(&self, slot: u8) -> &[f32] {
+        let own = match VoxelInput::ALL[slot as usize] {
+            VoxelInput::P => Own::P,
+            VoxelInput::LnP => Own::LnP,
+            VoxelInput::Q => Own::Q,
+            VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => return self.map.plane(0, self.len),
+            VoxelInput::Map => Own::Map,
+            VoxelInput::G | VoxelInput::LnQ => unreachable!("programs of the own class read neither g nor ln q"),
+        };
+        self.own.plane(own as usize, self.len)
     }
 
     /// Loads which voxels count, and the target.
@@ -209,7 +236,7 @@ impl<'h> Block<'h> {
             invalid += u32::from(label == INVALID);
         }
         (self.valid, self.invalid) = (u64::from(valid), u64::from(invalid));
-        let weight = &mut self.weight[..self.len];
+        let weight = self.weight.plane_mut(0, self.len);
         if let Some(weights) = &sources.weights {
             weights.read_f32(first, &mut weight[..range.len]);
             for (w, &label) in weight.iter_mut().zip(&self.labels) {
@@ -221,16 +248,18 @@ impl<'h> Block<'h> {
             }
         }
         if matches!(problem.target, Target::Dense(_)) {
-            load_planes(&sources.target, range, self.head, self.stride, &mut self.mixed, &mut self.dense);
+            load_planes(&sources.target, range, self.head, &mut self.mixed, &mut self.dense);
             self.clear_dropped(|block| &mut block.dense);
         }
         match (problem.map, &sources.map) {
             (Some(Map::Shared), Some(map)) => {
-                map.read_f32(first, &mut self.map[..range.len]);
+                let plane = self.map.plane_mut(0, self.len);
+                map.read_f32(first, &mut plane[..range.len]);
+                plane[range.len..].fill(0.0);
                 self.clear_dropped(|block| &mut block.map);
             }
             (Some(Map::PerClass), Some(map)) => {
-                load_planes(map, range, self.head, self.stride, &mut self.mixed, &mut self.map);
+                load_planes(map, range, self.head, &mut self.mixed, &mut self.map);
                 self.clear_dropped(|block| &mut block.map);
             }
             _ => {}
@@ -239,13 +268,14 @@ impl<'h> Block<'h> {
 
     /// Sets the values of voxels that do not count to 0, whatever they held; NaN times weight 0 would be NaN.
     #[inline(always)]
-    fn clear_dropped(&mut self, planes: impl Fn(&mut Self) -> &mut Vec<f32>) {
-        let (stride, len) = (self.stride, self.len);
+    fn clear_dropped(&mut self, planes: impl Fn(&mut Self) -> &mut Planes) {
+        let len = self.len;
         if self.valid == len as u64 {
             return;
         }
         let mut values = std::mem::take(planes(self));
-        for plane in values.chunks_exact_mut(stride) {
+        let pitch = values.pitch();
+        for plane in values.chunks_exact_mut(pitch) {
             for (x, &label) in plane[..len].iter_mut().zip(&self.labels) {
                 *x = if label >= 0 { *x } else { 0.0 };
             }
@@ -253,24 +283,30 @@ impl<'h> Block<'h> {
         *planes(self) = values;
     }
 
+    /// The label that means `class`; with one class, label 1 is the class and 0 is not.
+    #[inline(always)]
+    fn label_of(&self, class: usize) -> i32 {
+        if self.classes == 1 { 1 } else { class as i32 }
+    }
+
     /// Makes `g` the target of this class.
     #[inline(always)]
     pub(super) fn select(&mut self, class: usize) {
-        let g = &mut self.g[..self.len];
+        let wanted = self.label_of(class);
+        let g = self.g.plane_mut(0, self.len);
         if self.dense.is_empty() {
-            let wanted = if self.classes == 1 { 1 } else { class as i32 };
             for (g, &label) in g.iter_mut().zip(&self.labels) {
                 *g = if label == wanted { 1.0 } else { 0.0 };
             }
         } else {
-            g.copy_from_slice(&self.dense[class * self.stride..][..self.len]);
+            g.copy_from_slice(self.dense.plane(class, self.len));
         }
     }
 
     /// Loads the prediction and turns it into what the pass reads: p, and ln p, q, ln q where asked.
     #[inline(always)]
     pub(super) fn load_prediction(&mut self, sources: &Sources<'_>, range: Range) {
-        load_planes(&sources.prediction, range, self.head, self.stride, &mut self.mixed, &mut self.p);
+        load_planes(&sources.prediction, range, self.head, &mut self.mixed, &mut self.p);
         self.clear_dropped(|block| &mut block.p);
         match self.head.problem.activation {
             Activation::None => self.probabilities(),
@@ -281,40 +317,41 @@ impl<'h> Block<'h> {
 
     #[inline(always)]
     fn probabilities(&mut self) {
+        let len = self.len;
         let floor = PROBABILITY_FLOOR as f32;
         let floored_ln = |x: f32| math::ln(if x < floor { floor } else { x });
         for class in 0..self.classes {
-            let range = class * self.stride..class * self.stride + self.len;
-            let p = &self.p[range.clone()];
+            let p = self.p.plane(class, len);
             if self.reads.ln_p {
-                map(&mut self.ln_p[range.clone()], p, floored_ln);
+                map(self.ln_p.plane_mut(class, len), p, floored_ln);
             }
             if self.reads.q || self.reads.ln_q {
-                map(&mut self.q[range.clone()], p, |p| 1.0 - p);
+                map(self.q.plane_mut(class, len), p, |p| 1.0 - p);
             }
             if self.reads.ln_q {
-                map(&mut self.ln_q[range.clone()], &self.q[range], floored_ln);
+                map(self.ln_q.plane_mut(class, len), self.q.plane(class, len), floored_ln);
             }
         }
     }
 
     #[inline(always)]
     fn sigmoid(&mut self) {
+        let len = self.len;
         for class in 0..self.classes {
-            let range = class * self.stride..class * self.stride + self.len;
+            let z = self.p.plane_mut(class, len);
             if self.reads.ln_p {
-                map(&mut self.ln_p[range.clone()], &self.p[range.clone()], |z| {
+                map(self.ln_p.plane_mut(class, len), z, |z| {
                     let low = if z < 0.0 { z } else { 0.0 };
                     math::finite_ln(low - math::ln_1p(math::exp(-z.abs())))
                 });
             }
             if self.reads.ln_q {
-                map(&mut self.ln_q[range.clone()], &self.p[range.clone()], |z| {
+                map(self.ln_q.plane_mut(class, len), z, |z| {
                     let high = if z > 0.0 { z } else { 0.0 };
                     math::finite_ln(-high - math::ln_1p(math::exp(-z.abs())))
                 });
             }
-            for (p, q) in self.p[range.clone()].iter_mut().zip(&mut self.q[range]) {
+            for (p, q) in z.iter_mut().zip(self.q.plane_mut(class, len)) {
                 let z = *p;
                 let e = math::exp(-z.abs());
                 let large = 1.0 / (1.0 + e);
@@ -327,58 +364,104 @@ impl<'h> Block<'h> {
 
     #[inline(always)]
     fn softmax(&mut self) {
-        let (stride, len, classes) = (self.stride, self.len, self.classes);
+        let (len, classes) = (self.len, self.classes);
+        let own = self.head.own_class;
+        if own {
+            // The logit of the voxel's class, before it is gone.
+            self.own_of(Own::LnP, |block| &block.p);
+            self.own_map();
+        }
         if self.reads.ln_q {
             self.without_largest();
         }
-        let (largest, sum) = (&mut self.largest[..len], &mut self.sum[..len]);
-        largest.copy_from_slice(&self.p[..len]);
+        let (largest, sum) = (self.largest.plane_mut(0, len), self.sum.plane_mut(0, len));
+        largest.copy_from_slice(self.p.plane(0, len));
         for class in 1..classes {
-            for (m, &z) in largest.iter_mut().zip(&self.p[class * stride..][..len]) {
+            for (m, &z) in largest.iter_mut().zip(self.p.plane(class, len)) {
                 *m = if z > *m { z } else { *m };
             }
         }
         sum.fill(0.0);
+        let every_ln_p = !self.ln_p.is_empty();
         for class in 0..classes {
-            let p = &mut self.p[class * stride..][..len];
-            if self.reads.ln_p {
-                let shifted = &mut self.ln_p[class * stride..][..len];
-                for (((p, shifted), &m), sum) in p.iter_mut().zip(shifted).zip(&*largest).zip(&mut *sum) {
-                    *shifted = *p - m;
-                    *p = math::exp(*shifted);
-                    *sum += *p;
+            let p = self.p.plane_mut(class, len);
+            if every_ln_p {
+                for ((shifted, &z), &m) in self.ln_p.plane_mut(class, len).iter_mut().zip(&*p).zip(&*largest) {
+                    *shifted = z - m;
                 }
-            } else {
-                for ((p, &m), sum) in p.iter_mut().zip(&*largest).zip(&mut *sum) {
-                    *p = math::exp(*p - m);
-                    *sum += *p;
-                }
+            }
+            for ((p, &m), sum) in p.iter_mut().zip(&*largest).zip(&mut *sum) {
+                *p = math::exp(*p - m);
+                *sum += *p;
             }
         }
         if self.reads.ln_p {
-            // `largest` has served; it takes ln Σ.
-            map(largest, sum, math::ln);
+            if own {
+                let own_ln_p = self.own.plane_mut(Own::LnP as usize, len);
+                for ((l, &m), &sum) in own_ln_p.iter_mut().zip(&*largest).zip(&*sum) {
+                    *l = math::finite_ln((*l - m) - math::ln(sum));
+                }
+            } else {
+                // `largest` has served; it takes ln Σ.
+                map(largest, sum, math::ln);
+                for class in 0..classes {
+                    for (l, &ln_sum) in self.ln_p.plane_mut(class, len).iter_mut().zip(&*largest) {
+                        *l = math::finite_ln(*l - ln_sum);
+                    }
+                }
+            }
         }
         for s in sum.iter_mut() {
             *s = 1.0 / *s;
         }
         for class in 0..classes {
-            let range = class * stride..class * stride + len;
-            for (p, &r) in self.p[range.clone()].iter_mut().zip(&*sum) {
+            for (p, &r) in self.p.plane_mut(class, len).iter_mut().zip(&*sum) {
                 *p *= r;
             }
-            if self.reads.ln_p {
-                for (l, &ln_sum) in self.ln_p[range.clone()].iter_mut().zip(&*largest) {
-                    *l = math::finite_ln(*l - ln_sum);
-                }
+            if !self.q.is_empty() {
+                map(self.q.plane_mut(class, len), self.p.plane(class, len), |p| 1.0 - p);
             }
-            if self.reads.q || self.reads.ln_q {
-                map(&mut self.q[range.clone()], &self.p[range.clone()], |p| 1.0 - p);
-            }
+        }
+        if own && (self.reads.p || self.reads.q) {
+            self.own_of(Own::P, |block| &block.p);
+            let [p, _, q] = self.own_planes();
+            map(q, p, |p| 1.0 - p);
         }
         if self.reads.ln_q {
             self.complete_ln_q();
         }
+    }
+
+    /// Gathers the value of each voxel's own class.
+    #[inline(always)]
+    fn own_of(&mut self, own: Own, planes: impl Fn(&Self) -> &Planes) {
+        let len = self.len;
+        let mut values = std::mem::take(&mut self.own);
+        let gathered = values.plane_mut(own as usize, len);
+        gathered.fill(0.0);
+        for class in 0..self.classes {
+            let label = self.label_of(class);
+            let plane = planes(self).plane(class, len);
+            for ((x, &y), &l) in gathered.iter_mut().zip(plane).zip(&self.labels) {
+                *x = if l == label { y } else { *x };
+            }
+        }
+        self.own = values;
+    }
+
+    #[inline(always)]
+    fn own_map(&mut self) {
+        if self.head.problem.map == Some(Map::PerClass) {
+            self.own_of(Own::Map, |block| &block.map);
+        }
+    }
+
+    /// p, ln p and q of the own class.
+    #[inline(always)]
+    fn own_planes(&mut self) -> [&mut [f32]; 3] {
+        let (len, pitch) = (self.len, self.own.pitch());
+        let mut planes = self.own.chunks_exact_mut(pitch);
+        std::array::from_fn(|_| &mut planes.next().expect("there are four planes")[..len])
     }
 
     /// Softmax over all classes but the largest, from the logits in `p`; ln q of the largest goes to its plane.
@@ -386,26 +469,25 @@ impl<'h> Block<'h> {
     /// For the largest class 1 − p cancels; ln q is the log-sum-exp of the others less that of all.
     #[inline(always)]
     fn without_largest(&mut self) {
-        let (stride, len, classes) = (self.stride, self.len, self.classes);
+        let (len, classes) = (self.len, self.classes);
         for i in 0..len {
-            let logit = |class: usize| self.p[class * stride + i];
+            let logit = |class: usize| self.p.plane(class, len)[i];
             let top = (1..classes).fold(0, |top, class| if logit(class) > logit(top) { class } else { top });
             let others = || (0..classes).filter(|&class| class != top);
             let second = others().map(logit).fold(f32::NEG_INFINITY, |m, z| if z > m { z } else { m });
             let mut total = 0.0;
             for class in 0..classes {
-                let e = if class == top { 0.0 } else { math::exp(logit(class) - second) };
+                let e = if class == top { 0.0 } else { math::exp(self.p.plane(class, len)[i] - second) };
                 total += e;
-                self.rest[class * stride + i] = e;
+                self.rest.plane_mut(class, len)[i] = e;
             }
             for class in 0..classes {
-                self.rest[class * stride + i] /= total;
+                self.rest.plane_mut(class, len)[i] /= total;
             }
             // ln of the others' share, relative to the largest logit: ln q = this − ln(1 + e^this).
-            let ratio = (second - logit(top)) + math::ln(total);
-            let ln_q =
-                if ratio > 0.0 { -math::ln_1p(math::exp(-ratio)) } else { ratio - math::ln_1p(math::exp(ratio)) };
-            self.ln_q[top * stride + i] = math::finite_ln(ln_q);
+            let ratio = (second - self.p.plane(top, len)[i]) + math::ln(total);
+            let ln_q = if ratio > 0.0 { -math::ln_1p(math::exp(-ratio)) } else { ratio - math::ln_1p(math::exp(ratio)) };
+            self.ln_q.plane_mut(top, len)[i] = math::finite_ln(ln_q);
             self.top[i] = top as i32;
         }
     }
@@ -413,15 +495,14 @@ impl<'h> Block<'h> {
     /// ln q, and an exact q of the largest class, once p is known.
     #[inline(always)]
     fn complete_ln_q(&mut self) {
-        let (stride, len) = (self.stride, self.len);
+        let len = self.len;
         for class in 0..self.classes {
-            for i in 0..len {
-                let at = class * stride + i;
-                if self.top[i] == class as i32 {
-                    self.q[at] = math::exp(self.ln_q[at]);
-                } else {
-                    self.ln_q[at] = math::finite_ln(math::ln(self.q[at]));
-                }
+            let (q, ln_q) = (self.q.plane_mut(class, len), self.ln_q.plane_mut(class, len));
+            for ((q, ln_q), &top) in q.iter_mut().zip(ln_q).zip(&self.top) {
+                let largest = top == class as i32;
+                let (of_ln, of_q) = (math::exp(*ln_q), math::finite_ln(math::ln(*q)));
+                *q = if largest { of_ln } else { *q };
+                *ln_q = if largest { *ln_q } else { of_q };
             }
         }
     }
@@ -436,26 +517,29 @@ fn map(into: &mut [f32], from: &[f32], f: impl Fn(f32) -> f32) {
 
 /// Reads a range of a buffer in the prediction's layout into planes.
 #[inline(always)]
-fn load_planes(source: &Source<'_>, range: Range, head: &Head, stride: usize, mixed: &mut [f32], planes: &mut [f32]) {
+fn load_planes(source: &Source<'_>, range: Range, head: &Head, mixed: &mut [f32], planes: &mut Planes) {
     let (classes, voxels) = (head.problem.shape.classes(), head.problem.shape.voxels() as usize);
+    // The voxels that fill the last vector: any finite value, their weight is 0.
+    let end = range.len.next_multiple_of(LANES);
     match head.problem.layout {
         Layout::Planar => {
-            for (class, plane) in planes.chunks_exact_mut(stride).enumerate() {
+            for class in 0..classes {
                 let first = (range.sample * classes + class) * voxels + range.start;
-                source.read_f32(first, &mut plane[..range.len]);
+                let (values, rest) = planes.plane_mut(class, end).split_at_mut(range.len);
+                source.read_f32(first, values);
+                rest.fill(0.0);
             }
         }
         Layout::Interleaved => {
             let mixed = &mut mixed[..range.len * classes];
             source.read_f32((range.sample * voxels + range.start) * classes, mixed);
-            for (class, plane) in planes.chunks_exact_mut(stride).enumerate() {
-                for (x, voxel) in plane.iter_mut().zip(mixed.chunks_exact(classes)) {
+            for class in 0..classes {
+                let (values, rest) = planes.plane_mut(class, end).split_at_mut(range.len);
+                for (x, voxel) in values.iter_mut().zip(mixed.chunks_exact(classes)) {
                     *x = voxel[class];
                 }
+                rest.fill(0.0);
             }
         }
     }
-    // The voxels that fill the last vector: any finite value, their weight is 0.
-    let end = range.len.next_multiple_of(LANES);
-    planes.chunks_exact_mut(stride).for_each(|plane| plane[range.len..end].fill(0.0));
 }

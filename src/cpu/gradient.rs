@@ -2,6 +2,7 @@
 
 use super::block::{Block, Range};
 use super::interpret::ArrayProgram;
+use super::planes::Planes;
 use super::view::Target;
 use crate::plan::Head;
 use crate::problem::{Activation, Layout};
@@ -50,33 +51,31 @@ impl Slopes {
 /// Buffers of the gradient of a block.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    stride: usize,
-    /// ∂L/∂p, then e = ∂L/∂ln p, then the gradient, [classes × stride]
-    e: Vec<f32>,
+    /// ∂L/∂p, then e = ∂L/∂ln p, then the gradient, per class.
+    e: Planes,
     /// u = b·p/q of each class, b = ∂L/∂ln q; softmax with ln q only.
-    complement: Vec<f32>,
+    complement: Planes,
     /// Per voxel: Σe; Σu; b·p of the largest class.
-    sum: Vec<f32>,
-    complement_sum: Vec<f32>,
-    top: Vec<f32>,
-    /// The coefficients of the pixel terms as arrays, [terms × stride]
-    coefficients: Vec<f32>,
+    sum: Planes,
+    complement_sum: Planes,
+    top: Planes,
+    /// The coefficients of the pixel terms as arrays.
+    coefficients: Planes,
     mixed: Vec<f32>,
 }
 
 impl Scratch {
     pub(super) fn new(head: &Head, stride: usize) -> Scratch {
         let classes = head.problem.shape.classes();
-        let planes = |wanted: bool| if wanted { vec![0.0; classes * stride] } else { Vec::new() };
+        let interleaved = head.problem.layout == Layout::Interleaved;
         Scratch {
-            stride,
-            e: planes(true),
-            complement: planes(reads_ln_q(head)),
-            sum: vec![0.0; stride],
-            complement_sum: vec![0.0; stride],
-            top: vec![0.0; stride],
-            coefficients: vec![0.0; head.pixels.values.outputs().len() * stride],
-            mixed: planes(head.problem.layout == Layout::Interleaved),
+            e: Planes::new(classes, stride),
+            complement: Planes::new(if reads_ln_q(head) { classes } else { 0 }, stride),
+            sum: Planes::new(1, stride),
+            complement_sum: Planes::new(1, stride),
+            top: Planes::new(1, stride),
+            coefficients: Planes::new(head.pixels.values.outputs().len(), stride),
+            mixed: vec![0.0; if interleaved { classes * stride } else { 0 }],
         }
     }
 }
@@ -105,18 +104,31 @@ pub(super) unsafe fn gradient(
     target: &Target<'_>,
     range: Range,
 ) {
-    let (classes, len, stride) = (head.problem.shape.classes(), block.len(), scratch.stride);
+    let (classes, len) = (head.problem.shape.classes(), block.len());
     let activation = head.problem.activation;
     let with_ln_q = !scratch.complement.is_empty();
     let has_pixels = !head.pixels.values.outputs().is_empty();
-    scratch.sum[..len].fill(0.0);
-    scratch.complement_sum[..len].fill(0.0);
+    scratch.sum.plane_mut(0, len).fill(0.0);
+    scratch.complement_sum.plane_mut(0, len).fill(0.0);
     if slopes.has_cost {
         cost_slopes(head, block, slopes, scratch);
     }
+    let voxel_slots = VoxelInput::ALL.len() as u8;
+    if has_pixels && head.own_class {
+        for k in 0..head.pixels.values.outputs().len() {
+            for (c, &label) in scratch.coefficients.plane_mut(k, len).iter_mut().zip(block.labels()) {
+                *c = slopes.pixel[label.max(0) as usize][k];
+            }
+        }
+        let coefficients = &scratch.coefficients;
+        pixels.run(len, |slot| match slot.checked_sub(voxel_slots) {
+            None => block.own_input(slot),
+            Some(k) => coefficients.plane(k as usize, len),
+        });
+    }
     for class in 0..classes {
         block.select(class);
-        let e = &mut scratch.e[class * stride..][..len];
+        let e = scratch.e.plane_mut(class, len);
         affine(e, block.p(class), block.g(), slopes.affine[class], slopes.has_cost);
         match activation {
             Activation::None => {}
@@ -131,15 +143,23 @@ pub(super) unsafe fn gradient(
                 }
             }
         }
-        if has_pixels {
-            let voxel_slots = VoxelInput::ALL.len() as u8;
-            for (array, &c) in scratch.coefficients.chunks_exact_mut(stride).zip(&slopes.pixel[class]) {
-                array[..len].fill(c);
+        if has_pixels && head.own_class {
+            let coefficients = &scratch.coefficients;
+            let own = pixels.output(0, len, |slot| match slot.checked_sub(voxel_slots) {
+                None => block.own_input(slot),
+                Some(k) => coefficients.plane(k as usize, len),
+            });
+            for ((e, &x), &g) in e.iter_mut().zip(own).zip(block.g()) {
+                *e += x * g;
+            }
+        } else if has_pixels {
+            for (k, &c) in slopes.pixel[class].iter().enumerate() {
+                scratch.coefficients.plane_mut(k, len).fill(c);
             }
             let coefficients = &scratch.coefficients;
             let input = |slot: u8| match slot.checked_sub(voxel_slots) {
                 None => block.input(slot, class),
-                Some(k) => &coefficients[k as usize * stride..][..len],
+                Some(k) => coefficients.plane(k as usize, len),
             };
             pixels.run(len, input);
             for (e, &x) in e.iter_mut().zip(pixels.output(0, len, input)) {
@@ -147,29 +167,28 @@ pub(super) unsafe fn gradient(
             }
             if with_ln_q {
                 let b = pixels.output(1, len, input);
-                let u = &mut scratch.complement[class * stride..][..len];
+                let u = scratch.complement.plane_mut(class, len);
+                let (sum, of_top) = (scratch.complement_sum.plane_mut(0, len), scratch.top.plane_mut(0, len));
                 let (p, q, top) = (block.p(class), block.q(class), block.top());
                 for i in 0..len {
                     let wins = top[i] == class as i32;
                     u[i] = if wins { 0.0 } else { b[i] * p[i] / q[i] };
-                    scratch.complement_sum[i] += u[i];
-                    if wins {
-                        scratch.top[i] = b[i] * p[i];
-                    }
+                    sum[i] += u[i];
+                    of_top[i] = if wins { b[i] * p[i] } else { of_top[i] };
                 }
             }
         }
         if activation == Activation::Softmax {
-            for (sum, &e) in scratch.sum[..len].iter_mut().zip(&*e) {
+            for (sum, &e) in scratch.sum.plane_mut(0, len).iter_mut().zip(&*e) {
                 *sum += e;
             }
         }
     }
     for class in 0..classes {
-        let e = &mut scratch.e[class * stride..][..len];
+        let e = scratch.e.plane_mut(class, len);
         let (p, w) = (block.p(class), block.weight());
         if activation == Activation::Softmax {
-            for (((e, &p), &sum), &w) in e.iter_mut().zip(p).zip(&scratch.sum).zip(w) {
+            for (((e, &p), &sum), &w) in e.iter_mut().zip(p).zip(scratch.sum.plane(0, len)).zip(w) {
                 *e = (*e - p * sum) * w;
             }
         } else {
@@ -180,10 +199,11 @@ pub(super) unsafe fn gradient(
         if with_ln_q {
             // ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is `rest`.
             let (q, rest, top) = (block.q(class), block.rest(class), block.top());
-            let u = &scratch.complement[class * stride..][..len];
+            let u = scratch.complement.plane(class, len);
+            let (sum, of_top) = (scratch.complement_sum.plane(0, len), scratch.top.plane(0, len));
             for i in 0..len {
-                let own = if top[i] == class as i32 { scratch.top[i] } else { u[i] * q[i] };
-                let others = p[i] * (scratch.complement_sum[i] - u[i]) + scratch.top[i] * rest[i];
+                let own = if top[i] == class as i32 { of_top[i] } else { u[i] * q[i] };
+                let others = p[i] * (sum[i] - u[i]) + of_top[i] * rest[i];
                 e[i] += (others - own) * w[i];
             }
         }
@@ -210,13 +230,13 @@ fn affine(e: &mut [f32], p: &[f32], g: &[f32], [by_p, by_pg, by_pp]: [f32; 3], a
 #[inline(always)]
 fn cost_slopes(head: &Head, block: &mut Block<'_>, slopes: &Slopes, scratch: &mut Scratch) {
     let matrix = head.cost_matrix.as_ref().expect("a cost moment comes with a matrix");
-    let (classes, len, stride) = (head.problem.shape.classes(), block.len(), scratch.stride);
+    let (classes, len) = (head.problem.shape.classes(), block.len());
     scratch.e.fill(0.0);
     for class in 0..classes {
         block.select(class);
         for other in 0..classes {
             let m = slopes.cost[class] * matrix[class * classes + other] as f32;
-            for (e, &g) in scratch.e[other * stride..][..len].iter_mut().zip(block.g()) {
+            for (e, &g) in scratch.e.plane_mut(other, len).iter_mut().zip(block.g()) {
                 *e += m * g;
             }
         }
@@ -230,16 +250,16 @@ unsafe fn store(head: &Head, scratch: &mut Scratch, target: &Target<'_>, range: 
     let (classes, voxels) = (head.problem.shape.classes(), head.problem.shape.voxels() as usize);
     match head.problem.layout {
         Layout::Planar => {
-            for (class, plane) in scratch.e.chunks_exact(scratch.stride).enumerate() {
+            for class in 0..classes {
                 let first = (range.sample * classes + class) * voxels + range.start;
                 // SAFETY: the caller's promise.
-                unsafe { target.write(first, &plane[..range.len]) };
+                unsafe { target.write(first, scratch.e.plane(class, range.len)) };
             }
         }
         Layout::Interleaved => {
             let mixed = &mut scratch.mixed[..range.len * classes];
-            for (class, plane) in scratch.e.chunks_exact(scratch.stride).enumerate() {
-                for (voxel, &x) in mixed.chunks_exact_mut(classes).zip(plane) {
+            for class in 0..classes {
+                for (voxel, &x) in mixed.chunks_exact_mut(classes).zip(scratch.e.plane(class, range.len)) {
                     voxel[class] = x;
                 }
             }

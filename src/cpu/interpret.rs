@@ -1,31 +1,30 @@
 //! The bytecode of pixel terms over arrays: one instruction at a time, a block of voxels each.
 
 use super::math;
+use super::planes::Planes;
 use crate::spec::{Opcode, Operand, Program};
 
 /// A program with its registers and literals laid out as arrays of one block.
 #[derive(Debug)]
 pub(super) struct ArrayProgram<'p> {
     program: &'p Program,
-    stride: usize,
     /// Registers, then literals.
-    arrays: Vec<f32>,
+    arrays: Planes,
 }
 
 impl<'p> ArrayProgram<'p> {
     pub(super) fn new(program: &'p Program, stride: usize) -> ArrayProgram<'p> {
-        let mut arrays = vec![0.0; (program.registers() + program.literals().len()) * stride];
-        let (_, literals) = arrays.split_at_mut(program.registers() * stride);
-        for (array, &literal) in literals.chunks_exact_mut(stride).zip(program.literals()) {
-            array.fill(literal as f32);
+        let mut arrays = Planes::new(program.registers() + program.literals().len(), stride);
+        for (k, &literal) in program.literals().iter().enumerate() {
+            arrays.plane_mut(program.registers() + k, stride).fill(literal as f32);
         }
-        ArrayProgram { program, stride, arrays }
+        ArrayProgram { program, arrays }
     }
 
     /// Computes `len` voxels; `input` gives the array of an input slot.
     #[inline(always)]
     pub(super) fn run<'i>(&mut self, len: usize, input: impl Fn(u8) -> &'i [f32]) {
-        let stride = self.stride;
+        let stride = self.arrays.pitch();
         for i in self.program.instructions() {
             // The target is no operand of its own instruction (checked when a program is made), so the three parts of the
             // register file are apart.
@@ -79,7 +78,7 @@ impl<'p> ArrayProgram<'p> {
             Operand::Register(r) => r as usize,
             Operand::Literal(l) => self.program.registers() + l as usize,
         };
-        &self.arrays[start * self.stride..][..len]
+        self.arrays.plane(start, len)
     }
 }
 

@@ -13,6 +13,7 @@ mod gradient;
 mod interpret;
 pub mod math;
 mod passes;
+mod planes;
 mod reduce;
 mod validate;
 mod view;

@@ -137,7 +137,7 @@ impl<'h> Worker<'h> {
         // A slope by ln q needs q and the classes' shares without the largest, also where no program reads ln q.
         reads.ln_q |= pass.gradient.is_some() && gradient::reads_ln_q(head);
         let block = Block::new(head, reads);
-        let stride = block.stride();
+        let stride = block::stride(head.problem.shape.classes());
         Worker {
             sums: values.map(|(sums, program)| (sums, ArrayProgram::new(program, stride))),
             cost: vec![0.0; if head.cost_matrix.is_some() { stride } else { 0 }],
@@ -181,7 +181,7 @@ unsafe fn process(
     counts: &mut [u64; 2],
 ) {
     let block = &mut worker.block;
-    let stride = block.stride();
+    let stride = block::stride(head.problem.shape.classes());
     debug_assert!(stride % LANES == 0);
     for start in (0..unit.len).step_by(stride) {
         let range = Range { start: unit.start + start, len: stride.min(unit.len - start), ..unit };

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::loss::{Absent, Objective, Part, Term};
-use crate::problem::{Activation, Map, Problem, Reduction, check_class_weights};
+use crate::problem::{Activation, Map, Problem, Reduction, Target, check_class_weights};
 use crate::spec::{
     Context, Graph, Id, Inputs, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, TERMS_MAX, Voxel,
     VoxelInput,
@@ -304,6 +304,13 @@ fn assemble(
         });
     }
 
+    let own_class = looks_at_own_class(problem, &graph, &pixel_ids);
+    let (graph, pixel_ids) = if own_class {
+        graph.with_input(VoxelInput::G as u8, 1.0, &pixel_ids)
+    } else {
+        (graph, pixel_ids)
+    };
+    let predicted = graph.reached(&predicted_inputs);
     let target_ids: Vec<Id> = pixel_ids.iter().copied().filter(|&id| !predicted[id as usize]).collect();
     let slopes = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation)?;
     let pixels = PixelPrograms {
@@ -318,7 +325,22 @@ fn assemble(
     let terms = objective.terms().iter().map(|t| TermInfo { name: t.to_string(), weight: t.weight }).collect();
     let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
     let schedule = schedule(problem, &parts, &moments, target_moments);
-    Ok(Head { weight, problem: problem.clone(), terms, parts, moments, target_moments, pixels, cost_matrix, schedule })
+    Ok(Head { weight, problem: problem.clone(), terms, parts, moments, target_moments, pixels, cost_matrix, own_class, schedule })
+}
+
+/// Whether every pixel term is 0 where g = 0, so that with labels only the voxel's own class matters.
+fn looks_at_own_class(problem: &Problem, graph: &Graph, values: &[Id]) -> bool {
+    // Softmax only: there a NaN in any class is one in the voxel's own class too, and so reaches the loss.
+    let softmax = problem.activation == Activation::Softmax;
+    if values.is_empty() || !softmax || matches!(problem.target, Target::Dense(_)) {
+        return false;
+    }
+    let (elsewhere, zeros) = graph.with_input(VoxelInput::G as u8, 0.0, values);
+    let reads_ln_q = {
+        let reached = graph.reached(&[VoxelInput::LnQ as Id]);
+        values.iter().any(|&value| reached[value as usize])
+    };
+    !reads_ln_q && zeros.iter().all(|&zero| elsewhere.literal(zero) == Some(0.0))
 }
 
 /// The first loss whose pixel terms read the map.

@@ -238,6 +238,42 @@ impl Graph {
         wrt.iter().map(|&x| adjoint[x as usize]).collect()
     }
 
+    /// The same graph with input `slot` fixed to a constant and folded, and where `outputs` are in it. The other inputs
+    /// keep their ids if they were recorded first, in the order of their slots.
+    pub fn with_input(&self, slot: u8, value: f64, outputs: &[Id]) -> (Graph, Vec<Id>) {
+        let mut graph = Graph::default();
+        let inputs = self.ops.iter().take_while(|op| matches!(op, Op::Input(_))).count();
+        self.ops[..inputs].iter().for_each(|&op| drop(graph.insert(op)));
+        let mut place: Vec<Id> = Vec::with_capacity(self.ops.len());
+        for &op in &self.ops {
+            let at = |id: Id| place[id as usize];
+            let moved = match op {
+                Op::Input(s) if s == slot => {
+                    let id = graph.lit(value);
+                    place.push(id);
+                    continue;
+                }
+                Op::Input(_) | Op::Literal(_) => op,
+                Op::Add(a, b) => Op::Add(at(a), at(b)),
+                Op::Sub(a, b) => Op::Sub(at(a), at(b)),
+                Op::Mul(a, b) => Op::Mul(at(a), at(b)),
+                Op::Div(a, b) => Op::Div(at(a), at(b)),
+                Op::Neg(a) => Op::Neg(at(a)),
+                Op::Ln(a) => Op::Ln(at(a)),
+                Op::Exp(a) => Op::Exp(at(a)),
+                Op::Sqrt(a) => Op::Sqrt(at(a)),
+                Op::Abs(a) => Op::Abs(at(a)),
+                Op::Pow(a, b) => Op::Pow(at(a), at(b)),
+                Op::Max(a, b) => Op::Max(at(a), at(b)),
+                Op::Min(a, b) => Op::Min(at(a), at(b)),
+                Op::Select(c, a, b) => Op::Select(at(c), at(a), at(b)),
+            };
+            let id = graph.push(moved);
+            place.push(id);
+        }
+        (graph, outputs.iter().map(|&id| place[id as usize]).collect())
+    }
+
     /// For each operation, whether its value depends on one of `sources`.
     pub fn reached(&self, sources: &[Id]) -> Vec<bool> {
         let mut reached = vec![false; self.ops.len()];

@@ -2,8 +2,13 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test crate uses its part; it is no public interface")]
 
+pub mod random;
+
 use half::{bf16, f16};
-use segfuse::{Activation, DType, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice, Target};
+use segfuse::{
+    Activation, DType, Evaluation, Gradient, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice,
+    SliceMut, Target,
+};
 use segfuse_reference as reference;
 use std::collections::BTreeMap;
 
@@ -41,6 +46,17 @@ impl Data {
             DType::I16 => Data::I16(v.map(|x| x as i16).collect()),
             DType::I32 => Data::I32(v.map(|x| x as i32).collect()),
             DType::I64 => Data::I64(v.map(|x| x as i64).collect()),
+        }
+    }
+    pub fn slice_mut(&mut self) -> SliceMut<'_> {
+        match self {
+            Data::F32(v) => v.into(),
+            Data::F16(v) => v.into(),
+            Data::BF16(v) => v.into(),
+            Data::U8(v) => v.into(),
+            Data::I16(v) => v.into(),
+            Data::I32(v) => v.into(),
+            Data::I64(v) => v.into(),
         }
     }
     pub fn slice(&self) -> Slice<'_> {
@@ -124,6 +140,32 @@ pub struct Outcome {
     pub valid_voxels: u64,
     pub invalid_labels: u64,
     pub hard_counts: Option<Vec<[u64; 3]>>,
+}
+
+/// The buffers of a case as the library takes them.
+#[derive(Clone, Debug)]
+pub struct Host<'a> {
+    pub prediction: Data,
+    pub target: Data,
+    pub map: Option<Vec<f32>>,
+    pub mask: Option<&'a [u8]>,
+    pub weights: Option<&'a [f32]>,
+}
+
+impl Host<'_> {
+    pub fn inputs(&self) -> Inputs<'_> {
+        let mut inputs = Inputs::new(self.prediction.slice(), self.target.slice());
+        if let Some(mask) = self.mask {
+            inputs = inputs.mask(mask);
+        }
+        if let Some(weights) = self.weights {
+            inputs = inputs.weights(weights);
+        }
+        if let Some(map) = &self.map {
+            inputs = inputs.map(map);
+        }
+        inputs
+    }
 }
 
 /// Settings of a case from which its problem is built.
@@ -223,22 +265,33 @@ impl Case {
         (Data::of(self.dtype, &self.in_layout(&self.prediction)), target, map)
     }
 
+    /// The compiled plan.
+    pub fn plan(&self) -> Plan {
+        Plan::new(&self.objective, &self.problem).unwrap_or_else(|e| panic!("{}: {e}", self.objective))
+    }
+
+    /// The buffers in the problem's types and layout, kept alive.
+    pub fn host(&self) -> Host<'_> {
+        let (prediction, target, map) = self.buffers();
+        Host { prediction, target, map, mask: self.mask.as_deref(), weights: self.weights.as_deref() }
+    }
+
     /// Runs the case on the CPU backend.
     pub fn run(&self) -> Outcome {
-        let plan = Plan::new(&self.objective, &self.problem).unwrap_or_else(|e| panic!("{}: {e}", self.objective));
-        let (prediction, target, map) = self.buffers();
-        let mut inputs = Inputs::new(prediction.slice(), target.slice());
-        if let Some(mask) = &self.mask {
-            inputs = inputs.mask(mask);
-        }
-        if let Some(weights) = &self.weights {
-            inputs = inputs.weights(weights);
-        }
-        if let Some(map) = &map {
-            inputs = inputs.map(map);
-        }
+        self.run_scaled(None)
+    }
+
+    /// Runs the case on the CPU backend with this `grad_output`.
+    pub fn run_scaled(&self, grad_output: Option<&[f64]>) -> Outcome {
+        let (plan, host) = (self.plan(), self.host());
+        let inputs = host.inputs();
         let runtime = segfuse::Runtime::on("cpu").expect("the CPU is there");
-        let (evaluation, gradients) = runtime.evaluate(&plan, &[inputs]).expect("the buffers fit");
+        let elements = self.prediction.len();
+        let mut gradient = Gradient::zeros(self.problem.gradient_dtype(), elements).expect("a float type");
+        let evaluation: Evaluation = {
+            let mut slices: [SliceMut<'_>; 1] = [gradient.as_slice_mut()];
+            runtime.forward_backward(&plan, &[inputs], &mut slices, grad_output).expect("the buffers fit")
+        };
         let forward = runtime.forward(&plan, &[inputs]).expect("the buffers fit");
         let same = |a: &f64, b: &f64| a == b || (a.is_nan() && b.is_nan());
         assert!(
@@ -249,7 +302,7 @@ impl Case {
             forward.losses
         );
         let (n, c, _) = self.sizes();
-        let gradient: Vec<f64> = gradients[0].to_f32().into_iter().map(f64::from).collect();
+        let gradient: Vec<f64> = gradient.to_f32().into_iter().map(f64::from).collect();
         let head = &evaluation.heads[0];
         Outcome {
             losses: evaluation.losses.clone(),

@@ -182,12 +182,8 @@ mod tests {
     #[test]
     fn an_order_and_its_inverse_change_nothing() {
         let values: Vec<i32> = (0..120).collect();
-        let array = Array {
-            path: "x".into(),
-            format: Format::Npy,
-            shape: vec![2, 3, 4, 5],
-            data: Data::I32(values.clone()),
-        };
+        let array =
+            Array { path: "x".into(), format: Format::Npy, shape: vec![2, 3, 4, 5], data: Data::I32(values.clone()) };
         let axes = [3, 0, 2, 1];
         let there = array.permuted(&axes);
         assert_eq!(there.shape, [5, 2, 4, 3]);

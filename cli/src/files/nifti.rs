@@ -153,9 +153,13 @@ mod tests {
 
     #[test]
     fn contradictions_are_errors() {
-        for (dim, kind, bits, size) in
-            [(vec![2, 2], 16, 8, 4), (vec![2, 2], 2, 32, 16), (vec![2, 0], 2, 8, 4), (vec![2, 2], 9, 8, 4), (vec![1], 32, 64, 8)]
-        {
+        for (dim, kind, bits, size) in [
+            (vec![2, 2], 16, 8, 4),
+            (vec![2, 2], 2, 32, 16),
+            (vec![2, 0], 2, 8, 4),
+            (vec![2, 2], 9, 8, 4),
+            (vec![1], 32, 64, 8),
+        ] {
             let whole = bytes(&dim, kind, bits, (0.0, 0.0), &vec![0; size]);
             assert!(read(file(".nii", &whole).path()).is_err(), "{dim:?} {kind} {bits}");
         }

@@ -1,6 +1,6 @@
 //! `.npy` files.
 
-use super::{Array, Data, Format, c_strides, elements, inverse};
+use super::{Array, Data, Format, elements};
 use crate::error::CliError;
 use npyz::{DType, Deserialize, NpyFile, Order, TypeChar, WriterBuilder};
 use std::fs::File;
@@ -34,7 +34,9 @@ pub(super) fn read(path: &Path) -> Result<Array, CliError> {
     let Some((shape, count)) = counted else { return Err(wrong(format!("shape {:?} is too large", npy.shape()))) };
     let need = (count as u64).saturating_mul(size);
     if need > bytes {
-        return Err(wrong(format!("is cut short: shape {shape:?} of {plain} needs {need} bytes, the file has {bytes}")));
+        return Err(wrong(format!(
+            "is cut short: shape {shape:?} of {plain} needs {need} bytes, the file has {bytes}"
+        )));
     }
 
     let fortran = npy.order() == Order::Fortran;
@@ -76,7 +78,7 @@ fn widened<T: Deserialize, U: From<T>>(npy: NpyFile<impl Read>) -> std::io::Resu
 /// It recurses into brackets, and it multiplies the extents of the shape without a check.
 fn check_header(file: &mut File) -> Result<(), String> {
     let mut start = Vec::new();
-    let read = file.by_ref().take(HEADER_MAX + 12).read_to_end(&mut start);
+    let read = Read::by_ref(file).take(HEADER_MAX + 12).read_to_end(&mut start);
     read.and_then(|_| file.seek(SeekFrom::Start(0))).map_err(|error| error.to_string())?;
     if !start.starts_with(b"\x93NUMPY") {
         return Err("not a .npy file: it does not begin with \\x93NUMPY".into());
@@ -110,21 +112,8 @@ fn check_header(file: &mut File) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes values of an array of shape `shape` in C order, its axes put back into the order that `axes` undid.
-///
-/// The file appears whole or not at all.
-pub(crate) fn write(path: &Path, shape: &[usize], axes: Option<&[usize]>, data: Data) -> Result<(), CliError> {
-    let (shape, data) = match axes {
-        None => (shape.to_vec(), data),
-        Some(axes) => {
-            let back = inverse(axes);
-            let strides = c_strides(shape);
-            let shape: Vec<usize> = back.iter().map(|&axis| shape[axis]).collect();
-            let strides: Vec<usize> = back.iter().map(|&axis| strides[axis]).collect();
-            let data = data.gather(&shape, &strides);
-            (shape, data)
-        }
-    };
+/// Writes values in C order. The file appears whole or not at all.
+pub(crate) fn write(path: &Path, shape: &[usize], data: Data) -> Result<(), CliError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".segfuse-").suffix(".npy");
@@ -133,13 +122,13 @@ pub(crate) fn write(path: &Path, shape: &[usize], axes: Option<&[usize]>, data: 
     let mut file = builder.tempfile_in(folder).map_err(CliError::io(path))?;
     let mut buffer = BufWriter::with_capacity(1 << 20, &mut file);
     let written = match data {
-        Data::F16(values) => write_values(&mut buffer, &shape, values),
-        Data::F32(values) => write_values(&mut buffer, &shape, values),
-        Data::F64(values) => write_values(&mut buffer, &shape, values),
-        Data::U8(values) => write_values(&mut buffer, &shape, values),
-        Data::I16(values) => write_values(&mut buffer, &shape, values),
-        Data::I32(values) => write_values(&mut buffer, &shape, values),
-        Data::I64(values) => write_values(&mut buffer, &shape, values),
+        Data::F16(values) => write_values(&mut buffer, shape, values),
+        Data::F32(values) => write_values(&mut buffer, shape, values),
+        Data::F64(values) => write_values(&mut buffer, shape, values),
+        Data::U8(values) => write_values(&mut buffer, shape, values),
+        Data::I16(values) => write_values(&mut buffer, shape, values),
+        Data::I32(values) => write_values(&mut buffer, shape, values),
+        Data::I64(values) => write_values(&mut buffer, shape, values),
     };
     written.and_then(|()| buffer.flush()).map_err(CliError::io(path))?;
     drop(buffer);
@@ -190,7 +179,7 @@ mod tests {
             Data::I64(vec![-1, 1, 2, 3, 254, i64::MIN]),
         ];
         for data in all {
-            write(&path, &[1, 2, 3], None, data.clone()).unwrap();
+            write(&path, &[1, 2, 3], data.clone()).unwrap();
             let array = read(&path).unwrap();
             assert_eq!(array.shape, [1, 2, 3]);
             assert_eq!(format!("{:?}", array.data), format!("{data:?}"));
@@ -205,23 +194,6 @@ mod tests {
         assert_eq!(data(&plain("|b1", "False", "(2,)", &[1, 0])), Data::U8(vec![1, 0]));
         assert_eq!(data(&plain("<u2", "False", "(1,)", &[255, 255])), Data::I32(vec![65535]));
         assert_eq!(data(&plain("|u1", "True", "(2, 2)", &[0, 1, 2, 3])), Data::U8(vec![0, 2, 1, 3]));
-    }
-
-    #[test]
-    fn axes_are_put_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.npy");
-        let there = Array {
-            path: path.clone(),
-            format: Format::Nifti,
-            shape: vec![2, 3],
-            data: Data::U8(vec![0, 1, 2, 3, 4, 5]),
-        };
-        let axes = [1, 0];
-        let moved = there.clone().permuted(&axes);
-        write(&path, &moved.shape, Some(&axes), moved.data).unwrap();
-        let back = read(&path).unwrap();
-        assert_eq!((back.shape, back.data), (there.shape, there.data));
     }
 
     #[test]

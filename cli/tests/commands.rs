@@ -1,0 +1,83 @@
+//! `list`, `explain`, `devices`, `check` and `bench`.
+
+mod common;
+
+use common::{file, good, good_json, segfuse};
+
+#[test]
+fn list_has_every_loss_with_its_parameters() {
+    let text = good(&["list"]);
+    for expected in ["tversky", "jaccard, iou", "gamma=2", "from 0 to 1", "class_weights"] {
+        assert!(text.contains(expected), "no `{expected}` in\n{text}");
+    }
+    let losses = good_json(&["list", "--json"]);
+    let losses = losses.as_array().unwrap();
+    assert_eq!(losses.len(), segfuse::loss::ENTRIES.len());
+    for loss in losses {
+        assert!(!loss["source"].as_str().unwrap().is_empty() && !loss["doc"].as_str().unwrap().is_empty());
+        assert!(loss["parameters"].is_array() && loss["aliases"].is_array());
+    }
+    assert_eq!(good_json(&["list", "iou", "--json"])[0]["name"], "jaccard");
+}
+
+#[test]
+fn explain_tells_stages_and_floor() {
+    let arguments = ["explain", "dice + ce", "--shape", "2,4,96,96,96"];
+    let text = good(&[&arguments[..], &["--bandwidth", "10"]].concat());
+    for expected in ["objective", "reduce", "gradient", "total", "floor", "10 GB/s"] {
+        assert!(text.contains(expected), "no `{expected}` in\n{text}");
+    }
+    let report = good_json(&[&arguments[..], &["--bandwidth", "10", "--json"]].concat());
+    let bytes = report["total_bytes"].as_f64().unwrap();
+    assert!((report["floor_ms"].as_f64().unwrap() - bytes / 1e7).abs() < 1e-9);
+    let half = good_json(&[&arguments[..], &["--dtype", "f16", "--target", "dense-f16", "--mask", "--json"]].concat());
+    assert_ne!(half["total_bytes"], report["total_bytes"]);
+    assert!(half.get("floor_ms").is_none());
+}
+
+#[test]
+fn devices_has_the_cpu() {
+    assert!(good(&["devices"]).contains("cpu"));
+    let devices = good_json(&["devices", "--json"]);
+    assert!(devices.as_array().unwrap().iter().any(|device| device["name"] == "cpu"));
+}
+
+#[test]
+fn check_passes_here() {
+    let report = good_json(&["check", "--cases", "5", "--json"]);
+    assert_eq!(report["passed"], true);
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.len() >= 4 && rows[0]["cases"].as_u64().unwrap() > 500);
+    assert_eq!(rows[3]["cases"], 5);
+}
+
+#[test]
+fn check_finds_a_wrong_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = r#"{"cases": [{"name": "wrong", "spec": "dice", "shape": [1, 1, 2], "activation": "none",
+        "prediction": [0.5, 0.5], "target": {"labels": [0, 1]}, "ignore_label": null, "mask": null, "weights": null, "map": null,
+        "class_weights": null, "reduction": "mean", "loss": [0.25], "gradient": [0, 0], "valid_voxels": 2, "invalid_labels": 0}]}"#;
+    let path = file(folder.path(), "v.json", vectors.as_bytes());
+    let output = segfuse(&["check", "--cases", "0", "--vectors", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("FAIL (1)") && text.contains("wrong"), "{text}");
+}
+
+#[test]
+fn bench_measures_and_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let definitions =
+        "[[definition]]\nname = \"tiny\"\nloss = \"dice\"\nshape = [2, 3, 64, 64]\ntarget = \"dense-u8\"\n";
+    let definitions = file(folder.path(), "d.toml", definitions.as_bytes());
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (json, svg) = (at("r.json"), at("r.svg"));
+    let text = good(&["bench", "--definitions", &definitions, "--seconds", "0.05", "--json", &json, "--plot", &svg]);
+    assert!(text.contains("tiny") && text.contains("copy:"), "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert!(report["copy_gb_per_s"].as_f64().unwrap() > 0.0);
+    let result = &report["results"][0];
+    assert!(result["min_ms"].as_f64().unwrap() <= result["median_ms"].as_f64().unwrap());
+    let picture = std::fs::read_to_string(svg).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("tiny"));
+}

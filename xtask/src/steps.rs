@@ -1,0 +1,212 @@
+//! `cargo xtask test`: the steps, each named, timed and listed at the end.
+
+use crate::{r#gen, root, vectors};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where one of these is set, a tool that `.ci/run` installs may not be missing.
+const CI_VARIABLES: [&str; 2] = ["CI", "SEGFUSE_CI"];
+/// Random problems of `segfuse check`.
+const CHECK_CASES: &str = "50";
+/// Seconds per fuzz target.
+const FUZZ_SECONDS: u32 = 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only formatting, lints of the workspace, tests and generated files
+    #[arg(long)]
+    fast: bool,
+    /// Go on after a failure
+    #[arg(long)]
+    keep_going: bool,
+    /// Make the test vectors anew even when the Python environment has to be downloaded (2.5 GB)
+    #[arg(long)]
+    regenerate: bool,
+}
+
+/// What became of a step that did not fail.
+enum Outcome {
+    Passed,
+    /// Passed, with something left out.
+    Noted(String),
+    Skipped(String),
+}
+
+struct Steps {
+    keep_going: bool,
+    done: Vec<(String, Duration, anyhow::Result<Outcome>)>,
+}
+
+/// Runs every step and prints what became of each.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let mut steps = Steps { keep_going: options.keep_going, done: Vec::new() };
+    let begin = Instant::now();
+    // A failure that ends the run is in the list too.
+    let _ = all(&mut steps, options);
+    let mut failures = 0;
+    println!("\n{:>8}  step", "seconds");
+    for (name, time, result) in &steps.done {
+        let note = match result {
+            Ok(Outcome::Passed) => String::new(),
+            Ok(Outcome::Noted(note)) => format!(" ({note})"),
+            Ok(Outcome::Skipped(why)) => format!("  SKIPPED: {why}"),
+            Err(error) => {
+                failures += 1;
+                format!("  FAILED: {error:#}")
+            }
+        };
+        println!("{:>8.1}  {name}{note}", time.as_secs_f64());
+    }
+    println!("{:>8.1}  in all", begin.elapsed().as_secs_f64());
+    match failures {
+        0 => Ok(()),
+        _ => bail!("{failures} of {} steps failed", steps.done.len()),
+    }
+}
+
+fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
+    steps.step("format", || cargo("fmt --all --check"))?;
+    steps.step("lints: workspace", || cargo("clippy --workspace --all-targets -- -D warnings"))?;
+    if !options.fast {
+        for features in ["", "cpu", "serde"] {
+            let name = format!("lints: segfuse with {}", if features.is_empty() { "no features" } else { features });
+            let line = format!("clippy --package segfuse --all-targets --no-default-features --features={features}");
+            steps.step(&name, || cargo(&format!("{line} -- -D warnings")))?;
+        }
+    }
+    steps.step("tests", tests)?;
+    steps.step("generated files", || r#gen::run(true).map(|()| Outcome::Passed))?;
+    if options.fast {
+        return Ok(());
+    }
+    steps.step("tests in the documentation", || cargo("test --workspace --doc"))?;
+    steps.step("test vectors", || test_vectors(options.regenerate))?;
+    steps.step("documentation", || {
+        succeeds(command("cargo", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    steps.step("dependencies", dependencies)?;
+    steps.step("command: eval", example)?;
+    steps.step("command: check", || cargo(&format!("run --release -- check --cases {CHECK_CASES}")))?;
+    steps.step("fuzz targets: lints", fuzz_lints)?;
+    steps.step("fuzz targets: run", fuzz)?;
+    steps.step("Miri", miri)
+}
+
+impl Steps {
+    fn step(&mut self, name: &str, work: impl FnOnce() -> anyhow::Result<Outcome>) -> anyhow::Result<()> {
+        println!("\n=== {name}");
+        let begin = Instant::now();
+        let result = work();
+        let failed = result.is_err();
+        if let Err(error) = &result {
+            println!("--- {name} failed: {error:#}");
+        }
+        self.done.push((name.to_string(), begin.elapsed(), result));
+        ensure!(!failed || self.keep_going, "{name} failed");
+        Ok(())
+    }
+}
+
+fn command(program: &str, arguments: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments.split_whitespace()).current_dir(root());
+    // This is set for a program that cargo runs, and would pin `cargo +nightly` to another toolchain.
+    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    command
+}
+
+fn succeeds(command: &mut Command) -> anyhow::Result<Outcome> {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    let shown = format!("{} {}", command.get_program().to_string_lossy(), words.join(" "));
+    println!("$ {shown}");
+    let status = command.status().with_context(|| format!("cannot run {shown}"))?;
+    ensure!(status.success(), "{shown}: {status}");
+    Ok(Outcome::Passed)
+}
+
+fn cargo(arguments: &str) -> anyhow::Result<Outcome> {
+    succeeds(&mut command("cargo", arguments))
+}
+
+/// Whether this command line succeeds; used to look for tools.
+fn has(program: &str, arguments: &str) -> bool {
+    command(program, arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+fn in_ci() -> bool {
+    CI_VARIABLES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// A step that has to be left out; an error in CI.
+fn missing(tool: &str) -> anyhow::Result<Outcome> {
+    ensure!(!in_ci(), "{tool} is not installed; .ci/run installs it");
+    Ok(Outcome::Skipped(format!("{tool} is not installed")))
+}
+
+fn tests() -> anyhow::Result<Outcome> {
+    if has("cargo", "nextest --version") {
+        return cargo("nextest run --workspace");
+    }
+    ensure!(!in_ci(), "cargo-nextest is not installed; .ci/run installs it");
+    cargo("test --workspace --lib --bins --tests").map(|_| Outcome::Noted("cargo-nextest is not installed".into()))
+}
+
+fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
+    vectors::check_fresh()?;
+    if regenerate || in_ci() || vectors::has_environment() {
+        return vectors::run(true, None).map(|()| Outcome::Passed);
+    }
+    Ok(Outcome::Noted("only the hashes; --regenerate makes them anew, after a download of 2.5 GB".into()))
+}
+
+fn dependencies() -> anyhow::Result<Outcome> {
+    if !has("cargo", "deny --version") {
+        return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
+    }
+    cargo("deny --offline check bans licenses sources")?;
+    Ok(Outcome::Noted("advisories need the network: cargo deny check advisories".into()))
+}
+
+/// The example of the README: exit code 0, and a finite loss in the JSON.
+fn example() -> anyhow::Result<Outcome> {
+    let line = "run --quiet --release -- eval --pred examples/data/logits.npy --target examples/data/mask.npy";
+    let mut command = command("cargo", line);
+    command.args(["--ignore-label", "255", "--json", "--loss", "dice + ce"]);
+    let out = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    println!("{text}");
+    ensure!(out.status.success(), "segfuse eval: {}", out.status);
+    let json: serde_json::Value = serde_json::from_str(&text).context("segfuse eval --json prints no JSON")?;
+    // JSON has no infinity and no NaN.
+    ensure!(json["loss"].is_number(), "segfuse eval --json: `loss` is not a finite number");
+    Ok(Outcome::Passed)
+}
+
+fn fuzz_lints() -> anyhow::Result<Outcome> {
+    if !has("c++", "--version") {
+        return missing("a C++ compiler");
+    }
+    cargo("fmt --manifest-path fuzz/Cargo.toml --check")?;
+    cargo("clippy --manifest-path fuzz/Cargo.toml -- -D warnings")
+}
+
+fn fuzz() -> anyhow::Result<Outcome> {
+    if !has("cargo", "+nightly --version") || !has("cargo", "+nightly fuzz --version") {
+        return Ok(Outcome::Skipped("needs a nightly toolchain and cargo-fuzz".into()));
+    }
+    let out = command("cargo", "+nightly fuzz list").output().context("cannot run cargo fuzz")?;
+    ensure!(out.status.success(), "cargo fuzz list: {}", out.status);
+    for target in String::from_utf8_lossy(&out.stdout).lines() {
+        cargo(&format!("+nightly fuzz run {target} -- -max_total_time={FUZZ_SECONDS} -print_final_stats=1"))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn miri() -> anyhow::Result<Outcome> {
+    if !has("cargo", "+nightly miri --version") {
+        return Ok(Outcome::Skipped("needs a nightly toolchain with Miri".into()));
+    }
+    cargo("+nightly miri test --package segfuse --no-default-features --lib spec::")
+}
