@@ -3,7 +3,7 @@
 //!
 //! Throughput is that of the bytes that the plan explains, so it compares with that of the copy.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
 use segfuse::{Activation, DType, Gradient, Inputs, Plan, Problem, Runtime, Shape, Slice, Target};
 use serde::Deserialize;
@@ -115,6 +115,7 @@ fn losses(criterion: &mut Criterion) {
     let file: File = toml::from_str(include_str!("definitions.toml")).expect("definitions.toml");
     let runtime = Runtime::on("cpu").expect("the CPU is always there");
     let mut group = criterion.benchmark_group("losses");
+    group.sampling_mode(SamplingMode::Flat);
     for definition in &file.definition {
         let plan = definition.plan();
         let (explanation, problem) = (plan.explain(), plan.heads()[0].problem());

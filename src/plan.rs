@@ -101,7 +101,7 @@ pub(crate) struct PixelPrograms {
     pub(crate) values: Program,
     /// voxel → the pixel moments that depend on the target alone, in order
     pub(crate) target_values: Program,
-    /// voxel and coefficients (after the voxel's slots) → the local gradient; see [`SlopeOutputs`]
+    /// voxel and coefficients → the local gradient; see `compile::record_pixel_slopes`
     pub(crate) slopes: Program,
     /// The recorded graph and the ids of the values, for lowering.
     #[allow(dead_code, reason = "the GPU backends lower it")]

@@ -13,9 +13,16 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+/// What `eval` says about its files.
+const FILES: &str = "\
+Files are .npy, .nii or .nii.gz. A prediction is [N, C, …], or [N, …, C] with --layout nvc. A target is [N, …] labels or has the \
+prediction's shape. A NIfTI file holds one sample: [x, y, z] labels or one class, [x, y, z, C] or [x, y, z, 1, C] several; labels \
+stored as floats are taken where all are whole.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Loss, gradient and metrics of a prediction in a file
+    #[command(after_help = FILES)]
     Eval(EvalArgs),
     /// Every loss with its parameters
     List(ListArgs),
@@ -89,10 +96,6 @@ impl ProblemArgs {
     }
 }
 
-/// Files are .npy, .nii or .nii.gz.
-///
-/// A prediction is [N, C, …], a target [N, …] labels or [N, C, …] dense. A NIfTI file holds one sample: [x, y, z] is one class or
-/// labels, [x, y, z, C] has a class per volume.
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
     /// The loss, such as "dice + 0.5*focal(gamma=2)"; `segfuse list` has them all
@@ -139,13 +142,9 @@ pub(crate) struct DeviceArg {
 }
 
 impl DeviceArg {
-    /// The name, where one was given.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.device.as_deref()
-    }
     /// The device of this name, or the one that the environment or the library chooses.
     pub(crate) fn runtime(&self) -> Result<Runtime, segfuse::Error> {
-        self.name().map_or_else(Runtime::auto, Runtime::on)
+        self.device.as_deref().map_or_else(Runtime::auto, Runtime::on)
     }
 }
 
@@ -206,9 +205,9 @@ pub(crate) struct CheckArgs {
     /// Seed of the random problems
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Only this device [default: every device]
-    #[command(flatten)]
-    pub(crate) device: DeviceArg,
+    /// Only this device; `segfuse devices` lists them [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
     /// Test vectors [default: those of this build]
     #[arg(long, value_name = "FILE")]
     pub(crate) vectors: Option<PathBuf>,

@@ -78,7 +78,10 @@ fn types_that_do_not_fit() {
     let at = folder.path();
     let pred = npy_f32(at, "p.npy", &[1, 2, 2], &[0.0; 4]);
     let labels = npy(at, "t.npy", "|u1", &[1, 2], &[0, 1]);
-    has(&eval(at, "dice", &labels, &labels, &[]), &["must be f16, f32 or f64", "u8"]);
+    has(
+        &eval(at, "dice", &npy(at, "i.npy", "|u1", &[1, 2, 2], &[0; 4]), &labels, &[]),
+        &["must be f16, f32 or f64", "u8"],
+    );
     let floats = npy_f32(at, "f.npy", &[1, 2], &[0.0, 1.0]);
     has(&eval(at, "dice", &pred, &floats, &[]), &["labels must be integers", "f32"]);
     let fractions: Vec<u8> = [0.0_f32, 0.5].iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -100,7 +103,8 @@ fn devices_shapes_and_options_that_are_not_there() {
     has(&eval(folder.path(), "dice", &pred, &target, &["--device", "abacus"]), &["abacus", "cpu"]);
     has(&bad(&["check", "--device", "abacus"]), &["abacus"]);
     has(&bad(&["check", "--vectors", "missing.json"]), &["missing.json"]);
-    has(&bad(&["explain", "dice", "--shape", "2,3"]), &["--shape", "got 2"]);
+    has(&bad(&["explain", "dice", "--shape", "2,3"]), &["spatial dimensions", "got 0"]);
+    has(&bad(&["explain", "dice", "--shape", "2"]), &["--shape", "got 1"]);
     has(&bad(&["explain", "dice", "--shape", "2,3,0"]), &["spatial extent", "0"]);
     has(&bad(&["explain", "dice", "--shape", "1,2,4", "--bandwidth", "0"]), &["--bandwidth"]);
     has(&bad(&["list", "nothing_like_it"]), &["nothing_like_it"]);

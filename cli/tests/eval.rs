@@ -56,7 +56,7 @@ fn the_gradient_has_shape_and_type_of_the_prediction() {
     let text = good(&refs(&on_the_example(&["--grad", path])));
     assert!(text.contains("gradient"));
     let (header, gradient) = read_f32(path);
-    assert!(header.contains("'<f4'") && header.contains("(1, 4, 192, 192)"), "{header}");
+    assert!(header.contains("'<f4'") && header.contains("(1, 4, 192, 192,"), "{header}");
     // Softmax: the slopes of a voxel add up to 0. The first is outside, the corner far from the rim.
     let sum: f32 = (0..4).map(|class| gradient[class * 192 * 192]).sum();
     assert!(sum.abs() < 1e-9 && gradient.iter().any(|&g| g != 0.0));
@@ -83,7 +83,7 @@ fn f16_predictions_and_f32_gradients() {
     assert!(String::from_utf8_lossy(&std::fs::read(out).unwrap()).contains("'<f2'"));
     good(&["eval", "--loss", "ce", "--pred", &pred, "--target", &target, "--grad", out, "--grad-dtype", "f32"]);
     let (header, gradient) = read_f32(out);
-    assert!(header.contains("'<f4'") && header.contains("(1, 2, 2)"), "{header}");
+    assert!(header.contains("'<f4'") && header.contains("(1, 2, 2,"), "{header}");
     // Voxel 0: logits 1 and 0.5, label 0.
     let p = 1.0 / (1.0 + (-0.5_f32).exp());
     assert!((gradient[0] - (p - 1.0) / 2.0).abs() < 1e-6);
@@ -190,7 +190,7 @@ fn nifti_and_npy_agree() {
     let (_, planar) = read_f32(&out("a.npy"));
     run(&pred, &target, "ncv", &out("b.npy"));
     let (header, of_file) = read_f32(&out("b.npy"));
-    assert!(header.contains("(2, 3, 2, 2)"), "{header}");
+    assert!(header.contains("(2, 3, 2, 2,"), "{header}");
     for voxel in 0..12 {
         for class in 0..2 {
             assert_eq!(of_file[voxel * 2 + class], planar[class * 12 + voxel]);

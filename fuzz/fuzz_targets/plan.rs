@@ -4,7 +4,7 @@
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use segfuse::loss::{Absent, ENTRIES};
-use segfuse::{Activation, DType, Layout, Map, Objective, Plan, Problem, Reduction, Shape};
+use segfuse::{Activation, CLASSES_MAX, DType, Layout, Map, Objective, Plan, Problem, Reduction, SPATIAL_MAX, Shape};
 
 #[derive(Debug)]
 struct Case {
@@ -20,18 +20,28 @@ impl<'a> Arbitrary<'a> for Case {
     }
 }
 
-/// A number of any magnitude.
-fn size(u: &mut Unstructured<'_>) -> Result<usize> {
-    Ok(u.arbitrary::<usize>()? >> u.int_in_range(0..=63)?)
+/// A number of any magnitude up to `max`; often `max` itself.
+fn size(u: &mut Unstructured<'_>, max: usize) -> Result<usize> {
+    if u.ratio(1, 4)? {
+        return Ok(max);
+    }
+    Ok((u.arbitrary::<usize>()? >> u.int_in_range(0..=63)?).clamp(1, max))
 }
 
 fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
     const TYPES: [DType; 7] = [DType::F32, DType::F16, DType::BF16, DType::U8, DType::I16, DType::I32, DType::I64];
-    let spatial = (0..u.int_in_range(0..=6)?).map(|_| size(u)).collect::<Result<Vec<_>>>()?;
-    let classes = if u.arbitrary()? { u.int_in_range(1..=8)? } else { size(u)? };
-    let Ok(shape) = Shape::new(size(u)?, classes, spatial) else {
-        return Err(libfuzzer_sys::arbitrary::Error::IncorrectFormat);
+    // Whatever the numbers, a shape or an error.
+    let _ = Shape::new(u.arbitrary()?, u.arbitrary()?, u.arbitrary::<Vec<usize>>()?);
+    // Then one that fits, as large as a shape may be.
+    let mut room = i64::MAX as usize / 8;
+    let mut extent = |u: &mut Unstructured<'_>, max: usize| -> Result<usize> {
+        let extent = size(u, room.min(max))?;
+        room /= extent;
+        Ok(extent)
     };
+    let (samples, classes) = (extent(u, u32::MAX as usize)?, extent(u, CLASSES_MAX)?);
+    let spatial = (0..u.int_in_range(1..=SPATIAL_MAX)?).map(|_| extent(u, usize::MAX)).collect::<Result<Vec<_>>>()?;
+    let shape = Shape::new(samples, classes, spatial).expect("at most i64::MAX bytes");
     let mut problem = Problem::new(shape)
         .prediction(*u.choose(&TYPES)?, *u.choose(&[Activation::None, Activation::Sigmoid, Activation::Softmax])?)
         .layout(*u.choose(&[Layout::Planar, Layout::Interleaved])?)

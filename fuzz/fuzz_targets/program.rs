@@ -30,21 +30,30 @@ impl<'a> Arbitrary<'a> for Bytes {
         for _ in 0..counts[2] {
             bytes.extend(u.arbitrary::<f64>()?.to_le_bytes());
         }
-        let limits = [counts[1], counts[0], counts[2]].map(|count| count.saturating_sub(1) as u8);
-        let operand = |u: &mut Unstructured<'_>| -> Result<[u8; 2]> {
+        // Mostly what is there; a register once it is written.
+        let operand = |u: &mut Unstructured<'_>, written: &[u8]| -> Result<[u8; 2]> {
             let kind = u.int_in_range(0..=2)?;
-            Ok([kind, u.int_in_range(0..=limits[usize::from(kind)])?])
+            let index = match kind {
+                _ if u.ratio(1, 64)? => u.arbitrary()?,
+                0 if !written.is_empty() => *u.choose(written)?,
+                0 => 0,
+                1 => u.int_in_range(0..=counts[0].saturating_sub(1) as u8)?,
+                _ => u.int_in_range(0..=counts[2].saturating_sub(1) as u8)?,
+            };
+            Ok([kind, index])
         };
-        for i in 0..counts[3] {
-            // Mostly a register that no operand can be.
-            let target = u.int_in_range(0..=limits[0])?.min(i as u8);
-            bytes.extend([u.int_in_range(0..=14)?, target]);
+        let mut written = Vec::new();
+        for _ in 0..counts[3] {
+            let target = u.int_in_range(0..=counts[1].saturating_sub(1) as u8)?;
+            written.retain(|&register| register != target);
+            bytes.extend([u.int_in_range(1..=13)?, target]);
             for _ in 0..3 {
-                bytes.extend(operand(u)?);
+                bytes.extend(operand(u, &written)?);
             }
+            written.push(target);
         }
         for _ in 0..counts[4] {
-            bytes.extend(operand(u)?);
+            bytes.extend(operand(u, &written)?);
         }
         Ok(Bytes { bytes, inputs })
     }

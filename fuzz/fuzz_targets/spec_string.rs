@@ -53,7 +53,7 @@ fn value(u: &mut Unstructured<'_>, default: Option<String>) -> Result<String> {
         1 => (*u.choose(WORDS)?).into(),
         2 => {
             let mut list = number(u)?;
-            while u.ratio(2, 3)? {
+            for _ in 0..u.int_in_range(0..=8)? {
                 list += *u.choose(&[",", ";"])?;
                 list += &number(u)?;
             }

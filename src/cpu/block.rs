@@ -4,14 +4,13 @@
 //! runs over one array. Voxels beyond the end of a unit fill the last vector with weight 0.
 
 use super::math;
-use super::planes::Planes;
+use super::planes::{LANES, Planes, Vectors};
 use super::view::{IGNORED, INVALID, Source};
+use crate::dtype::DType;
 use crate::plan::{Head, PROBABILITY_FLOOR};
 use crate::problem::{Activation, Layout, Map, Target};
 use crate::spec::{Program, VoxelInput};
-
-/// Floats in the widest vector; sums keep as many partial sums, on every instruction set.
-pub(super) const LANES: usize = 16;
+use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
 
 /// The buffers of one head.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +57,8 @@ pub(super) struct Block<'h> {
     pub(super) valid: u64,
     pub(super) invalid: u64,
     // One plane per class.
+    /// The prediction, where it is not read straight from its buffer.
+    z: Planes,
     p: Planes,
     ln_p: Planes,
     q: Planes,
@@ -74,9 +75,7 @@ pub(super) struct Block<'h> {
     weight: Planes,
     /// The target of the class at hand.
     g: Planes,
-    /// Largest logit, sum of exponentials, largest class.
-    largest: Planes,
-    sum: Planes,
+    /// The largest class; only with ln q.
     top: Vec<i32>,
     /// p, ln p, q and φ of the voxel's own class, where the pixel terms look at no other.
     own: Planes,
@@ -118,6 +117,7 @@ impl<'h> Block<'h> {
             len: 0,
             valid: 0,
             invalid: 0,
+            z: planes(true),
             p: planes(true),
             ln_p: planes(every && reads.ln_p),
             q: planes(every && (reads.q || reads.ln_q) || problem.activation == Activation::Sigmoid),
@@ -129,22 +129,20 @@ impl<'h> Block<'h> {
             labels: vec![IGNORED; stride],
             weight: one(),
             g: one(),
-            largest: one(),
-            sum: one(),
             top: vec![0; stride],
             own: Planes::new(if head.own_class { 4 } else { 0 }, stride),
         }
     }
 
-    /// Voxels of the block, rounded up to whole vectors.
+    /// Vectors of the block.
     #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.len
+    pub(super) fn columns(&self) -> usize {
+        self.len / LANES
     }
     /// m of every voxel; 0 where it does not count.
     #[inline(always)]
-    pub(super) fn weight(&self) -> &[f32] {
-        self.weight.plane(0, self.len)
+    pub(super) fn weight(&self) -> Vectors<'_> {
+        self.weight.vectors(0, self.columns())
     }
     /// Whether a voxel counts.
     #[inline(always)]
@@ -153,37 +151,27 @@ impl<'h> Block<'h> {
     }
     /// p of a class.
     #[inline(always)]
-    pub(super) fn p(&self, class: usize) -> &[f32] {
-        self.p.plane(class, self.len)
+    pub(super) fn p(&self, class: usize) -> Vectors<'_> {
+        self.p.vectors(class, self.columns())
     }
     /// 1 − p of a class; only after sigmoid, or where a program reads it.
     #[inline(always)]
-    pub(super) fn q(&self, class: usize) -> &[f32] {
-        self.q.plane(class, self.len)
+    pub(super) fn q(&self, class: usize) -> Vectors<'_> {
+        self.q.vectors(class, self.columns())
     }
     /// p of a class among all classes but the largest; 0 for that one.
     #[inline(always)]
-    pub(super) fn rest(&self, class: usize) -> &[f32] {
-        self.rest.plane(class, self.len)
+    pub(super) fn rest(&self, class: usize) -> Vectors<'_> {
+        self.rest.vectors(class, self.columns())
     }
-    /// The largest class of every voxel; only after softmax with ln q.
+    /// Where a class is the largest; only after softmax with ln q.
     #[inline(always)]
-    pub(super) fn top(&self) -> &[i32] {
-        &self.top[..self.len]
-    }
-    /// The target of the class that [`Block::select`] chose.
-    #[inline(always)]
-    pub(super) fn g(&self) -> &[f32] {
-        self.g.plane(0, self.len)
-    }
-    /// The class of every voxel; negative where it does not count.
-    #[inline(always)]
-    pub(super) fn labels(&self) -> &[i32] {
-        &self.labels[..self.len]
+    pub(super) fn is_top<S: Simd>(&self, simd: S, class: usize, column: usize) -> mask32x16<S> {
+        classes_at(simd, &self.top, column).simd_eq(i32x16::splat(simd, class as i32))
     }
     /// The array of an input slot of a pixel program, for the class that [`Block::select`] chose.
     #[inline(always)]
-    pub(super) fn input(&self, slot: u8, class: usize) -> &[f32] {
+    pub(super) fn input(&self, slot: u8, class: usize) -> Vectors<'_> {
         let (planes, class) = match VoxelInput::ALL[slot as usize] {
             VoxelInput::P => (&self.p, class),
             VoxelInput::LnP => (&self.ln_p, class),
@@ -193,20 +181,22 @@ impl<'h> Block<'h> {
             VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => (&self.map, 0),
             VoxelInput::Map => (&self.map, class),
         };
-        planes.plane(class, self.len)
+        planes.vectors(class, self.columns())
     }
     /// The array of an input slot for each voxel's own class.
     #[inline(always)]
-    pub(super) fn own_input(&self, slot: u8) -> &[f32] {
+    pub(super) fn own_input(&self, slot: u8) -> Vectors<'_> {
         let own = match VoxelInput::ALL[slot as usize] {
             VoxelInput::P => Own::P,
             VoxelInput::LnP => Own::LnP,
             VoxelInput::Q => Own::Q,
-            VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => return self.map.plane(0, self.len),
+            VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => {
+                return self.map.vectors(0, self.columns());
+            }
             VoxelInput::Map => Own::Map,
             VoxelInput::G | VoxelInput::LnQ => unreachable!("programs of the own class read neither g nor ln q"),
         };
-        self.own.plane(own as usize, self.len)
+        self.own.vectors(own as usize, self.columns())
     }
 
     /// Loads which voxels count, and the target.
@@ -274,9 +264,8 @@ impl<'h> Block<'h> {
             return;
         }
         let mut values = std::mem::take(planes(self));
-        let pitch = values.pitch();
-        for plane in values.chunks_exact_mut(pitch) {
-            for (x, &label) in plane[..len].iter_mut().zip(&self.labels) {
+        for plane in 0..values.count() {
+            for (x, &label) in values.plane_mut(plane, len).iter_mut().zip(&self.labels) {
                 *x = if label >= 0 { *x } else { 0.0 };
             }
         }
@@ -289,231 +278,251 @@ impl<'h> Block<'h> {
         if self.classes == 1 { 1 } else { class as i32 }
     }
 
-    /// Makes `g` the target of this class.
+    /// g of a class.
     #[inline(always)]
-    pub(super) fn select(&mut self, class: usize) {
-        let wanted = self.label_of(class);
-        let g = self.g.plane_mut(0, self.len);
+    pub(super) fn target<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
         if self.dense.is_empty() {
-            for (g, &label) in g.iter_mut().zip(&self.labels) {
-                *g = if label == wanted { 1.0 } else { 0.0 };
-            }
+            let one = f32x16::splat(simd, 1.0);
+            self.is_own(simd, class, column).select(one, f32x16::splat(simd, 0.0))
         } else {
-            g.copy_from_slice(self.dense.plane(class, self.len));
+            self.dense.load(simd, class, column)
+        }
+    }
+
+    /// Where a class is the voxel's own, with labels.
+    #[inline(always)]
+    pub(super) fn is_own<S: Simd>(&self, simd: S, class: usize, column: usize) -> mask32x16<S> {
+        classes_at(simd, &self.labels, column).simd_eq(i32x16::splat(simd, self.label_of(class)))
+    }
+
+    /// Makes the target of this class an array, for programs that read it.
+    #[inline(always)]
+    pub(super) fn select<S: Simd>(&mut self, simd: S, class: usize) {
+        for column in 0..self.columns() {
+            let g = self.target(simd, class, column);
+            self.g.store(0, column, g);
         }
     }
 
     /// Loads the prediction and turns it into what the pass reads: p, and ln p, q, ln q where asked.
     #[inline(always)]
-    pub(super) fn load_prediction(&mut self, sources: &Sources<'_>, range: Range) {
-        load_planes(&sources.prediction, range, self.head, &mut self.mixed, &mut self.p);
-        self.clear_dropped(|block| &mut block.p);
+    pub(super) fn load_prediction<S: Simd>(&mut self, simd: S, sources: &Sources<'_>, range: Range) {
+        let problem = &self.head.problem;
+        let mut z = std::mem::take(&mut self.z);
+        let direct = problem.layout == Layout::Planar && sources.prediction.dtype() == DType::F32;
+        // Whole vectors of kept voxels need no copy.
+        if direct && self.classes <= DIRECT_CLASSES && self.valid == self.len as u64 {
+            let (voxels, classes) = (problem.shape.voxels() as usize, self.classes);
+            let mut planes: [&[[f32; LANES]]; DIRECT_CLASSES] = [&[]; DIRECT_CLASSES];
+            for (class, plane) in planes[..classes].iter_mut().enumerate() {
+                let first = (range.sample * classes + class) * voxels + range.start;
+                *plane = sources.prediction.f32s(first, range.len).as_chunks().0;
+            }
+            self.activate(simd, |class, column| f32x16::load_array_ref(simd, &planes[class][column]));
+        } else {
+            load_planes(&sources.prediction, range, self.head, &mut self.mixed, &mut z);
+            self.z = z;
+            self.clear_dropped(|block| &mut block.z);
+            z = std::mem::take(&mut self.z);
+            self.activate(simd, |class, column| z.load(simd, class, column));
+        }
+        self.z = z;
+    }
+
+    #[inline(always)]
+    fn activate<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
         match self.head.problem.activation {
-            Activation::None => self.probabilities(),
-            Activation::Sigmoid => self.sigmoid(),
-            Activation::Softmax => self.softmax(),
+            Activation::None => self.probabilities(simd, z),
+            Activation::Sigmoid => self.sigmoid(simd, z),
+            Activation::Softmax => self.softmax(simd, z),
         }
     }
 
     #[inline(always)]
-    fn probabilities(&mut self) {
-        let len = self.len;
-        let floor = PROBABILITY_FLOOR as f32;
-        let floored_ln = |x: f32| math::ln(if x < floor { floor } else { x });
+    fn probabilities<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+        let floor = f32x16::splat(simd, PROBABILITY_FLOOR as f32);
+        let floored_ln = |x: f32x16<S>| math::ln_lanes(simd, x.simd_lt(floor).select(floor, x));
         for class in 0..self.classes {
-            let p = self.p.plane(class, len);
-            if self.reads.ln_p {
-                map(self.ln_p.plane_mut(class, len), p, floored_ln);
-            }
-            if self.reads.q || self.reads.ln_q {
-                map(self.q.plane_mut(class, len), p, |p| 1.0 - p);
-            }
-            if self.reads.ln_q {
-                map(self.ln_q.plane_mut(class, len), self.q.plane(class, len), floored_ln);
+            for column in 0..self.columns() {
+                let p = z(class, column);
+                let q = f32x16::splat(simd, 1.0) - p;
+                self.p.store(class, column, p);
+                if self.reads.ln_p {
+                    self.ln_p.store(class, column, floored_ln(p));
+                }
+                if self.reads.q || self.reads.ln_q {
+                    self.q.store(class, column, q);
+                }
+                if self.reads.ln_q {
+                    self.ln_q.store(class, column, floored_ln(q));
+                }
             }
         }
     }
 
     #[inline(always)]
-    fn sigmoid(&mut self) {
-        let len = self.len;
+    fn sigmoid<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+        let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
+        let logs = self.reads.ln_p || self.reads.ln_q;
         for class in 0..self.classes {
-            let z = self.p.plane_mut(class, len);
-            if self.reads.ln_p {
-                map(self.ln_p.plane_mut(class, len), z, |z| {
-                    let low = if z < 0.0 { z } else { 0.0 };
-                    math::finite_ln(low - math::ln_1p(math::exp(-z.abs())))
-                });
-            }
-            if self.reads.ln_q {
-                map(self.ln_q.plane_mut(class, len), z, |z| {
-                    let high = if z > 0.0 { z } else { 0.0 };
-                    math::finite_ln(-high - math::ln_1p(math::exp(-z.abs())))
-                });
-            }
-            for (p, q) in z.iter_mut().zip(self.q.plane_mut(class, len)) {
-                let z = *p;
-                let e = math::exp(-z.abs());
-                let large = 1.0 / (1.0 + e);
+            for column in 0..self.columns() {
+                let z = z(class, column);
+                let e = math::exp_of_negative(simd, -z.abs());
+                let large = one / (one + e);
                 let small = e * large;
-                *p = if z >= 0.0 { large } else { small };
-                *q = if z >= 0.0 { small } else { large };
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn softmax(&mut self) {
-        let (len, classes) = (self.len, self.classes);
-        let own = self.head.own_class;
-        if own {
-            // The logit of the voxel's class, before it is gone.
-            self.own_of(Own::LnP, |block| &block.p);
-            self.own_map();
-        }
-        if self.reads.ln_q {
-            self.without_largest();
-        }
-        let (largest, sum) = (self.largest.plane_mut(0, len), self.sum.plane_mut(0, len));
-        largest.copy_from_slice(self.p.plane(0, len));
-        for class in 1..classes {
-            for (m, &z) in largest.iter_mut().zip(self.p.plane(class, len)) {
-                *m = if z > *m { z } else { *m };
-            }
-        }
-        sum.fill(0.0);
-        let every_ln_p = !self.ln_p.is_empty();
-        for class in 0..classes {
-            let p = self.p.plane_mut(class, len);
-            if every_ln_p {
-                for ((shifted, &z), &m) in self.ln_p.plane_mut(class, len).iter_mut().zip(&*p).zip(&*largest) {
-                    *shifted = z - m;
-                }
-            }
-            for ((p, &m), sum) in p.iter_mut().zip(&*largest).zip(&mut *sum) {
-                *p = math::exp(*p - m);
-                *sum += *p;
-            }
-        }
-        if self.reads.ln_p {
-            if own {
-                let own_ln_p = self.own.plane_mut(Own::LnP as usize, len);
-                for ((l, &m), &sum) in own_ln_p.iter_mut().zip(&*largest).zip(&*sum) {
-                    *l = math::finite_ln((*l - m) - math::ln(sum));
-                }
-            } else {
-                // `largest` has served; it takes ln Σ.
-                map(largest, sum, math::ln);
-                for class in 0..classes {
-                    for (l, &ln_sum) in self.ln_p.plane_mut(class, len).iter_mut().zip(&*largest) {
-                        *l = math::finite_ln(*l - ln_sum);
+                let positive = z.simd_ge(zero);
+                self.p.store(class, column, positive.select(large, small));
+                self.q.store(class, column, positive.select(small, large));
+                if logs {
+                    // ln p = min(z, 0) − ln(1 + e^−|z|), and ln q the same of −z; NaN passes both comparisons.
+                    let tail = math::ln_1p_lanes(simd, e);
+                    let finite = |x: f32x16<S>| math::finite_ln(simd, x - tail);
+                    if self.reads.ln_p {
+                        self.ln_p.store(class, column, finite(z.simd_lt(zero).select(z, zero)));
+                    }
+                    if self.reads.ln_q {
+                        self.ln_q.store(class, column, finite(z.simd_gt(zero).select(-z, zero)));
                     }
                 }
             }
         }
-        for s in sum.iter_mut() {
-            *s = 1.0 / *s;
-        }
-        for class in 0..classes {
-            for (p, &r) in self.p.plane_mut(class, len).iter_mut().zip(&*sum) {
-                *p *= r;
-            }
-            if !self.q.is_empty() {
-                map(self.q.plane_mut(class, len), self.p.plane(class, len), |p| 1.0 - p);
-            }
-        }
-        if own && (self.reads.p || self.reads.q) {
-            self.own_of(Own::P, |block| &block.p);
-            let [p, _, q] = self.own_planes();
-            map(q, p, |p| 1.0 - p);
-        }
-        if self.reads.ln_q {
-            self.complete_ln_q();
-        }
     }
 
-    /// Gathers the value of each voxel's own class.
+    /// Column by column, so that the classes of sixteen voxels stay in registers and the nearest cache: largest logit,
+    /// exponentials and their sum, then what the pass reads.
     #[inline(always)]
-    fn own_of(&mut self, own: Own, planes: impl Fn(&Self) -> &Planes) {
-        let len = self.len;
-        let mut values = std::mem::take(&mut self.own);
-        let gathered = values.plane_mut(own as usize, len);
-        gathered.fill(0.0);
-        for class in 0..self.classes {
-            let label = self.label_of(class);
-            let plane = planes(self).plane(class, len);
-            for ((x, &y), &l) in gathered.iter_mut().zip(plane).zip(&self.labels) {
-                *x = if l == label { y } else { *x };
+    fn softmax<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+        let (classes, own) = (self.classes, self.head.own_class);
+        let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
+        let every_ln_p = self.reads.ln_p && !own;
+        let own_ln_p = self.reads.ln_p && own;
+        let own_p = own && (self.reads.p || self.reads.q);
+        let q = !self.q.is_empty();
+        for column in 0..self.columns() {
+            if self.reads.ln_q {
+                self.without_largest(simd, column, &z);
+            }
+            // A NaN may win or lose here: the exponential of its own class is NaN all the same, and so is the sum.
+            let mut largest = z(0, column);
+            for class in 1..classes {
+                largest = largest.max(z(class, column));
+            }
+            let (mut sum, mut shifted_own) = (zero, zero);
+            for class in 0..classes {
+                let shifted = z(class, column) - largest;
+                let e = math::exp_of_negative(simd, shifted);
+                sum += e;
+                self.p.store(class, column, e);
+                if every_ln_p {
+                    self.ln_p.store(class, column, shifted);
+                }
+                if own_ln_p {
+                    shifted_own = self.is_own(simd, class, column).select(shifted, shifted_own);
+                }
+            }
+            if self.reads.ln_p {
+                let ln_sum = math::ln_lanes(simd, sum);
+                if own {
+                    self.own.store(Own::LnP as usize, column, math::finite_ln(simd, shifted_own - ln_sum));
+                } else {
+                    for class in 0..classes {
+                        let ln_p = self.ln_p.load(simd, class, column) - ln_sum;
+                        self.ln_p.store(class, column, math::finite_ln(simd, ln_p));
+                    }
+                }
+            }
+            let share = one / sum;
+            let mut p_own = zero;
+            for class in 0..classes {
+                let p = self.p.load(simd, class, column) * share;
+                self.p.store(class, column, p);
+                if q {
+                    self.q.store(class, column, one - p);
+                }
+                if own_p {
+                    p_own = self.is_own(simd, class, column).select(p, p_own);
+                }
+            }
+            if own_p {
+                self.own.store(Own::P as usize, column, p_own);
+                self.own.store(Own::Q as usize, column, one - p_own);
+            }
+            if self.reads.ln_q {
+                self.complete_ln_q(simd, column);
             }
         }
-        self.own = values;
-    }
-
-    #[inline(always)]
-    fn own_map(&mut self) {
-        if self.head.problem.map == Some(Map::PerClass) {
-            self.own_of(Own::Map, |block| &block.map);
+        if own && self.head.problem.map == Some(Map::PerClass) {
+            self.own_map(simd);
         }
     }
 
-    /// p, ln p and q of the own class.
+    /// φ of each voxel's own class.
     #[inline(always)]
-    fn own_planes(&mut self) -> [&mut [f32]; 3] {
-        let (len, pitch) = (self.len, self.own.pitch());
-        let mut planes = self.own.chunks_exact_mut(pitch);
-        std::array::from_fn(|_| &mut planes.next().expect("there are four planes")[..len])
+    fn own_map<S: Simd>(&mut self, simd: S) {
+        for column in 0..self.columns() {
+            let mut of_own = f32x16::splat(simd, 0.0);
+            for class in 0..self.classes {
+                of_own = self.is_own(simd, class, column).select(self.map.load(simd, class, column), of_own);
+            }
+            self.own.store(Own::Map as usize, column, of_own);
+        }
     }
 
-    /// Softmax over all classes but the largest, from the logits in `p`; ln q of the largest goes to its plane.
+    /// Softmax over all classes but the largest, from the logits; ln q of the largest goes to its plane.
     ///
     /// For the largest class 1 − p cancels; ln q is the log-sum-exp of the others less that of all.
     #[inline(always)]
-    fn without_largest(&mut self) {
-        let (len, classes) = (self.len, self.classes);
-        for i in 0..len {
-            let logit = |class: usize| self.p.plane(class, len)[i];
-            let top = (1..classes).fold(0, |top, class| if logit(class) > logit(top) { class } else { top });
-            let others = || (0..classes).filter(|&class| class != top);
-            let second = others().map(logit).fold(f32::NEG_INFINITY, |m, z| if z > m { z } else { m });
-            let mut total = 0.0;
-            for class in 0..classes {
-                let e = if class == top { 0.0 } else { math::exp(self.p.plane(class, len)[i] - second) };
-                total += e;
-                self.rest.plane_mut(class, len)[i] = e;
-            }
-            for class in 0..classes {
-                self.rest.plane_mut(class, len)[i] /= total;
-            }
-            // ln of the others' share, relative to the largest logit: ln q = this − ln(1 + e^this).
-            let ratio = (second - self.p.plane(top, len)[i]) + math::ln(total);
-            let ln_q = if ratio > 0.0 { -math::ln_1p(math::exp(-ratio)) } else { ratio - math::ln_1p(math::exp(ratio)) };
-            self.ln_q.plane_mut(top, len)[i] = math::finite_ln(ln_q);
-            self.top[i] = top as i32;
+    fn without_largest<S: Simd>(&mut self, simd: S, column: usize, z: &impl Fn(usize, usize) -> f32x16<S>) {
+        let (zero, lowest) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, f32::NEG_INFINITY));
+        let (mut largest, mut second) = (z(0, column), lowest);
+        let mut top = i32x16::splat(simd, 0);
+        for class in 1..self.classes {
+            let z = z(class, column);
+            let wins = z.simd_gt(largest);
+            second = wins.select(largest, second.max(z));
+            largest = wins.select(z, largest);
+            top = wins.select(i32x16::splat(simd, class as i32), top);
+        }
+        top.store_slice(&mut self.top[column * LANES..][..LANES]);
+        let mut total = zero;
+        for class in 0..self.classes {
+            let e = math::exp_of_negative(simd, z(class, column) - second);
+            let e = self.is_top(simd, class, column).select(zero, e);
+            total += e;
+            self.rest.store(class, column, e);
+        }
+        // ln of the others' share relative to the largest logit, r: ln q = r − ln(1 + e^r).
+        let ratio = (second - largest) + math::ln_lanes(simd, total);
+        let tail = math::ln_1p_lanes(simd, math::exp_of_negative(simd, -ratio.abs()));
+        let ln_q = math::finite_ln(simd, ratio.simd_gt(zero).select(zero, ratio) - tail);
+        for class in 0..self.classes {
+            self.rest.store(class, column, self.rest.load(simd, class, column) / total);
+            let kept = self.ln_q.load(simd, class, column);
+            self.ln_q.store(class, column, self.is_top(simd, class, column).select(ln_q, kept));
         }
     }
 
     /// ln q, and an exact q of the largest class, once p is known.
     #[inline(always)]
-    fn complete_ln_q(&mut self) {
-        let len = self.len;
+    fn complete_ln_q<S: Simd>(&mut self, simd: S, column: usize) {
         for class in 0..self.classes {
-            let (q, ln_q) = (self.q.plane_mut(class, len), self.ln_q.plane_mut(class, len));
-            for ((q, ln_q), &top) in q.iter_mut().zip(ln_q).zip(&self.top) {
-                let largest = top == class as i32;
-                let (of_ln, of_q) = (math::exp(*ln_q), math::finite_ln(math::ln(*q)));
-                *q = if largest { of_ln } else { *q };
-                *ln_q = if largest { *ln_q } else { of_q };
-            }
+            let top = self.is_top(simd, class, column);
+            let (q, ln_q) = (self.q.load(simd, class, column), self.ln_q.load(simd, class, column));
+            let from_q = math::finite_ln(simd, math::ln_lanes(simd, q));
+            self.q.store(class, column, top.select(math::exp_of_negative(simd, ln_q), q));
+            self.ln_q.store(class, column, top.select(ln_q, from_q));
         }
     }
 }
 
+/// Sixteen classes.
 #[inline(always)]
-fn map(into: &mut [f32], from: &[f32], f: impl Fn(f32) -> f32) {
-    for (x, &y) in into.iter_mut().zip(from) {
-        *x = f(y);
-    }
+fn classes_at<S: Simd>(simd: S, classes: &[i32], column: usize) -> i32x16<S> {
+    i32x16::from_slice(simd, &classes[column * LANES..][..LANES])
 }
+
+/// Most classes whose planes are read straight from the caller's buffer.
+const DIRECT_CLASSES: usize = 16;
 
 /// Reads a range of a buffer in the prediction's layout into planes.
 #[inline(always)]

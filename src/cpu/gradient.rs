@@ -2,11 +2,13 @@
 
 use super::block::{Block, Range};
 use super::interpret::ArrayProgram;
-use super::planes::Planes;
+use super::planes::{LANES, Planes};
 use super::view::Target;
+use crate::dtype::DType;
 use crate::plan::Head;
 use crate::problem::{Activation, Layout};
-use crate::spec::{Moment, VoxelInput};
+use crate::spec::{Moment, Operand, VoxelInput};
+use fearless_simd::{f32x16, prelude::*};
 
 /// Coefficients of one sample in the order the loops want them, per class.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Slopes {
 /// Buffers of the gradient of a block.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    /// ∂L/∂p, then e = ∂L/∂ln p, then the gradient, per class.
+    /// The local gradient per class: for softmax e = ∂L/∂ln p, for sigmoid ∂L/∂z, else ∂L/∂p.
     e: Planes,
     /// u = b·p/q of each class, b = ∂L/∂ln q; softmax with ln q only.
     complement: Planes,
@@ -61,6 +63,8 @@ pub(super) struct Scratch {
     top: Planes,
     /// The coefficients of the pixel terms as arrays.
     coefficients: Planes,
+    /// The gradient before it is rounded, per class; unused where it is written as it is.
+    out: Planes,
     mixed: Vec<f32>,
 }
 
@@ -68,6 +72,7 @@ impl Scratch {
     pub(super) fn new(head: &Head, stride: usize) -> Scratch {
         let classes = head.problem.shape.classes();
         let interleaved = head.problem.layout == Layout::Interleaved;
+        let direct = !interleaved && head.problem.gradient_dtype() == DType::F32;
         Scratch {
             e: Planes::new(classes, stride),
             complement: Planes::new(if reads_ln_q(head) { classes } else { 0 }, stride),
@@ -75,6 +80,7 @@ impl Scratch {
             complement_sum: Planes::new(1, stride),
             top: Planes::new(1, stride),
             coefficients: Planes::new(head.pixels.values.outputs().len(), stride),
+            out: Planes::new(if direct { 0 } else { classes }, stride),
             mixed: vec![0.0; if interleaved { classes * stride } else { 0 }],
         }
     }
@@ -82,12 +88,11 @@ impl Scratch {
 
 /// Whether the gradient has a part by ln q: softmax only, the other activations fold it in.
 pub(super) fn reads_ln_q(head: &Head) -> bool {
-    let outputs = head.pixels.slopes.outputs();
-    let zero = |k: usize| match outputs[k] {
-        crate::spec::Operand::Literal(l) => head.pixels.slopes.literals()[l as usize] == 0.0,
-        _ => false,
+    let zero = |operand: &Operand| match operand {
+        Operand::Literal(l) => head.pixels.slopes.literals()[*l as usize] == 0.0,
+        Operand::Register(_) | Operand::Input(_) => false,
     };
-    head.problem.activation == Activation::Softmax && !zero(1)
+    head.problem.activation == Activation::Softmax && !head.own_class && !zero(&head.pixels.slopes.outputs()[1])
 }
 
 /// Writes the gradient of a block whose prediction is loaded.
@@ -95,7 +100,9 @@ pub(super) fn reads_ln_q(head: &Head) -> bool {
 /// # Safety
 /// As [`Target::write`]: nobody else uses this range of `target`.
 #[inline(always)]
-pub(super) unsafe fn gradient(
+#[expect(clippy::too_many_arguments, reason = "one block with all that a worker holds for it")]
+pub(super) unsafe fn gradient<S: Simd>(
+    simd: S,
     head: &Head,
     block: &mut Block<'_>,
     slopes: &Slopes,
@@ -104,141 +111,188 @@ pub(super) unsafe fn gradient(
     target: &Target<'_>,
     range: Range,
 ) {
-    let (classes, len) = (head.problem.shape.classes(), block.len());
-    let activation = head.problem.activation;
-    let with_ln_q = !scratch.complement.is_empty();
-    let has_pixels = !head.pixels.values.outputs().is_empty();
-    scratch.sum.plane_mut(0, len).fill(0.0);
-    scratch.complement_sum.plane_mut(0, len).fill(0.0);
+    let (classes, columns) = (head.problem.shape.classes(), block.columns());
+    let pixel_terms = head.pixels.values.outputs().len();
+    let zero = f32x16::splat(simd, 0.0);
+    for column in 0..columns {
+        scratch.sum.store(0, column, zero);
+        scratch.complement_sum.store(0, column, zero);
+    }
     if slopes.has_cost {
-        cost_slopes(head, block, slopes, scratch);
+        cost_slopes(simd, head, block, slopes, scratch);
     }
-    let voxel_slots = VoxelInput::ALL.len() as u8;
-    if has_pixels && head.own_class {
-        for k in 0..head.pixels.values.outputs().len() {
-            for (c, &label) in scratch.coefficients.plane_mut(k, len).iter_mut().zip(block.labels()) {
-                *c = slopes.pixel[label.max(0) as usize][k];
-            }
-        }
-        let coefficients = &scratch.coefficients;
-        pixels.run(len, |slot| match slot.checked_sub(voxel_slots) {
-            None => block.own_input(slot),
-            Some(k) => coefficients.plane(k as usize, len),
-        });
+    if head.own_class {
+        pixels.run(simd, columns, |slot| block.own_input(slot));
     }
     for class in 0..classes {
-        block.select(class);
-        let e = scratch.e.plane_mut(class, len);
-        affine(e, block.p(class), block.g(), slopes.affine[class], slopes.has_cost);
-        match activation {
-            Activation::None => {}
-            Activation::Sigmoid => {
-                for ((e, &p), &q) in e.iter_mut().zip(block.p(class)).zip(block.q(class)) {
-                    *e *= p * q;
-                }
-            }
-            Activation::Softmax => {
-                for (e, &p) in e.iter_mut().zip(block.p(class)) {
-                    *e *= p;
-                }
-            }
-        }
-        if has_pixels && head.own_class {
-            let coefficients = &scratch.coefficients;
-            let own = pixels.output(0, len, |slot| match slot.checked_sub(voxel_slots) {
-                None => block.own_input(slot),
-                Some(k) => coefficients.plane(k as usize, len),
-            });
-            for ((e, &x), &g) in e.iter_mut().zip(own).zip(block.g()) {
-                *e += x * g;
-            }
-        } else if has_pixels {
-            for (k, &c) in slopes.pixel[class].iter().enumerate() {
-                scratch.coefficients.plane_mut(k, len).fill(c);
-            }
-            let coefficients = &scratch.coefficients;
-            let input = |slot: u8| match slot.checked_sub(voxel_slots) {
-                None => block.input(slot, class),
-                Some(k) => coefficients.plane(k as usize, len),
-            };
-            pixels.run(len, input);
-            for (e, &x) in e.iter_mut().zip(pixels.output(0, len, input)) {
-                *e += x;
-            }
-            if with_ln_q {
-                let b = pixels.output(1, len, input);
-                let u = scratch.complement.plane_mut(class, len);
-                let (sum, of_top) = (scratch.complement_sum.plane_mut(0, len), scratch.top.plane_mut(0, len));
-                let (p, q, top) = (block.p(class), block.q(class), block.top());
-                for i in 0..len {
-                    let wins = top[i] == class as i32;
-                    u[i] = if wins { 0.0 } else { b[i] * p[i] / q[i] };
-                    sum[i] += u[i];
-                    of_top[i] = if wins { b[i] * p[i] } else { of_top[i] };
-                }
-            }
-        }
-        if activation == Activation::Softmax {
-            for (sum, &e) in scratch.sum.plane_mut(0, len).iter_mut().zip(&*e) {
-                *sum += e;
-            }
+        local(simd, head, block, slopes, pixels, scratch, class);
+        if pixel_terms > 0 && !head.own_class {
+            add_pixel_slopes(simd, block, slopes, pixels, scratch, class);
         }
     }
+    let direct = head.problem.layout == Layout::Planar && target.dtype() == DType::F32;
     for class in 0..classes {
-        let e = scratch.e.plane_mut(class, len);
-        let (p, w) = (block.p(class), block.weight());
-        if activation == Activation::Softmax {
-            for (((e, &p), &sum), &w) in e.iter_mut().zip(p).zip(scratch.sum.plane(0, len)).zip(w) {
-                *e = (*e - p * sum) * w;
+        if !scratch.complement.is_empty() {
+            add_complement_slopes(simd, block, scratch, class);
+        }
+        if direct {
+            let first = (range.sample * classes + class) * head.problem.shape.voxels() as usize + range.start;
+            // SAFETY: the caller's promise; the slice is gone before the next one is made.
+            let into = unsafe { target.f32s(first, range.len) };
+            let (whole, rest) = into.as_chunks_mut::<LANES>();
+            for (column, into) in whole.iter_mut().enumerate() {
+                last_step(simd, head, block, scratch, class, column).store_array(into);
+            }
+            if !rest.is_empty() {
+                let last = last_step(simd, head, block, scratch, class, columns - 1).to_array();
+                rest.copy_from_slice(&last[..rest.len()]);
             }
         } else {
-            for (e, &w) in e.iter_mut().zip(w) {
-                *e *= w;
-            }
-        }
-        if with_ln_q {
-            // ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is `rest`.
-            let (q, rest, top) = (block.q(class), block.rest(class), block.top());
-            let u = scratch.complement.plane(class, len);
-            let (sum, of_top) = (scratch.complement_sum.plane(0, len), scratch.top.plane(0, len));
-            for i in 0..len {
-                let own = if top[i] == class as i32 { of_top[i] } else { u[i] * q[i] };
-                let others = p[i] * (sum[i] - u[i]) + of_top[i] * rest[i];
-                e[i] += (others - own) * w[i];
+            for column in 0..columns {
+                let x = last_step(simd, head, block, scratch, class, column);
+                scratch.out.store(class, column, x);
             }
         }
     }
-    // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
-    unsafe { store(head, scratch, target, range) };
+    if !direct {
+        // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
+        unsafe { store(head, scratch, target, range) };
+    }
 }
 
-/// e = ∂L/∂p from the sums P, I and PP; added to what is there, or in place of it.
+/// The part of the sums P, I, PP and D, times the slope of the activation, and of the pixel terms of the own class.
 #[inline(always)]
-fn affine(e: &mut [f32], p: &[f32], g: &[f32], [by_p, by_pg, by_pp]: [f32; 3], add: bool) {
-    if add {
-        for ((e, &p), &g) in e.iter_mut().zip(p).zip(g) {
-            *e += by_p + by_pg * g + by_pp * p;
+fn local<S: Simd>(
+    simd: S,
+    head: &Head,
+    block: &Block<'_>,
+    slopes: &Slopes,
+    pixels: &ArrayProgram<'_>,
+    scratch: &mut Scratch,
+    class: usize,
+) {
+    let [by_p, by_pg, by_pp] = slopes.affine[class];
+    let activation = head.problem.activation;
+    let columns = block.columns();
+    let own = |k: usize| pixels.output(k, columns, |slot| block.own_input(slot));
+    let first_own = head.own_class.then(|| (own(0), f32x16::splat(simd, slopes.pixel[class][0])));
+    for column in 0..columns {
+        let (p, g) = (block.p(class).load(simd, column), block.target(simd, class, column));
+        let mut e = p * by_pp + g * by_pg + by_p;
+        if slopes.has_cost {
+            e += scratch.e.load(simd, class, column);
         }
+        match activation {
+            Activation::None => {}
+            Activation::Sigmoid => e *= p * block.q(class).load(simd, column),
+            Activation::Softmax => e *= p,
+        }
+        if let Some((x, c)) = first_own {
+            let mut x = x.load(simd, column) * c;
+            for k in 1..slopes.pixel[class].len() {
+                x += own(k).load(simd, column) * slopes.pixel[class][k];
+            }
+            e += x * g;
+        }
+        scratch.e.store(class, column, e);
+        if activation == Activation::Softmax {
+            scratch.sum.store(0, column, scratch.sum.load(simd, 0, column) + e);
+        }
+    }
+}
+
+/// The part of pixel terms that look at every class.
+#[inline(always)]
+fn add_pixel_slopes<S: Simd>(
+    simd: S,
+    block: &mut Block<'_>,
+    slopes: &Slopes,
+    pixels: &mut ArrayProgram<'_>,
+    scratch: &mut Scratch,
+    class: usize,
+) {
+    let columns = block.columns();
+    for (k, &c) in slopes.pixel[class].iter().enumerate() {
+        for column in 0..columns {
+            scratch.coefficients.store(k, column, f32x16::splat(simd, c));
+        }
+    }
+    block.select(simd, class);
+    let block = &*block;
+    let coefficients = &scratch.coefficients;
+    let input = |slot: u8| match slot.checked_sub(VoxelInput::ALL.len() as u8) {
+        None => block.input(slot, class),
+        Some(k) => coefficients.vectors(k as usize, columns),
+    };
+    pixels.run(simd, columns, input);
+    let x = pixels.output(0, columns, input);
+    for column in 0..columns {
+        let x = x.load(simd, column);
+        scratch.e.store(class, column, scratch.e.load(simd, class, column) + x);
+        scratch.sum.store(0, column, scratch.sum.load(simd, 0, column) + x);
+    }
+    if scratch.complement.is_empty() {
+        return;
+    }
+    let b = pixels.output(1, columns, input);
+    let zero = f32x16::splat(simd, 0.0);
+    for column in 0..columns {
+        let top = block.is_top(simd, class, column);
+        let bp = b.load(simd, column) * block.p(class).load(simd, column);
+        let u = top.select(zero, bp / block.q(class).load(simd, column));
+        scratch.complement.store(class, column, u);
+        scratch.complement_sum.store(0, column, scratch.complement_sum.load(simd, 0, column) + u);
+        scratch.top.store(0, column, top.select(bp, scratch.top.load(simd, 0, column)));
+    }
+}
+
+/// Adds the slopes by ln q of all classes to ∂L/∂z of this one.
+///
+/// ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is `rest`.
+#[inline(always)]
+fn add_complement_slopes<S: Simd>(simd: S, block: &Block<'_>, scratch: &mut Scratch, class: usize) {
+    for column in 0..block.columns() {
+        let at = |planes: &Planes, plane: usize| planes.load(simd, plane, column);
+        let (u, of_top) = (at(&scratch.complement, class), at(&scratch.top, 0));
+        let own = block.is_top(simd, class, column).select(of_top, u * block.q(class).load(simd, column));
+        let others = block.p(class).load(simd, column) * (at(&scratch.complement_sum, 0) - u)
+            + of_top * block.rest(class).load(simd, column);
+        let e = at(&scratch.e, class) + (others - own);
+        scratch.e.store(class, column, e);
+    }
+}
+
+/// ∂L/∂z of a class, times the voxel weight: for softmax e − p·Σe.
+#[inline(always)]
+fn last_step<S: Simd>(
+    simd: S,
+    head: &Head,
+    block: &Block<'_>,
+    scratch: &Scratch,
+    class: usize,
+    column: usize,
+) -> f32x16<S> {
+    let (e, w) = (scratch.e.load(simd, class, column), block.weight().load(simd, column));
+    if head.problem.activation == Activation::Softmax {
+        (e - block.p(class).load(simd, column) * scratch.sum.load(simd, 0, column)) * w
     } else {
-        for ((e, &p), &g) in e.iter_mut().zip(p).zip(g) {
-            *e = by_p + by_pg * g + by_pp * p;
-        }
+        e * w
     }
 }
 
 /// ∂L/∂p_c = Σ_k ∂L/∂D_k·g_k·M\[k, c\], in place of what `e` held.
 #[inline(always)]
-fn cost_slopes(head: &Head, block: &mut Block<'_>, slopes: &Slopes, scratch: &mut Scratch) {
+fn cost_slopes<S: Simd>(simd: S, head: &Head, block: &Block<'_>, slopes: &Slopes, scratch: &mut Scratch) {
     let matrix = head.cost_matrix.as_ref().expect("a cost moment comes with a matrix");
-    let (classes, len) = (head.problem.shape.classes(), block.len());
-    scratch.e.fill(0.0);
-    for class in 0..classes {
-        block.select(class);
-        for other in 0..classes {
-            let m = slopes.cost[class] * matrix[class * classes + other] as f32;
-            for (e, &g) in scratch.e.plane_mut(other, len).iter_mut().zip(block.g()) {
-                *e += m * g;
+    let classes = head.problem.shape.classes();
+    for column in 0..block.columns() {
+        for class in 0..classes {
+            let mut e = f32x16::splat(simd, 0.0);
+            for other in 0..classes {
+                let m = slopes.cost[other] * matrix[other * classes + class] as f32;
+                e += block.target(simd, other, column) * m;
             }
+            scratch.e.store(class, column, e);
         }
     }
 }
@@ -253,13 +307,13 @@ unsafe fn store(head: &Head, scratch: &mut Scratch, target: &Target<'_>, range: 
             for class in 0..classes {
                 let first = (range.sample * classes + class) * voxels + range.start;
                 // SAFETY: the caller's promise.
-                unsafe { target.write(first, scratch.e.plane(class, range.len)) };
+                unsafe { target.write(first, scratch.out.plane(class, range.len)) };
             }
         }
         Layout::Interleaved => {
             let mixed = &mut scratch.mixed[..range.len * classes];
             for class in 0..classes {
-                for (voxel, &x) in mixed.chunks_exact_mut(classes).zip(scratch.e.plane(class, range.len)) {
+                for (voxel, &x) in mixed.chunks_exact_mut(classes).zip(scratch.out.plane(class, range.len)) {
                     voxel[class] = x;
                 }
             }

@@ -1,8 +1,9 @@
 //! The bytecode of pixel terms over arrays: one instruction at a time, a block of voxels each.
 
 use super::math;
-use super::planes::Planes;
+use super::planes::{Planes, Vectors};
 use crate::spec::{Opcode, Operand, Program};
+use fearless_simd::{f32x16, prelude::*};
 
 /// A program with its registers and literals laid out as arrays of one block.
 #[derive(Debug)]
@@ -21,77 +22,73 @@ impl<'p> ArrayProgram<'p> {
         ArrayProgram { program, arrays }
     }
 
-    /// Computes `len` voxels; `input` gives the array of an input slot.
+    /// Computes `columns` vectors of voxels; `input` gives the array of an input slot.
     #[inline(always)]
-    pub(super) fn run<'i>(&mut self, len: usize, input: impl Fn(u8) -> &'i [f32]) {
-        let stride = self.arrays.pitch();
+    pub(super) fn run<'i, S: Simd>(&mut self, simd: S, columns: usize, input: impl Fn(u8) -> Vectors<'i>) {
+        let mut arrays = std::mem::take(&mut self.arrays);
         for i in self.program.instructions() {
-            // The target is no operand of its own instruction (checked when a program is made), so the three parts of the
-            // register file are apart.
-            let target_start = i.target as usize * stride;
-            let (before, rest) = self.arrays.split_at_mut(target_start);
-            let (target, after) = rest.split_at_mut(stride);
-            let literals = self.program.registers() * stride;
-            let operand = |operand: Operand| -> &[f32] {
-                let start = match operand {
-                    Operand::Input(slot) => return &input(slot)[..len],
-                    Operand::Register(r) => r as usize * stride,
-                    Operand::Literal(k) => literals + k as usize * stride,
-                };
-                if start < target_start {
-                    &before[start..start + len]
-                } else {
-                    &after[start - target_start - stride..][..len]
-                }
+            // An operand is an input, or a plane of the register file; the target is never its own operand.
+            let place = |operand: Operand| match operand {
+                Operand::Input(slot) => Err(input(slot)),
+                Operand::Register(r) => Ok(r as usize),
+                Operand::Literal(l) => Ok(self.program.registers() + l as usize),
             };
-            let target = &mut target[..len];
-            let [a, b, c] = i.operands;
+            let [a, b, c] = i.operands.map(place);
+            let load = |arrays: &Planes, place: &Result<usize, Vectors<'i>>, column: usize| match place {
+                Ok(plane) => arrays.load(simd, *plane, column),
+                Err(input) => input.load(simd, column),
+            };
+            let target = i.target as usize;
+            macro_rules! each {
+                (|$x:ident| $value:expr) => {
+                    for column in 0..columns {
+                        let $x = load(&arrays, &a, column);
+                        arrays.store(target, column, $value);
+                    }
+                };
+                (|$x:ident, $y:ident| $value:expr) => {
+                    for column in 0..columns {
+                        let ($x, $y) = (load(&arrays, &a, column), load(&arrays, &b, column));
+                        arrays.store(target, column, $value);
+                    }
+                };
+            }
+            let zero = f32x16::splat(simd, 0.0);
             match i.opcode {
-                Opcode::Add => binary(target, operand(a), operand(b), |a, b| a + b),
-                Opcode::Sub => binary(target, operand(a), operand(b), |a, b| a - b),
-                Opcode::Mul => binary(target, operand(a), operand(b), |a, b| a * b),
-                Opcode::Div => binary(target, operand(a), operand(b), |a, b| a / b),
-                Opcode::Max => binary(target, operand(a), operand(b), |a, b| if a >= b || a.is_nan() { a } else { b }),
-                Opcode::Min => binary(target, operand(a), operand(b), |a, b| if a <= b || a.is_nan() { a } else { b }),
-                Opcode::Pow => binary(target, operand(a), operand(b), |a, b| math::exp(b * math::ln(a))),
-                Opcode::Neg => unary(target, operand(a), |a| -a),
-                Opcode::Ln => unary(target, operand(a), math::ln),
-                Opcode::Exp => unary(target, operand(a), math::exp),
-                Opcode::Sqrt => unary(target, operand(a), f32::sqrt),
-                Opcode::Abs => unary(target, operand(a), f32::abs),
+                Opcode::Add => each!(|x, y| x + y),
+                Opcode::Sub => each!(|x, y| x - y),
+                Opcode::Mul => each!(|x, y| x * y),
+                Opcode::Div => each!(|x, y| x / y),
+                // NaN on either side is kept.
+                Opcode::Max => each!(|x, y| (x.simd_ge(y) | x.is_nan()).select(x, y)),
+                Opcode::Min => each!(|x, y| (x.simd_le(y) | x.is_nan()).select(x, y)),
+                Opcode::Pow => each!(|x, y| math::exp_lanes(simd, y * math::ln_lanes(simd, x))),
+                Opcode::Neg => each!(|x| -x),
+                Opcode::Ln => each!(|x| math::ln_lanes(simd, x)),
+                Opcode::Exp => each!(|x| math::exp_lanes(simd, x)),
+                Opcode::Sqrt => each!(|x| x.sqrt()),
+                Opcode::Abs => each!(|x| x.abs()),
                 Opcode::Select => {
-                    let (a, b, c) = (operand(a), operand(b), operand(c));
-                    for i in 0..len {
-                        let otherwise = if a[i] <= 0.0 { c[i] } else { a[i] };
-                        target[i] = if a[i] > 0.0 { b[i] } else { otherwise };
+                    for column in 0..columns {
+                        let condition = load(&arrays, &a, column);
+                        let (yes, no) = (load(&arrays, &b, column), load(&arrays, &c, column));
+                        let otherwise = condition.simd_le(zero).select(no, condition);
+                        arrays.store(target, column, condition.simd_gt(zero).select(yes, otherwise));
                     }
                 }
             }
         }
+        self.arrays = arrays;
     }
 
     /// The array of output `k` after [`ArrayProgram::run`].
     #[inline(always)]
-    pub(super) fn output<'a>(&'a self, k: usize, len: usize, input: impl Fn(u8) -> &'a [f32]) -> &'a [f32] {
-        let start = match self.program.outputs()[k] {
-            Operand::Input(slot) => return &input(slot)[..len],
+    pub(super) fn output<'a>(&'a self, k: usize, columns: usize, input: impl Fn(u8) -> Vectors<'a>) -> Vectors<'a> {
+        let plane = match self.program.outputs()[k] {
+            Operand::Input(slot) => return input(slot),
             Operand::Register(r) => r as usize,
             Operand::Literal(l) => self.program.registers() + l as usize,
         };
-        self.arrays.plane(start, len)
-    }
-}
-
-#[inline(always)]
-fn unary(target: &mut [f32], a: &[f32], f: impl Fn(f32) -> f32) {
-    for (t, &a) in target.iter_mut().zip(a) {
-        *t = f(a);
-    }
-}
-
-#[inline(always)]
-fn binary(target: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
-    for ((t, &a), &b) in target.iter_mut().zip(a).zip(b) {
-        *t = f(a, b);
+        self.arrays.vectors(plane, columns)
     }
 }

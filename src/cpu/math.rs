@@ -1,81 +1,114 @@
-//! Elementary functions of single precision, written so that a loop over them becomes vector code.
+//! Elementary functions of single precision, sixteen lanes at a time.
 //!
-//! No fused multiply-add and no table: every instruction set gives the same bits. The errors stated are the largest found
-//! over all f32 of the stated range, in units in the last place (`tests/math.rs` samples them, in part exhaustively).
+//! No fused multiply-add and no table: every instruction set gives the same bits. The errors stated are bounds in units in
+//! the last place, checked by `tests/math.rs`.
+
+use fearless_simd::{Level, dispatch, f32x16, i32x16, prelude::*};
 
 const LN_2_HIGH: f32 = 0.693_359_4; // 355/512: exact times any exponent
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-/// eˣ within 2 ulp; 0 below −88, ∞ above 88.73, NaN for NaN. Results below 2⁻¹²⁶ are 0.
+/// The polynomial with these coefficients, the highest power first.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+fn horner<S: Simd, const N: usize>(simd: S, x: f32x16<S>, coefficients: [f32; N]) -> f32x16<S> {
+    let mut y = f32x16::splat(simd, coefficients[0]);
+    for c in &coefficients[1..] {
+        y = y * x + *c;
+    }
+    y
+}
+
+/// eˣ for x ≤ 0; see [`exp`].
+#[inline(always)]
+pub(super) fn exp_of_negative<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer in the low bits
-    let x = if x < -88.0 { -88.0 } else { x };
-    let x = if x > 89.0 { 89.0 } else { x };
+    let lowest = f32x16::splat(simd, -88.0);
+    let x = x.simd_lt(lowest).select(lowest, x);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let mut y = 1.987_569_1e-4;
-    y = y * r + 1.398_2e-3;
-    y = y * r + 8.333_452e-3;
-    y = y * r + 4.166_579_6e-2;
-    y = y * r + 1.666_666_5e-1;
-    y = y * r + 0.5;
+    let y = horner(simd, r, [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
     let y = (y * (r * r) + r) + 1.0;
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
-    y * f32::from_bits(exponent << 23)
+    let exponent: i32x16<S> = shifted.bitcast();
+    let scale: f32x16<S> = ((exponent - (ROUND.to_bits() as i32 - 127)) << 23).bitcast();
+    y * scale
 }
 
-/// ln x within 2 ulp; −∞ at ±0, NaN below 0, ∞ at ∞. Takes denormals.
+/// eˣ, see [`exp`].
 #[inline(always)]
-pub fn ln(x: f32) -> f32 {
-    const HALF_ROOT_BITS: u32 = 0x3f35_04f3; // √½
-    let tiny = x < f32::MIN_POSITIVE;
-    let scaled = if tiny { x * 8_388_608.0 } else { x };
-    let shift = if tiny { 23.0 } else { 0.0 };
-    let offset = (scaled.to_bits() as i32).wrapping_sub(HALF_ROOT_BITS as i32) >> 23;
-    let mantissa = f32::from_bits(scaled.to_bits().wrapping_sub((offset << 23) as u32));
-    let e = offset as f32 - shift;
+pub(super) fn exp_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+    let highest = f32x16::splat(simd, 89.0);
+    exp_of_negative(simd, x.simd_gt(highest).select(highest, x))
+}
+
+/// ln x, see [`ln`].
+#[inline(always)]
+pub(super) fn ln_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+    const HALF_ROOT_BITS: i32 = 0x3f35_04f3; // √½
+    let lane = |x: f32| f32x16::splat(simd, x);
+    let tiny = x.simd_lt(lane(f32::MIN_POSITIVE));
+    let scaled = tiny.select(x * 8_388_608.0, x);
+    let bits: i32x16<S> = scaled.bitcast();
+    let exponent = (bits - HALF_ROOT_BITS) >> 23;
+    let mantissa: f32x16<S> = (bits - (exponent << 23)).bitcast();
+    let e: f32x16<S> = exponent.to_float();
+    let e = e - tiny.select(lane(23.0), lane(0.0));
     let f = mantissa - 1.0;
     let z = f * f;
-    let mut y = 7.037_683_6e-2;
-    y = y * f - 1.151_461e-1;
-    y = y * f + 1.167_699_9e-1;
-    y = y * f - 1.242_014_1e-1;
-    y = y * f + 1.424_932_3e-1;
-    y = y * f - 1.666_805_8e-1;
-    y = y * f + 2.000_071_5e-1;
-    y = y * f - 2.499_999_4e-1;
-    y = y * f + 3.333_333e-1;
-    let y = y * f * z + e * LN_2_LOW - 0.5 * z;
+    let coefficients = [
+        7.037_683_6e-2,
+        -1.151_461e-1,
+        1.167_699_9e-1,
+        -1.242_014_1e-1,
+        1.424_932_3e-1,
+        -1.666_805_8e-1,
+        2.000_071_5e-1,
+        -2.499_999_4e-1,
+        3.333_333e-1,
+    ];
+    let y = horner(simd, f, coefficients) * f * z + e * LN_2_LOW - z * 0.5;
     let value = (f + y) + e * LN_2_HIGH;
-    let special = if x == 0.0 {
-        f32::NEG_INFINITY
-    } else if x < 0.0 {
-        f32::NAN
-    } else {
-        x
-    };
-    if x > 0.0 && x < f32::INFINITY { value } else { special }
+    // 0 gives −∞, anything below 0 NaN; ∞ and NaN pass through.
+    let below = x.simd_eq(lane(0.0)).select(lane(f32::NEG_INFINITY), lane(f32::NAN));
+    let special = x.simd_le(lane(0.0)).select(below, x);
+    (x.simd_gt(lane(0.0)) & x.simd_lt(lane(f32::INFINITY))).select(value, special)
 }
 
-/// ln(1 + x) within 3 ulp, for x from 0 to 1; NaN for NaN.
+/// ln(1 + x), see [`ln_1p`].
 #[inline(always)]
-pub fn ln_1p(x: f32) -> f32 {
+pub(super) fn ln_1p_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     // 2·atanh(s) with s = x/(2 + x) ≤ 1/3: the series needs no cancellation.
-    let s = x / (2.0 + x);
+    let s = x / (x + 2.0);
     let t = s * s;
-    let mut y = 1.0 / 13.0;
-    y = y * t + 1.0 / 11.0;
-    y = y * t + 1.0 / 9.0;
-    y = y * t + 1.0 / 7.0;
-    y = y * t + 1.0 / 5.0;
-    y = y * t + 1.0 / 3.0;
-    2.0 * (s + s * (y * t))
+    let y = horner(simd, t, [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0]);
+    (s + s * (y * t)) * 2.0
 }
 
 /// A logarithm that can be multiplied by 0: −∞ becomes the least finite number.
 #[inline(always)]
-pub fn finite_ln(x: f32) -> f32 {
-    if x < f32::MIN { f32::MIN } else { x }
+pub(super) fn finite_ln<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+    let least = f32x16::splat(simd, f32::MIN);
+    x.simd_lt(least).select(least, x)
+}
+
+/// Runs a vector function on one number, for tests.
+macro_rules! scalar {
+    ($(#[$doc:meta])* $name:ident, $lanes:ident) => {
+        $(#[$doc])*
+        pub fn $name(x: f32) -> f32 {
+            dispatch!(Level::new(), simd => $lanes(simd, f32x16::splat(simd, x))[0])
+        }
+    };
+}
+scalar! {
+    /// eˣ within 2 ulp; 0 below −88, ∞ above 88.73, NaN for NaN. Results below 2⁻¹²⁶ are 0.
+    exp, exp_lanes
+}
+scalar! {
+    /// ln x within 2 ulp; −∞ at ±0, NaN below 0, ∞ at ∞. Takes denormals.
+    ln, ln_lanes
+}
+scalar! {
+    /// ln(1 + x) within 3 ulp, for x from 0 to 1; NaN for NaN.
+    ln_1p, ln_1p_lanes
 }

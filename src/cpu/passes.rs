@@ -1,6 +1,6 @@
 //! Passes over a head's buffers: units of voxels in parallel, their partial sums combined in a fixed order.
 
-use super::block::{self, Block, LANES, Range, Reads, Sources};
+use super::block::{self, Block, Range, Reads, Sources};
 use super::gradient::{self, Scratch, Slopes};
 use super::interpret::ArrayProgram;
 use super::reduce::{self, Sums};
@@ -8,7 +8,7 @@ use super::view::Target;
 use crate::evaluation::HardCounts;
 use crate::moments::{Coefficients, MomentTable};
 use crate::plan::Head;
-use multiversion::multiversion;
+use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
 
 /// Partial sums of all units of a pass may take this much memory.
@@ -48,6 +48,7 @@ pub(super) fn run(
     let mut partials = vec![0.0f64; units.len() * row];
     let mut hard_partials = vec![HardCounts::default(); units.len() * hard];
     let mut counts = vec![[0u64; 2]; units.len()];
+    let level = Level::new();
     units
         .par_iter()
         .zip(chunks(&mut partials, row, units.len()))
@@ -61,7 +62,9 @@ pub(super) fn run(
                 }
                 // SAFETY: units do not overlap, so no other thread touches this one's range of the gradient; `validate` has
                 // made sure that it overlaps no source but, exactly, the prediction.
-                unsafe { process(head, sources, *unit, &pass, worker, sums, hard, counts) };
+                dispatch!(level, simd => unsafe {
+                    process(simd, head, sources, *unit, &pass, worker, sums, hard, counts)
+                });
             },
         );
     if pass.sums.is_some() {
@@ -115,8 +118,6 @@ fn units(head: &Head, samples: std::ops::Range<usize>, row: usize, hard: usize) 
 struct Worker<'h> {
     block: Block<'h>,
     sums: Option<(Sums, ArrayProgram<'h>)>,
-    cost: Vec<f32>,
-    winner: Vec<f32>,
     slopes: Slopes,
     /// The sample whose coefficients `slopes` holds.
     slopes_of: Option<usize>,
@@ -140,8 +141,6 @@ impl<'h> Worker<'h> {
         let stride = block::stride(head.problem.shape.classes());
         Worker {
             sums: values.map(|(sums, program)| (sums, ArrayProgram::new(program, stride))),
-            cost: vec![0.0; if head.cost_matrix.is_some() { stride } else { 0 }],
-            winner: vec![0.0; if head.problem.hard_counts { 2 * stride } else { 0 }],
             slopes: Slopes::new(head),
             slopes_of: None,
             slope_program: ArrayProgram::new(&head.pixels.slopes, stride),
@@ -164,13 +163,10 @@ impl<'h> Worker<'h> {
 ///
 /// # Safety
 /// No other thread uses the unit's range of the gradient buffer.
-#[multiversion(targets(
-    "x86_64+avx+avx2+fma+bmi1+bmi2+avx512f+avx512bw+avx512dq+avx512vl+avx512cd",
-    "x86_64+avx+avx2+fma+bmi1+bmi2",
-    "aarch64+neon"
-))]
+#[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the one place where a pass meets its buffers")]
-unsafe fn process(
+unsafe fn process<S: Simd>(
+    simd: S,
     head: &Head,
     sources: &Sources<'_>,
     unit: Range,
@@ -182,7 +178,6 @@ unsafe fn process(
 ) {
     let block = &mut worker.block;
     let stride = block::stride(head.problem.shape.classes());
-    debug_assert!(stride % LANES == 0);
     for start in (0..unit.len).step_by(stride) {
         let range = Range { start: unit.start + start, len: stride.min(unit.len - start), ..unit };
         block.load_target(sources, range);
@@ -190,18 +185,18 @@ unsafe fn process(
         counts[1] += block.invalid;
         let census = matches!(pass.sums, Some(Sums::Target));
         if !census {
-            block.load_prediction(sources, range);
+            block.load_prediction(simd, sources, range);
         }
         if let Some((which, program)) = &mut worker.sums {
-            reduce::reduce(head, block, *which, program, &mut worker.cost, sums);
+            reduce::reduce(simd, head, block, *which, program, sums);
             if !hard.is_empty() {
-                reduce::count_hard(head, block, &mut worker.winner, hard);
+                reduce::count_hard(simd, head, block, hard);
             }
         }
         if let Some(output) = &pass.gradient {
             let (program, scratch) = (&mut worker.slope_program, &mut worker.scratch);
             // SAFETY: the caller's promise.
-            unsafe { gradient::gradient(head, block, &worker.slopes, program, scratch, &output.target, range) };
+            unsafe { gradient::gradient(simd, head, block, &worker.slopes, program, scratch, &output.target, range) };
         }
     }
 }

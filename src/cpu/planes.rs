@@ -1,16 +1,19 @@
-//! Scratch memory of the blocks: planes of f32 that start on a cache line.
+//! Scratch memory of the blocks: planes of f32 in whole vectors.
 
-use super::block::LANES;
 use bytemuck::{Pod, Zeroable};
+use fearless_simd::{f32x16, prelude::*};
 use std::ops::{Deref, DerefMut};
 
-/// One cache line: the widest vector.
+/// Voxels of a vector, on every instruction set.
+pub(super) const LANES: usize = 16;
+
+/// One cache line: one vector.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([f32; LANES]);
 
-/// Planes of `pitch` floats each. The pitch is an odd number of cache lines, so that the same voxel of different planes
-/// does not fall into the same set of the first-level cache.
+/// Planes of equal length. The pitch is an odd number of cache lines, so that the same voxel of different planes does not
+/// fall into the same set of the first-level cache.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Planes {
     lines: Vec<Line>,
@@ -20,29 +23,55 @@ pub(super) struct Planes {
 impl Planes {
     /// `count` planes of at least `voxels` floats, zeroed.
     pub(super) fn new(count: usize, voxels: usize) -> Planes {
-        let lines = voxels.div_ceil(LANES) | 1;
-        Planes { lines: vec![Line::zeroed(); count * lines], pitch: lines * LANES }
+        let pitch = voxels.div_ceil(LANES) | 1;
+        Planes { lines: vec![Line::zeroed(); count * pitch], pitch }
     }
-    /// The first `len` floats of a plane.
+    /// How many planes there are.
     #[inline(always)]
-    pub(super) fn plane(&self, index: usize, len: usize) -> &[f32] {
-        &self[index * self.pitch..][..len]
-    }
-    /// As [`Planes::plane`], to write.
-    #[inline(always)]
-    pub(super) fn plane_mut(&mut self, index: usize, len: usize) -> &mut [f32] {
-        let start = index * self.pitch;
-        &mut self[start..][..len]
-    }
-    /// Floats from one plane to the next.
-    #[inline(always)]
-    pub(super) fn pitch(&self) -> usize {
-        self.pitch
+    pub(super) fn count(&self) -> usize {
+        self.lines.len() / self.pitch.max(1)
     }
     /// Whether there is no plane.
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
+    }
+    /// Vector `column` of a plane.
+    #[inline(always)]
+    pub(super) fn load<S: Simd>(&self, simd: S, plane: usize, column: usize) -> f32x16<S> {
+        f32x16::load_array_ref(simd, &self.lines[plane * self.pitch + column].0)
+    }
+    /// Replaces vector `column` of a plane.
+    #[inline(always)]
+    pub(super) fn store<S: Simd>(&mut self, plane: usize, column: usize, value: f32x16<S>) {
+        value.store_array(&mut self.lines[plane * self.pitch + column].0);
+    }
+    /// The first `len` floats of a plane.
+    #[inline(always)]
+    pub(super) fn plane(&self, plane: usize, len: usize) -> &[f32] {
+        &self[plane * self.pitch * LANES..][..len]
+    }
+    /// As [`Planes::plane`], to write.
+    #[inline(always)]
+    pub(super) fn plane_mut(&mut self, plane: usize, len: usize) -> &mut [f32] {
+        let start = plane * self.pitch * LANES;
+        &mut self[start..][..len]
+    }
+    /// A plane as vectors.
+    #[inline(always)]
+    pub(super) fn vectors(&self, plane: usize, columns: usize) -> Vectors<'_> {
+        Vectors(&self.lines[plane * self.pitch..][..columns])
+    }
+}
+
+/// A plane as vectors.
+#[derive(Clone, Copy)]
+pub(super) struct Vectors<'a>(&'a [Line]);
+
+impl Vectors<'_> {
+    #[inline(always)]
+    pub(super) fn load<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+        f32x16::load_array_ref(simd, &self.0[column].0)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The sums of a block.
 
-use super::block::{Block, LANES};
+use super::block::Block;
 use super::interpret::ArrayProgram;
+use super::planes::LANES;
 use crate::evaluation::HardCounts;
 use crate::plan::Head;
 use crate::spec::Moment;
+use fearless_simd::{f32x16, i32x16, prelude::*};
 
 /// Which sums a pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +19,15 @@ pub(super) enum Sums {
 
 /// Adds the moments of a block to `sums` `[C, moments]`.
 ///
-/// A block sums in single precision over at most 16 values per partial sum, then in double: the relative error of a moment stays
+/// A block sums in single precision over at most 64 values per partial sum, then in double: the relative error of a moment stays
 /// below 1e-6 at any size, and counts are exact.
 #[inline(always)]
-pub(super) fn reduce(
+pub(super) fn reduce<S: Simd>(
+    simd: S,
     head: &Head,
     block: &mut Block<'_>,
     which: Sums,
     pixels: &mut ArrayProgram<'_>,
-    cost: &mut [f32],
     sums: &mut [f64],
 ) {
     let count = head.moments.len();
@@ -34,40 +36,40 @@ pub(super) fn reduce(
         Sums::All => &head.moments[..],
     };
     let has_pixels = moments.iter().any(|m| matches!(m, Moment::Pixel(_)));
-    let len = block.len();
-    let n = total(block.weight());
+    let region_sums = which == Sums::All && moments.contains(&Moment::P);
+    let columns = block.columns();
+    let n = sum(simd, columns, |column| block.weight().load(simd, column));
     if has_pixels && head.own_class {
-        pixels.run(len, |slot| block.own_input(slot));
+        pixels.run(simd, columns, |slot| block.own_input(slot));
     }
     for class in 0..head.problem.shape.classes() {
-        block.select(class);
         if has_pixels && !head.own_class {
-            pixels.run(len, |slot| block.input(slot, class));
+            block.select(simd, class);
+            pixels.run(simd, columns, |slot| block.input(slot, class));
         }
-        let (w, g) = (block.weight(), block.g());
-        let sums = &mut sums[class * count..(class + 1) * count];
-        // P and I come from one loop over p where both are wanted.
-        let mut overlap = None;
-        for (sum, moment) in sums.iter_mut().zip(moments) {
-            *sum += match moment {
+        let block = &*block;
+        let w = |column: usize| block.weight().load(simd, column);
+        let g = |column: usize| block.target(simd, class, column);
+        let p = |column: usize| block.p(class).load(simd, column);
+        // G, P and I come from one loop where P is wanted.
+        let sizes = if region_sums { Some(region(simd, block, class)) } else { None };
+        for (total, moment) in sums[class * count..].iter_mut().zip(moments) {
+            *total += match moment {
                 Moment::N => n,
-                Moment::G => dot(g, w),
-                Moment::GG => dot3(g, g, w),
-                Moment::P => {
-                    let (p, pg) = dot_and_dot3(block.p(class), w, g);
-                    overlap = Some(pg);
-                    p
-                }
-                Moment::PG => overlap.unwrap_or_else(|| dot3(block.p(class), g, w)),
-                Moment::PP => dot3(block.p(class), block.p(class), w),
-                Moment::Cost => {
-                    expected_cost(head, block, class, &mut cost[..len]);
-                    dot3(&cost[..len], g, w)
-                }
+                Moment::G => sizes.map_or_else(|| sum(simd, columns, |c| w(c) * g(c)), |s| s[0]),
+                Moment::P => sizes.map_or(0.0, |s| s[1]),
+                Moment::PG => sizes.map_or_else(|| sum(simd, columns, |c| w(c) * p(c) * g(c)), |s| s[2]),
+                Moment::GG => sum(simd, columns, |c| w(c) * g(c) * g(c)),
+                Moment::PP => sum(simd, columns, |c| w(c) * p(c) * p(c)),
+                Moment::Cost => sum(simd, columns, |c| w(c) * g(c) * expected_cost(simd, head, block, class, c)),
                 Moment::Pixel(k) if head.own_class => {
-                    dot3(pixels.output(*k as usize, len, |slot| block.own_input(slot)), g, w)
+                    let x = pixels.output(*k as usize, columns, |slot| block.own_input(slot));
+                    sum(simd, columns, |c| w(c) * x.load(simd, c) * g(c))
                 }
-                Moment::Pixel(k) => dot(pixels.output(*k as usize, len, |slot| block.input(slot, class)), w),
+                Moment::Pixel(k) => {
+                    let x = pixels.output(*k as usize, columns, |slot| block.input(slot, class));
+                    sum(simd, columns, |c| w(c) * x.load(simd, c))
+                }
             };
         }
     }
@@ -75,58 +77,60 @@ pub(super) fn reduce(
 
 /// δ = Σ_c M\[class, c\]·p_c.
 #[inline(always)]
-fn expected_cost(head: &Head, block: &Block<'_>, class: usize, into: &mut [f32]) {
+fn expected_cost<S: Simd>(simd: S, head: &Head, block: &Block<'_>, class: usize, column: usize) -> f32x16<S> {
     let matrix = head.cost_matrix.as_ref().expect("a cost moment comes with a matrix");
     let classes = head.problem.shape.classes();
-    into.fill(0.0);
-    for other in 0..classes {
-        let m = matrix[class * classes + other] as f32;
-        for (x, &p) in into.iter_mut().zip(block.p(other)) {
-            *x += m * p;
-        }
+    let mut cost = f32x16::splat(simd, 0.0);
+    for (other, &m) in matrix[class * classes..][..classes].iter().enumerate() {
+        cost += block.p(other).load(simd, column) * m as f32;
     }
+    cost
 }
 
 /// Adds the hard counts of a block to `counts` `[C]`.
 #[inline(always)]
-pub(super) fn count_hard(head: &Head, block: &mut Block<'_>, winner: &mut [f32], counts: &mut [HardCounts]) {
-    let (len, classes) = (block.len(), head.problem.shape.classes());
+pub(super) fn count_hard<S: Simd>(simd: S, head: &Head, block: &Block<'_>, counts: &mut [HardCounts]) {
     let argmax = head.problem.hard_is_argmax();
-    let winner = &mut winner[..2 * len];
-    let (best, index) = winner.split_at_mut(len);
-    if argmax {
-        best.copy_from_slice(block.p(0));
-        index.fill(0.0);
-        for class in 1..classes {
-            for ((best, index), &p) in best.iter_mut().zip(index.iter_mut()).zip(block.p(class)) {
-                let wins = p > *best;
-                *best = if wins { p } else { *best };
-                *index = if wins { class as f32 } else { *index };
-            }
+    let half = f32x16::splat(simd, 0.5);
+    for column in 0..block.columns() {
+        let (mut best, mut winner) = (block.p(0).load(simd, column), i32x16::splat(simd, 0));
+        for class in 1..counts.len() {
+            let p = block.p(class).load(simd, column);
+            let wins = p.simd_gt(best);
+            best = wins.select(p, best);
+            winner = wins.select(i32x16::splat(simd, class as i32), winner);
         }
-    }
-    for (class, counts) in counts.iter_mut().enumerate() {
-        block.select(class);
-        for i in 0..len {
-            let predicted = if argmax { index[i] == class as f32 } else { block.p(class)[i] > 0.5 };
-            let actual = block.g()[i] > 0.5;
-            let kept = block.is_kept(i);
-            counts.true_positives += u64::from(kept && predicted && actual);
-            counts.false_positives += u64::from(kept && predicted && !actual);
-            counts.false_negatives += u64::from(kept && !predicted && actual);
+        let kept = (0..LANES).fold(0u64, |bits, lane| bits | u64::from(block.is_kept(column * LANES + lane)) << lane);
+        for (class, counts) in counts.iter_mut().enumerate() {
+            let predicted = if argmax {
+                winner.simd_eq(i32x16::splat(simd, class as i32)).to_bitmask()
+            } else {
+                block.p(class).load(simd, column).simd_gt(half).to_bitmask()
+            };
+            let actual = block.target(simd, class, column).simd_gt(half).to_bitmask();
+            let ones = |bits: u64| u64::from((bits & kept).count_ones());
+            counts.true_positives += ones(predicted & actual);
+            counts.false_positives += ones(predicted & !actual);
+            counts.false_negatives += ones(!predicted & actual);
         }
     }
 }
 
-/// Partial sums of a block: voxel i goes to sum i mod 64. A loop over as many is vector code on any instruction set, and
-/// the order of the additions is the same on all.
-const PARTIAL_SUMS: usize = 4 * LANES;
-
-/// The partial sums to one, in pairs, in double precision.
+/// Σ over the vectors of a block: one partial sum per lane, then in pairs of lanes in double precision, so that the order
+/// of the additions is the same on every instruction set.
 #[inline(always)]
-fn gather(sums: &[f32; PARTIAL_SUMS]) -> f64 {
-    let mut total = sums.map(f64::from);
-    let mut width = PARTIAL_SUMS / 2;
+fn sum<S: Simd>(simd: S, columns: usize, value: impl Fn(usize) -> f32x16<S>) -> f64 {
+    let mut partial = f32x16::splat(simd, 0.0);
+    for column in 0..columns {
+        partial += value(column);
+    }
+    gather(partial)
+}
+
+#[inline(always)]
+fn gather<S: Simd>(partial: f32x16<S>) -> f64 {
+    let mut total = partial.to_array().map(f64::from);
+    let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
             total[l] += total[l + width];
@@ -136,49 +140,16 @@ fn gather(sums: &[f32; PARTIAL_SUMS]) -> f64 {
     total[0]
 }
 
+/// Σw·g, Σw·p and Σw·p·g.
 #[inline(always)]
-fn total(a: &[f32]) -> f64 {
-    let mut sums = [0.0; PARTIAL_SUMS];
-    for a in a.chunks(PARTIAL_SUMS) {
-        for (s, &a) in sums.iter_mut().zip(a) {
-            *s += a;
-        }
+fn region<S: Simd>(simd: S, block: &Block<'_>, class: usize) -> [f64; 3] {
+    let mut partial = [f32x16::splat(simd, 0.0); 3];
+    for column in 0..block.columns() {
+        let w = block.weight().load(simd, column);
+        let (wg, wp) = (w * block.target(simd, class, column), w * block.p(class).load(simd, column));
+        partial[0] += wg;
+        partial[1] += wp;
+        partial[2] += wp * block.target(simd, class, column);
     }
-    gather(&sums)
-}
-
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0; PARTIAL_SUMS];
-    for (a, b) in a.chunks(PARTIAL_SUMS).zip(b.chunks(PARTIAL_SUMS)) {
-        for ((s, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *s += a * b;
-        }
-    }
-    gather(&sums)
-}
-
-#[inline(always)]
-fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f64 {
-    let mut sums = [0.0; PARTIAL_SUMS];
-    for ((a, b), c) in a.chunks(PARTIAL_SUMS).zip(b.chunks(PARTIAL_SUMS)).zip(c.chunks(PARTIAL_SUMS)) {
-        for (((s, &a), &b), &c) in sums.iter_mut().zip(a).zip(b).zip(c) {
-            *s += a * b * c;
-        }
-    }
-    gather(&sums)
-}
-
-/// Σa·b and Σa·b·c.
-#[inline(always)]
-fn dot_and_dot3(a: &[f32], b: &[f32], c: &[f32]) -> (f64, f64) {
-    let (mut two, mut three) = ([0.0; PARTIAL_SUMS], [0.0; PARTIAL_SUMS]);
-    for ((a, b), c) in a.chunks(PARTIAL_SUMS).zip(b.chunks(PARTIAL_SUMS)).zip(c.chunks(PARTIAL_SUMS)) {
-        for ((((s, t), &a), &b), &c) in two.iter_mut().zip(&mut three).zip(a).zip(b).zip(c) {
-            let ab = a * b;
-            *s += ab;
-            *t += ab * c;
-        }
-    }
-    (gather(&two), gather(&three))
+    partial.map(gather)
 }

@@ -79,6 +79,12 @@ impl Source<'_> {
         unsafe { std::slice::from_raw_parts(self.address.cast::<T>().add(start), len) }
     }
 
+    /// The elements from `start` of a buffer of f32.
+    pub(super) fn f32s(&self, start: usize, len: usize) -> &[f32] {
+        assert_eq!(self.dtype, DType::F32);
+        self.elements(start, len)
+    }
+
     /// Reads `into.len()` elements from `start`, whatever their type.
     pub(super) fn read_f32(&self, start: usize, into: &mut [f32]) {
         let len = into.len();
@@ -145,6 +151,23 @@ fn classify<T: Copy + Into<i32>>(labels: &[T], limit: i32, ignore: Option<i64>, 
 }
 
 impl Target<'_> {
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The elements from `start`, to write, of a buffer of f32.
+    ///
+    /// # Safety
+    /// As [`Target::write`], for as long as the slice lives.
+    #[expect(clippy::mut_from_ref, reason = "disjoint ranges of one buffer are written from several threads")]
+    pub(super) unsafe fn f32s(&self, start: usize, len: usize) -> &mut [f32] {
+        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "a write beyond the buffer");
+        assert_eq!(self.dtype, DType::F32);
+        // SAFETY: the range lies within the slice this was made from, whose type is f32, and the caller keeps everybody
+        // else out of it.
+        unsafe { std::slice::from_raw_parts_mut(self.address.cast::<f32>().add(start), len) }
+    }
+
     /// Writes `from` at `start`, rounded to the buffer's type.
     ///
     /// # Safety
@@ -155,11 +178,8 @@ impl Target<'_> {
         // SAFETY (all three): the range lies within the slice this was made from, the type is its own, and the caller
         // keeps everybody else out of it.
         match self.dtype {
-            DType::F32 => {
-                // SAFETY: see above.
-                let into = unsafe { std::slice::from_raw_parts_mut(self.address.cast::<f32>().add(start), len) };
-                into.copy_from_slice(from);
-            }
+            // SAFETY: see above.
+            DType::F32 => unsafe { self.f32s(start, len) }.copy_from_slice(from),
             DType::F16 => {
                 // SAFETY: see above.
                 let into = unsafe { std::slice::from_raw_parts_mut(self.address.cast::<f16>().add(start), len) };

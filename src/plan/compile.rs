@@ -312,7 +312,7 @@ fn assemble(
     };
     let predicted = graph.reached(&predicted_inputs);
     let target_ids: Vec<Id> = pixel_ids.iter().copied().filter(|&id| !predicted[id as usize]).collect();
-    let slopes = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation)?;
+    let slopes = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation, own_class)?;
     let pixels = PixelPrograms {
         values: Program::compile(&graph, VoxelInput::ALL.len(), &pixel_ids)?,
         target_values: Program::compile(&graph, VoxelInput::ALL.len(), &target_ids)?,
@@ -354,23 +354,49 @@ fn needs_map(objective: &Objective, problem: &Problem) -> String {
     objective.terms().iter().find(|t| alone(t).is_ok_and(reads)).map(name).unwrap_or_default()
 }
 
-/// The local gradient of Σ c_k·(pixel term k), for one voxel and class.
+/// The local gradient of the pixel terms, for one voxel and class.
 ///
-/// | activation | outputs |
+/// | activation | local gradient |
 /// |---|---|
 /// | none | ∂/∂p |
 /// | sigmoid | ∂/∂z |
-/// | softmax | e = ∂/∂ln p with ln q held, then b = ∂/∂ln q |
-fn record_pixel_slopes(mut graph: Graph, values: &[Id], activation: Activation) -> Result<Program, Error> {
+/// | softmax | e = ∂/∂ln p with ln q held, and b = ∂/∂ln q |
+///
+/// Of Σ c_k·(term k), with the coefficients c as inputs after the voxel's: one output, and b. Where the terms look at the
+/// voxel's own class alone, of each term: as many outputs as terms, and no b.
+fn record_pixel_slopes(
+    mut graph: Graph,
+    values: &[Id],
+    activation: Activation,
+    own_class: bool,
+) -> Result<Program, Error> {
     let voxel_slots = VoxelInput::ALL.len();
-    let seeds: Vec<(Id, Id)> =
-        values.iter().enumerate().map(|(k, &value)| (value, graph.push(Op::Input((voxel_slots + k) as u8)))).collect();
+    let inputs = if own_class { voxel_slots } else { voxel_slots + values.len() };
+    let mut outputs = Vec::new();
+    if own_class {
+        let one = graph.lit(1.0);
+        for &value in values {
+            outputs.push(local_slope(&mut graph, &[(value, one)], activation).0);
+        }
+    } else {
+        let coefficient = |graph: &mut Graph, k: usize| graph.push(Op::Input((voxel_slots + k) as u8));
+        let seeds: Vec<(Id, Id)> =
+            values.iter().enumerate().map(|(k, &value)| (value, coefficient(&mut graph, k))).collect();
+        let (slope, by_ln_q) = local_slope(&mut graph, &seeds, activation);
+        outputs.extend([slope, by_ln_q]);
+    }
+    Ok(Program::compile(&graph, inputs, &outputs)?)
+}
+
+/// The local gradient and, for softmax, b; see [`record_pixel_slopes`].
+fn local_slope(graph: &mut Graph, seeds: &[(Id, Id)], activation: Activation) -> (Id, Id) {
     let by: Vec<Id> = VoxelInput::PREDICTED.iter().map(|&slot| slot as Id).collect();
-    let slopes = graph.adjoint(&seeds, &by);
+    let slopes = graph.adjoint(seeds, &by);
     let [p, q] = [VoxelInput::P as Id, VoxelInput::Q as Id];
     let [dp, dlnp, dq, dlnq] = [slopes[0], slopes[1], slopes[2], slopes[3]];
+    let zero = graph.lit(0.0);
     let direct = graph.push(Op::Sub(dp, dq));
-    let outputs = match activation {
+    match activation {
         Activation::None => {
             let floor = graph.lit(PROBABILITY_FLOOR);
             let mut over = |numerator: Id, denominator: Id| {
@@ -379,19 +405,18 @@ fn record_pixel_slopes(mut graph: Graph, values: &[Id], activation: Activation) 
             };
             let (by_p, by_q) = (over(dlnp, p), over(dlnq, q));
             let logs = graph.push(Op::Sub(by_p, by_q));
-            vec![graph.push(Op::Add(direct, logs))]
+            (graph.push(Op::Add(direct, logs)), zero)
         }
         Activation::Sigmoid => {
             let pq = graph.push(Op::Mul(p, q));
             let direct = graph.push(Op::Mul(pq, direct));
             let (up, down) = (graph.push(Op::Mul(q, dlnp)), graph.push(Op::Mul(p, dlnq)));
             let logs = graph.push(Op::Sub(up, down));
-            vec![graph.push(Op::Add(direct, logs))]
+            (graph.push(Op::Add(direct, logs)), zero)
         }
         Activation::Softmax => {
             let direct = graph.push(Op::Mul(p, direct));
-            vec![graph.push(Op::Add(dlnp, direct)), dlnq]
+            (graph.push(Op::Add(dlnp, direct)), dlnq)
         }
-    };
-    Ok(Program::compile(&graph, voxel_slots + values.len(), &outputs)?)
+    }
 }

@@ -243,7 +243,9 @@ impl Graph {
     pub fn with_input(&self, slot: u8, value: f64, outputs: &[Id]) -> (Graph, Vec<Id>) {
         let mut graph = Graph::default();
         let inputs = self.ops.iter().take_while(|op| matches!(op, Op::Input(_))).count();
-        self.ops[..inputs].iter().for_each(|&op| drop(graph.insert(op)));
+        for &op in &self.ops[..inputs] {
+            graph.insert(op);
+        }
         let mut place: Vec<Id> = Vec::with_capacity(self.ops.len());
         for &op in &self.ops {
             let at = |id: Id| place[id as usize];

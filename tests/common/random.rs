@@ -93,6 +93,7 @@ fn value(key: &str, default: &str, range: &str, classes: usize, r: &mut Numbers)
 pub struct Allowed {
     pub classes: usize,
     pub categorical: bool,
+    pub softmax: bool,
     pub map: bool,
     pub batch: bool,
 }
@@ -125,8 +126,11 @@ pub const MAP_LOSSES: [&str; 3] = ["boundary", "distance_ce", "shape_aware_ce"];
 
 /// One to three losses; the same loss only once, because two cost matrices cannot share a plan.
 pub fn objective(allowed: Allowed, r: &mut Numbers) -> String {
+    // Wasserstein Dice wants probabilities that sum to 1: others make its denominator negative.
     let suits = |e: &&Entry| {
-        (allowed.categorical || e.name != "ce") && (allowed.map || !MAP_LOSSES.contains(&e.name))
+        (allowed.categorical || e.name != "ce")
+            && (allowed.softmax || e.name != "wasserstein_dice")
+            && (allowed.map || !MAP_LOSSES.contains(&e.name))
     };
     let mut names: Vec<&Entry> = ENTRIES.iter().filter(suits).collect();
     let count = r.pick(&[1, 1, 1, 2, 2, 3]);
@@ -181,7 +185,7 @@ impl Recipe {
         let reduction = r.pick(&[Reduction::Mean, Reduction::Mean, Reduction::Sum, Reduction::None]);
         let with_map = r.chance(0.4);
         let categorical = activation == Activation::Softmax || (activation == Activation::None && classes > 1);
-        let allowed = Allowed { classes, categorical, map: with_map, batch: reduction != Reduction::None };
+        let allowed = Allowed { classes, categorical, softmax: activation == Activation::Softmax, map: with_map, batch: reduction != Reduction::None };
         let spec = objective(allowed, r);
         let dtype = r.pick(&[DType::F32, DType::F32, DType::F16, DType::BF16]);
         let target = if r.chance(0.6) {
@@ -210,8 +214,16 @@ impl Recipe {
         let grad_output = (0..losses).map(|_| if r.chance(0.5) { 1.0 } else { r.between(-3.0, 3.0) }).collect();
         // κ and MCC of an empty or full group ask whether P = G exactly; probabilities that round to 0 or 1 answer otherwise
         // in single precision than in double.
-        let gentle = spec.contains("kappa") || spec.contains("mcc");
-        let scale = if gentle { 3.0 } else { r.pick(&[0.5, 3.0, 30.0, 30.0, 1000.0]) };
+        // A power below 1 of −ln p or of 1 − T has a slope without bound where the prediction is perfect.
+        let gentle =
+            ["kappa", "mcc", "exp_log", "focal_tversky", "unified_focal"].iter().any(|name| spec.contains(name));
+        // Without smoothing, a class without target asks whether P = 0 exactly; e^−100 is 0 in single precision.
+        let sharp = spec.contains("smooth=0,") || spec.contains("smooth=0)") || spec.contains("_dr=0,") || spec.contains("_dr=0)");
+        let scale = match (gentle, sharp) {
+            (true, _) => 1.0,
+            (_, true) => r.pick(&[0.5, 3.0, 30.0]),
+            _ => r.pick(&[0.5, 3.0, 30.0, 30.0, 1000.0]),
+        };
 
         let r = &mut Numbers(self.values);
         let elements = samples * classes * voxels;
@@ -219,10 +231,10 @@ impl Recipe {
         for _ in 0..elements {
             prediction.push(match activation {
                 Activation::None if gentle => r.between(0.05, 0.95),
-                Activation::None => r.pick(&[r.clone().unit(), r.clone().unit(), 0.0, 1.0, 1e-4]),
+                Activation::None if r.chance(0.2) => r.pick(&[0.0, 1.0, 1e-4]),
+                Activation::None => r.unit(),
                 _ => r.between(-scale, scale),
             });
-            r.bits();
         }
         let target_values = match target {
             Target::Labels(dtype) => {

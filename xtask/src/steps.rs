@@ -149,8 +149,9 @@ fn tests() -> anyhow::Result<Outcome> {
     if has("cargo", "nextest --version") {
         return cargo("nextest run --workspace");
     }
-    ensure!(!in_ci(), "cargo-nextest is not installed; .ci/run installs it");
-    cargo("test --workspace --lib --bins --tests").map(|_| Outcome::Noted("cargo-nextest is not installed".into()))
+    missing("cargo-nextest")?;
+    cargo("test --workspace --lib --bins --tests")
+        .map(|_| Outcome::Noted("by cargo test; cargo-nextest is not installed".into()))
 }
 
 fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
@@ -163,10 +164,10 @@ fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
 
 fn dependencies() -> anyhow::Result<Outcome> {
     if !has("cargo", "deny --version") {
-        return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
+        return missing("cargo-deny");
     }
-    cargo("deny --offline check bans licenses sources")?;
-    Ok(Outcome::Noted("advisories need the network: cargo deny check advisories".into()))
+    cargo("deny check --hide-inclusion-graph bans licenses sources")?;
+    Ok(Outcome::Noted("without advisories, whose list has to be downloaded: cargo deny check advisories".into()))
 }
 
 /// The example of the README: exit code 0, and a finite loss in the JSON.

@@ -48,7 +48,8 @@ pub(super) fn read(path: Option<&Path>) -> Result<Vec<Definition>, CliError> {
         Some(path) => (path, std::fs::read_to_string(path).map_err(CliError::io(path))?),
     };
     let file: File = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
         CliError::file(shown, format!("line {line}: {}", error.message()))
     })?;
     Ok(file.definition)

@@ -36,12 +36,6 @@ struct Measurement {
     share_of_copy: f64,
 }
 
-impl Measurement {
-    fn label(&self) -> String {
-        format!("{} ×{}", self.name, self.threads)
-    }
-}
-
 #[derive(Serialize)]
 struct Report {
     device: String,

@@ -26,6 +26,12 @@ pub(super) fn svg(results: &[Measurement], copy_gb_per_s: f64) -> Result<String,
     Ok(text)
 }
 
+/// The name, and the number of threads where it differs.
+fn label(result: &Measurement, all: &[Measurement]) -> String {
+    let same = all.iter().all(|other| other.threads == result.threads);
+    if same { result.name.clone() } else { format!("{} ×{}", result.name, result.threads) }
+}
+
 fn draw(
     area: &DrawingArea<SVGBackend<'_>, Shift>,
     results: &[Measurement],
@@ -35,16 +41,16 @@ fn draw(
     let top = results.iter().map(|r| r.gb_per_s).fold(copy_gb_per_s, f64::max).max(f64::MIN_POSITIVE);
     let x = |value: f64| LEFT + (f64::from(WIDTH as i32 - LEFT - RIGHT) * value / top) as i32;
     let font = |size: i32| ("sans-serif", size).into_font().color(&BLACK);
-    let right = font(14).pos(Pos::new(HPos::Right, VPos::Center));
-    let left = font(14).pos(Pos::new(HPos::Left, VPos::Center));
-    let centre = font(13).color(&GREY).pos(Pos::new(HPos::Center, VPos::Bottom));
+    let right = font(17).pos(Pos::new(HPos::Right, VPos::Center));
+    let left = font(17).pos(Pos::new(HPos::Left, VPos::Center));
+    let centre = font(15).color(&GREY).pos(Pos::new(HPos::Center, VPos::Bottom));
 
-    area.draw(&Text::new("GB/s, loss and gradient", (LEFT, 12), font(16)))?;
+    area.draw(&Text::new("GB/s", (LEFT, 12), font(20)))?;
     let bottom = TOP + STEP * results.len() as i32;
     for (row, result) in results.iter().enumerate() {
         let y = TOP + STEP * row as i32 + (STEP - BAR) / 2;
         area.draw(&Rectangle::new([(LEFT, y), (x(result.gb_per_s), y + BAR)], BLUE.filled()))?;
-        area.draw(&Text::new(result.label(), (LEFT - 8, y + BAR / 2), right.clone()))?;
+        area.draw(&Text::new(label(result, results), (LEFT - 8, y + BAR / 2), right.clone()))?;
         area.draw(&Text::new(format!("{:.1}", result.gb_per_s), (x(result.gb_per_s) + 6, y + BAR / 2), left.clone()))?;
     }
     area.draw(&PathElement::new([(x(copy_gb_per_s), TOP), (x(copy_gb_per_s), bottom)], GREY.stroke_width(2)))?;

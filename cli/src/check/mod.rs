@@ -73,8 +73,8 @@ impl Row {
 
 /// Checks every device, or the one named.
 pub(crate) fn run(args: &CheckArgs) -> CommandResult {
-    let names = match args.device.name() {
-        Some(name) => vec![name.to_string()],
+    let names = match &args.device {
+        Some(name) => vec![name.clone()],
         None => Runtime::devices().into_iter().map(|device| device.name).collect(),
     };
     let runtimes = names.iter().map(|name| Runtime::on(name)).collect::<Result<Vec<_>, _>>()?;

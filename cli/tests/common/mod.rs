@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Path of a file of the example data.
-pub fn example(name: &str) -> String {
+pub(crate) fn example(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data").join(name);
     path.to_str().expect("a plain path").into()
 }
 
 /// Runs `segfuse` with these arguments.
-pub fn segfuse(arguments: &[&str]) -> Output {
+pub(crate) fn segfuse(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_segfuse"))
         .args(arguments)
         .env_remove("SEGFUSE_DEVICE")
@@ -21,19 +21,19 @@ pub fn segfuse(arguments: &[&str]) -> Output {
 }
 
 /// Standard output of a run that must succeed.
-pub fn good(arguments: &[&str]) -> String {
+pub(crate) fn good(arguments: &[&str]) -> String {
     let output = segfuse(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// The same as JSON.
-pub fn good_json(arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn good_json(arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(&good(arguments)).expect("JSON")
 }
 
 /// The one line of standard error of a run that must end with exit code 2.
-pub fn bad(arguments: &[&str]) -> String {
+pub(crate) fn bad(arguments: &[&str]) -> String {
     let output = segfuse(arguments);
     let error = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
@@ -43,7 +43,7 @@ pub fn bad(arguments: &[&str]) -> String {
 }
 
 /// A little-endian `.npy` file in C order.
-pub fn npy(folder: &Path, name: &str, descr: &str, shape: &[usize], data: &[u8]) -> String {
+pub(crate) fn npy(folder: &Path, name: &str, descr: &str, shape: &[usize], data: &[u8]) -> String {
     let extents: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents}), }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -54,13 +54,13 @@ pub fn npy(folder: &Path, name: &str, descr: &str, shape: &[usize], data: &[u8])
 }
 
 /// The same from f32.
-pub fn npy_f32(folder: &Path, name: &str, shape: &[usize], values: &[f32]) -> String {
+pub(crate) fn npy_f32(folder: &Path, name: &str, shape: &[usize], values: &[f32]) -> String {
     let data: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
     npy(folder, name, "<f4", shape, &data)
 }
 
 /// A little-endian NIfTI file; the values are in Fortran order.
-pub fn nifti(folder: &Path, name: &str, dim: &[u16], code: i16, bits: i16, values: &[u8]) -> String {
+pub(crate) fn nifti(folder: &Path, name: &str, dim: &[u16], code: i16, bits: i16, values: &[u8]) -> String {
     let mut bytes = vec![0; 352];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     put(0, &348_i32.to_le_bytes());
@@ -76,14 +76,14 @@ pub fn nifti(folder: &Path, name: &str, dim: &[u16], code: i16, bits: i16, value
     file(folder, name, &bytes)
 }
 
-pub fn file(folder: &Path, name: &str, bytes: &[u8]) -> String {
+pub(crate) fn file(folder: &Path, name: &str, bytes: &[u8]) -> String {
     let path: PathBuf = folder.join(name);
     std::fs::write(&path, bytes).expect("written");
     path.to_str().expect("a plain path").into()
 }
 
 /// The values of an f32 `.npy` file, and its header.
-pub fn read_f32(path: &str) -> (String, Vec<f32>) {
+pub(crate) fn read_f32(path: &str) -> (String, Vec<f32>) {
     let bytes = std::fs::read(path).expect("read");
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = String::from_utf8_lossy(&bytes[10..10 + length]).into_owned();

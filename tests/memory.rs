@@ -1,0 +1,83 @@
+//! A call allocates next to nothing beside its inputs and its gradient.
+//!
+//! One test, alone in its process: the allocator counts for everybody.
+#![cfg(feature = "cpu")]
+
+use segfuse::cpu::{Device, InPlaceInputs};
+use segfuse::{Inputs, Objective, Plan, Problem, Shape, SliceMut};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it is; only the sizes are noted. `realloc` and
+// `alloc_zeroed` come from the trait's defaults, which call these two.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that are allocated at once while `work` runs, beyond those before it.
+fn peak(work: impl FnOnce()) -> usize {
+    let before = NOW.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    work();
+    PEAK.load(Relaxed) - before
+}
+
+const LIMIT: usize = 4 << 20;
+
+#[test]
+fn calls_allocate_little() {
+    let device = Device::with_threads(2).expect("two threads");
+    let shapes = [
+        Shape::new(2, 4, [96, 96, 96]),
+        Shape::new(1, 150, [256, 256]),
+        Shape::new(16, 1, [512, 512]),
+        Shape::new(64, 2, [1 << 14]),
+    ];
+    // One pass, sums alone, and everything that needs planes: logarithms of both sides.
+    let specs = ["ce", "dice", "dice + bce + focal(form=binary)", "generalized_dice + wasserstein_dice"];
+    for shape in shapes {
+        let shape = shape.expect("a valid shape");
+        let (elements, voxels, classes) = (shape.elements() as usize, shape.all_voxels() as usize, shape.classes());
+        let mut prediction: Vec<f32> = (0..elements).map(|i| (i % 37) as f32 * 0.25 - 4.0).collect();
+        let target: Vec<u8> = (0..voxels).map(|i| (i / 5 % classes.max(2)) as u8).collect();
+        let mut gradient = vec![0.0f32; elements];
+        for spec in specs {
+            if classes == 1 && spec == "ce" {
+                continue;
+            }
+            let objective: Objective = spec.parse().expect("a valid spec");
+            let plan = Plan::new(&objective, &Problem::new(shape.clone()).hard_counts()).expect("a valid plan");
+            let executor = device.prepare(&plan);
+            let mut call = || {
+                let mut slices: [SliceMut<'_>; 1] = [(&mut gradient).into()];
+                executor.forward_backward(&[Inputs::new(&prediction, &target)], &mut slices, None).expect("it fits");
+            };
+            // The first call starts threads.
+            call();
+            let out_of_place = peak(call);
+            let in_place = peak(|| {
+                let mut slices: [SliceMut<'_>; 1] = [(&mut prediction).into()];
+                executor.forward_backward_in_place(&mut slices, &[InPlaceInputs::new(&target)], None).expect("it fits");
+            });
+            println!("{shape:?} {spec}: {out_of_place} bytes, in place {in_place}");
+            assert!(out_of_place <= LIMIT && in_place <= LIMIT, "{shape:?} {spec}: {out_of_place}, in place {in_place}");
+        }
+    }
+}
