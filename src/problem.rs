@@ -194,6 +194,10 @@ impl Problem {
     pub fn prediction_dtype(&self) -> DType {
         self.prediction
     }
+    /// What turns the prediction into probabilities.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
     /// What the target is.
     pub fn target(&self) -> Target {
         self.target

@@ -6,8 +6,7 @@ use segfuse::cpu::{Device, Executor, InPlaceInputs};
 use segfuse::loss::{Bce, Dice, TopkCe};
 use segfuse::spec::{Formula, Moments, Real, Scope, Voxel};
 use segfuse::{
-    Activation, CLASSES_MAX, DType, Error, Inputs, Map, MomentTable, Objective, Plan, Problem, Reduction, Runtime, Shape,
-    SliceMut,
+    Activation, CLASSES_MAX, DType, Error, Inputs, Map, Objective, Plan, Problem, Reduction, Runtime, Shape, SliceMut,
 };
 
 fn objective(spec: &str) -> Objective {
@@ -49,18 +48,16 @@ fn shapes() {
     assert_error!(error(1, 1, &[1 << 60]), Error::Overflow { .. });
 }
 
-/// The largest shapes are planned and explained without an overflow, though nobody has the memory.
+/// Whatever shape is accepted is planned and explained without an overflow, though nobody has the memory.
 #[test]
 fn the_largest_shapes() {
-    let shape = Shape::new(1, 1, [(1 << 60) - 1]).expect("63 bits of bytes");
-    let problem = Problem::new(shape).dense(DType::F32).map(Map::PerClass).mask().weights();
-    match Plan::new(&objective("dice + bce"), &problem) {
-        Ok(plan) => assert!(plan.explain().total_bytes > 1 << 62),
-        Err(e) => {
-            assert_error!(e, Error::Overflow { .. });
-        }
+    for extent in (40..61).flat_map(|bits| [(1usize << bits) - 1, 1 << bits]) {
+        let Ok(shape) = Shape::new(1, 1, [extent]) else { continue };
+        let problem = Problem::new(shape).dense(DType::F32).map(Map::PerClass).mask().weights();
+        let plan = Plan::new(&objective("dice + bce"), &problem).expect("a valid plan");
+        assert!(plan.explain().total_bytes >= 16 * extent as u64);
     }
-    let shape = Shape::new(1 << 16, 1 << 12, [1 << 30]).expect("63 bits of bytes");
+    let shape = Shape::new(1 << 16, 1 << 12, [1 << 20]).expect("a valid shape");
     let plan = Plan::new(&objective("dice"), &Problem::new(shape)).expect("a valid plan");
     assert!(plan.explain().workspace_bytes > 0);
 }
@@ -72,11 +69,20 @@ fn problems() {
         plan_error("dice", &p().prediction(DType::U8, Activation::None)),
         Error::DTypeOf { role: "the prediction", got: DType::U8, .. }
     );
-    assert_error!(plan_error("dice", &p().gradient(DType::F16)), Error::DTypeOf { role: "the gradient", got: DType::F16, .. });
+    assert_error!(
+        plan_error("dice", &p().gradient(DType::F16)),
+        Error::DTypeOf { role: "the gradient", got: DType::F16, .. }
+    );
     let half = p().prediction(DType::F16, Activation::Softmax);
-    assert_error!(plan_error("dice", &half.gradient(DType::BF16)), Error::DTypeOf { role: "the gradient", got: DType::BF16, .. });
+    assert_error!(
+        plan_error("dice", &half.gradient(DType::BF16)),
+        Error::DTypeOf { role: "the gradient", got: DType::BF16, .. }
+    );
     assert_error!(plan_error("dice", &p().gradient(DType::I32)), Error::DTypeOf { role: "the gradient", .. });
-    assert_error!(plan_error("dice", &p().labels(DType::F32)), Error::DTypeOf { role: "a map of labels", got: DType::F32, .. });
+    assert_error!(
+        plan_error("dice", &p().labels(DType::F32)),
+        Error::DTypeOf { role: "a map of labels", got: DType::F32, .. }
+    );
     for dtype in [DType::I16, DType::I32, DType::I64] {
         assert_error!(plan_error("dice", &p().dense(dtype)), Error::DTypeOf { role: "a dense target", .. });
     }
@@ -85,12 +91,18 @@ fn problems() {
     assert_error!(plan_error("dice", &one), Error::Problem(text) if text.contains("softmax"));
     assert_error!(plan_error("dice", &p().class_weights([1.0, 2.0])), Error::ClassWeights { need: 3, got: 2 });
     assert_error!(plan_error("dice", &p().class_weights([])), Error::ClassWeights { need: 3, got: 0 });
-    assert_error!(plan_error("dice", &p().class_weights([1.0, 2.0, -0.5])), Error::ClassWeight { index: 2, value: -0.5 });
+    assert_error!(
+        plan_error("dice", &p().class_weights([1.0, 2.0, -0.5])),
+        Error::ClassWeight { index: 2, value: -0.5 }
+    );
     assert_error!(
         plan_error("dice", &p().class_weights([1.0, f64::NAN, 1.0])),
         Error::ClassWeight { index: 1, value } if value.is_nan()
     );
-    assert_error!(plan_error("dice", &p().class_weights([f64::INFINITY, 1.0, 1.0])), Error::ClassWeight { index: 0, .. });
+    assert_error!(
+        plan_error("dice", &p().class_weights([f64::INFINITY, 1.0, 1.0])),
+        Error::ClassWeight { index: 0, .. }
+    );
     assert_error!(plan_error("dice(class_weights=[1])", &p()), Error::ClassWeights { need: 3, got: 1 });
     assert_error!(plan_error("dice(class_weights=[1, -1, 0])", &p()), Error::ClassWeight { index: 1, .. });
     let none = p().reduction(Reduction::None);
@@ -127,7 +139,10 @@ fn losses_on_problems() {
         Error::OutOfRange { key: "smooth_nr", value: -1.0, .. }
     );
     assert_error!(built(Bce { smoothing: f64::NAN }.into()), Error::OutOfRange { key: "smoothing", .. });
-    assert_error!(built(TopkCe { threshold: Some(1.5), ..TopkCe::default() }.into()), Error::OutOfRange { key: "threshold", value: 1.5, .. });
+    assert_error!(
+        built(TopkCe { threshold: Some(1.5), ..TopkCe::default() }.into()),
+        Error::OutOfRange { key: "threshold", value: 1.5, .. }
+    );
     assert_error!(built(f64::NAN * Dice::default()), Error::Problem(text) if text.contains("weight"));
     assert_error!(built(f64::INFINITY * Dice::default()), Error::Problem(_));
     assert_error!(Plan::with_heads(&objective("dice"), &[]).expect_err("no head"), Error::Problem(_));
@@ -235,8 +250,6 @@ fn input_buffers() {
     let length = |role, need, got| Error::BufferLength { role, need, got };
     let buffers = Buffers::new();
     let (mask, weights, map) = (&buffers.mask, &buffers.weights, &buffers.map);
-    let with = |p: segfuse::Slice<'static>, t: segfuse::Slice<'static>| (p, t);
-    let _ = with;
 
     macro_rules! error {
         ($inputs:expr) => {{
@@ -257,8 +270,14 @@ fn input_buffers() {
     assert_eq!(error!(full!(&short, &b.target)), length("the prediction", 24, 7));
     assert_eq!(error!(full!(&many, &b.target)), length("the prediction", 24, 25));
     assert_eq!(error!(full!(&b.prediction, &bytes)), length("the target", 8, 7));
-    assert_error!(error!(full!(&halves, &b.target)), Error::BufferType { role: "the prediction", need: DType::F32, got: DType::F16 });
-    assert_error!(error!(full!(&b.prediction, &words)), Error::BufferType { role: "the target", need: DType::U8, got: DType::I32 });
+    assert_error!(
+        error!(full!(&halves, &b.target)),
+        Error::BufferType { role: "the prediction", need: DType::F32, got: DType::F16 }
+    );
+    assert_error!(
+        error!(full!(&b.prediction, &words)),
+        Error::BufferType { role: "the target", need: DType::U8, got: DType::I32 }
+    );
     let bare = || Inputs::new(&b.prediction, &b.target);
     assert_eq!(error!(bare().mask(&bytes).weights(weights).map(map)), length("the mask", 8, 7));
     assert_eq!(error!(bare().mask(mask).weights(&short).map(map)), length("the voxel weights", 8, 7));
@@ -302,7 +321,10 @@ fn outputs_heads_and_grad_output() {
     let other = Device::new().prepare(&Plan::new(&objective("dice"), &problem()).expect("a valid plan"));
     let plain = Inputs::new(&b.prediction, &b.target);
     let foreign = other.reduce(0, &plain).expect("it fits");
-    assert_error!(executor.finish(std::slice::from_ref(&foreign)).expect_err("foreign"), Error::OtherPlan { what: "moments", .. });
+    assert_error!(
+        executor.finish(std::slice::from_ref(&foreign)).expect_err("foreign"),
+        Error::OtherPlan { what: "moments", .. }
+    );
     assert_error!(executor.finish(&[]).expect_err("no table"), Error::OtherPlan { what: "heads", need: 1, got: 0 });
     let coefficients = other.finish(std::slice::from_ref(&foreign)).expect("its own").1;
     let error = executor.gradient(0, &b.inputs(), &coefficients[0], &mut (&mut good).into(), None);
@@ -311,11 +333,11 @@ fn outputs_heads_and_grad_output() {
     assert_error!(own.merge(&foreign).expect_err("foreign"), Error::OtherPlan { what: "moments", .. });
     assert_error!(executor.reduce(1, &b.inputs()).expect_err("no such head"), Error::OtherPlan { got: 1, .. });
     let coefficients = executor.finish(&[own]).expect("its own").1;
-    let gradient = |g: &mut SliceMut<'_>, go| executor.gradient(0, &b.inputs(), &coefficients[0], g, go).expect_err("bad");
+    let gradient =
+        |g: &mut SliceMut<'_>, go| executor.gradient(0, &b.inputs(), &coefficients[0], g, go).expect_err("bad");
     assert_error!(gradient(&mut (&mut short).into(), None), Error::BufferLength { role: "the gradient", .. });
     assert_error!(gradient(&mut (&mut good).into(), Some(&[])), Error::BufferLength { role: "grad_output", .. });
     assert!(short.iter().chain(&good).all(|&g| g == POISON));
-    let _: MomentTable = foreign;
 }
 
 #[test]
@@ -340,7 +362,10 @@ fn in_place() {
     assert_error!(call(&executor, &[inputs], 20), Error::BufferLength { need: 24, got: 20, .. });
     assert_error!(call(&executor, &[], 24), Error::OtherPlan { what: "heads", .. });
     assert_error!(call(&executor, &[inputs.mask(&target)], 24), Error::BufferUnexpected { role: "the mask" });
-    assert_error!(call(&executor, &[InPlaceInputs::new(&target[..7])], 24), Error::BufferLength { role: "the target", .. });
+    assert_error!(
+        call(&executor, &[InPlaceInputs::new(&target[..7])], 24),
+        Error::BufferLength { role: "the target", .. }
+    );
 }
 
 #[test]
@@ -394,9 +419,17 @@ fn spec_strings() {
     ] {
         assert_error!(error(text), Error::Syntax { position: p, .. } if *p == position);
     }
-    for (text, right) in
-        [("dise", "dice"), ("Dice", "dice"), ("tverski", "tversky"), ("focl", "focal"), ("jacard", "jaccard"), ("generalised_dice", "generalized_dice"), ("io", "iou"), ("boundry", "boundary"), ("nan", "")]
-    {
+    for (text, right) in [
+        ("dise", "dice"),
+        ("Dice", "dice"),
+        ("tverski", "tversky"),
+        ("focl", "focal"),
+        ("jacard", "jaccard"),
+        ("generalised_dice", "generalized_dice"),
+        ("io", "iou"),
+        ("boundry", "boundary"),
+        ("nan", ""),
+    ] {
         assert_error!(error(&format!(" ce + {text}")), Error::UnknownLoss { name, position: 6, near } if name == text && (right.is_empty() || near.contains(&right.to_string())));
     }
     assert_error!(error("qqqqqqqq"), Error::UnknownLoss { near, .. } if near.len() >= segfuse::loss::ENTRIES.len());
@@ -404,15 +437,31 @@ fn spec_strings() {
     assert_error!(error("dice(clas_weights=[1])"), Error::UnknownKey { near, .. } if near[0] == "class_weights");
     assert_error!(error("iou(gamma=1)"), Error::UnknownKey { loss, .. } if loss == "jaccard");
     for text in [
-        "dice(squared=1)", "dice(squared=yes)", "dice(smooth_nr=true)", "dice(smooth_nr=[1])", "dice(batch=0)",
-        "dice(absent=never)", "dice(class_weights=1)", "dice(class_weights=[1; 2])", "kappa(form=exakt)", "focal(alpha=all)",
-        "wasserstein_dice(matrix=1)", "dice(smooth_nr=nan)", "dice(smooth_nr=inf)",
+        "dice(squared=1)",
+        "dice(squared=yes)",
+        "dice(smooth_nr=true)",
+        "dice(smooth_nr=[1])",
+        "dice(batch=0)",
+        "dice(absent=never)",
+        "dice(class_weights=1)",
+        "dice(class_weights=[1; 2])",
+        "kappa(form=exakt)",
+        "focal(alpha=all)",
+        "wasserstein_dice(matrix=1)",
+        "dice(smooth_nr=nan)",
+        "dice(smooth_nr=inf)",
     ] {
         assert_error!(error(text), Error::WrongValue { .. });
     }
     for (text, wrong) in [
-        ("dice(smooth_nr=-1)", -1.0), ("bce(smoothing=1.5)", 1.5), ("combo(alpha=-0.1)", -0.1), ("focal(gamma=-2)", -2.0),
-        ("focal_tversky(gamma=0)", 0.0), ("power_jaccard(power=3)", 3.0), ("topk_ce(threshold=2)", 2.0), ("balanced_ce(beta=-1/2)", -0.5),
+        ("dice(smooth_nr=-1)", -1.0),
+        ("bce(smoothing=1.5)", 1.5),
+        ("combo(alpha=-0.1)", -0.1),
+        ("focal(gamma=-2)", -2.0),
+        ("focal_tversky(gamma=0)", 0.0),
+        ("power_jaccard(power=3)", 3.0),
+        ("topk_ce(threshold=2)", 2.0),
+        ("balanced_ce(beta=-1/2)", -0.5),
     ] {
         assert_error!(error(text), Error::OutOfRange { value, .. } if *value == wrong);
     }

@@ -53,8 +53,13 @@ fn special_values() {
     assert_eq!((exp(-88.5), exp(-1e30), exp(88.8), exp(1e30)), (0.0, 0.0, f32::INFINITY, f32::INFINITY));
     assert_eq!((exp(f32::MIN_POSITIVE), exp(f32::from_bits(1))), (1.0, 1.0));
     assert!(exp(f32::NAN).is_nan() && exp(-f32::NAN).is_nan());
-    assert_eq!((ln(1.0), ln(0.0), ln(-0.0), ln(f32::INFINITY)), (0.0, f32::NEG_INFINITY, f32::NEG_INFINITY, f32::INFINITY));
-    assert!(ln(-1.0).is_nan() && ln(f32::NEG_INFINITY).is_nan() && ln(-f32::MIN_POSITIVE).is_nan() && ln(f32::NAN).is_nan());
+    assert_eq!(
+        (ln(1.0), ln(0.0), ln(-0.0), ln(f32::INFINITY)),
+        (0.0, f32::NEG_INFINITY, f32::NEG_INFINITY, f32::INFINITY)
+    );
+    assert!(
+        ln(-1.0).is_nan() && ln(f32::NEG_INFINITY).is_nan() && ln(-f32::MIN_POSITIVE).is_nan() && ln(f32::NAN).is_nan()
+    );
     assert_eq!(ln_1p(0.0), 0.0);
     assert!(ln_1p(f32::NAN).is_nan());
     assert_eq!((finite_ln(f32::NEG_INFINITY), finite_ln(-3.0)), (f32::MIN, -3.0));

@@ -77,7 +77,10 @@ fn calls_allocate_little() {
                 executor.forward_backward_in_place(&mut slices, &[InPlaceInputs::new(&target)], None).expect("it fits");
             });
             println!("{shape:?} {spec}: {out_of_place} bytes, in place {in_place}");
-            assert!(out_of_place <= LIMIT && in_place <= LIMIT, "{shape:?} {spec}: {out_of_place}, in place {in_place}");
+            assert!(
+                out_of_place <= LIMIT && in_place <= LIMIT,
+                "{shape:?} {spec}: {out_of_place}, in place {in_place}"
+            );
         }
     }
 }

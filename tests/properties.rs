@@ -110,6 +110,32 @@ fn focal_tversky_without_a_denominator() {
     agrees(&simple("focal_tversky(alpha=0, smooth=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
 }
 
+/// The background of a full channel has overlap 0 and a slope of 1/s: it must not be formed as N − P − G + I.
+#[test]
+fn unified_focal_of_a_full_channel() {
+    let s = settings(&[1, 1, 1], Activation::Sigmoid);
+    agrees(&simple("unified_focal(delta=1)", &s, &[0.3], &[1.0]));
+    let s = settings(&[1, 1, 4], Activation::Sigmoid);
+    agrees(&simple("unified_focal", &s, &[14.0, 15.0, 16.0, 1.0], &[1.0; 4]));
+    agrees(&simple("unified_focal", &s, &[14.0, 15.0, 16.0, 15.0], &[1.0; 4]));
+}
+
+/// The contract floors 1 − T whatever γ is.
+#[test]
+fn unified_focal_without_gamma() {
+    let s = settings(&[1, 3, 2], Activation::Softmax);
+    agrees(&simple("unified_focal(gamma=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
+    agrees(&simple("unified_focal(gamma=0, delta=1)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
+}
+
+/// Light voxels make the denominator of this form negative, which is not 0.
+#[test]
+fn kappa_readme_of_light_voxels() {
+    let s = settings(&[1, 1, 2], Activation::Sigmoid);
+    let objective = "kappa(form=readme)".parse().expect("a valid spec");
+    agrees(&Case::new(objective, &s, vec![1.0, 0.5], vec![1.0, 1.0], None, Some(vec![0.3, 0.2]), None));
+}
+
 /// Probabilities that do not sum to 1 make the denominator negative, which is not 0.
 #[test]
 fn wasserstein_dice_of_channels() {
@@ -148,7 +174,8 @@ fn scattered_voxels_agree_with_the_reference() {
             let spec = if classes == 1 { spec.replace("dice + ce", "dice + bce") } else { spec.into() };
             let (voxels, kept) = (2100 + r.below(200), 2 + 60 / classes);
             let edges = [0, 15, 16, 63, 64, 239, 240, 1023, 1024, 1025, 2047, 2048, voxels - 1];
-            let mut places: Vec<usize> = (0..kept).map(|_| if r.chance(0.5) { r.pick(&edges) } else { r.below(voxels) }).collect();
+            let mut places: Vec<usize> =
+                (0..kept).map(|_| if r.chance(0.5) { r.pick(&edges) } else { r.below(voxels) }).collect();
             places.sort_unstable();
             places.dedup();
             let kept = places.len();
@@ -159,11 +186,13 @@ fn scattered_voxels_agree_with_the_reference() {
             let labels: Vec<f64> = (0..kept).map(|_| r.below(classes.max(2)) as f64).collect();
             let map: Vec<f64> = (0..kept).map(|_| r.between(-1.0, 2.0)).collect();
             let objective = spec.parse().expect("a valid spec");
-            let dense = Case::new(objective, &s, values.clone(), labels.clone(), None, None, Some((Map::Shared, map.clone())));
+            let dense =
+                Case::new(objective, &s, values.clone(), labels.clone(), None, None, Some((Map::Shared, map.clone())));
             let (terms, problem) = dense.reference();
             let truth = reference::evaluate(&terms, &problem, None);
             // What is masked out may hold anything.
-            let (mut far, mut far_labels, mut far_map) = (vec![f64::NAN; classes * voxels], vec![200.0; voxels], vec![f64::INFINITY; voxels]);
+            let (mut far, mut far_labels, mut far_map) =
+                (vec![f64::NAN; classes * voxels], vec![200.0; voxels], vec![f64::INFINITY; voxels]);
             let mut mask = vec![0u8; voxels];
             for (k, &at) in places.iter().enumerate() {
                 (far_labels[at], far_map[at], mask[at]) = (labels[k], map[k], 1);
@@ -171,9 +200,13 @@ fn scattered_voxels_agree_with_the_reference() {
             }
             s.shape = vec![1, classes, voxels];
             let objective = spec.parse().expect("a valid spec");
-            let scattered = Case::new(objective, &s, far, far_labels, Some(mask.clone()), None, Some((Map::Shared, far_map)));
+            let scattered =
+                Case::new(objective, &s, far, far_labels, Some(mask.clone()), None, Some((Map::Shared, far_map)));
             let mut outcome = scattered.run();
-            assert!((0..classes * voxels).all(|i| mask[i % voxels] != 0 || outcome.gradient[i] == 0.0), "{spec}: masked");
+            assert!(
+                (0..classes * voxels).all(|i| mask[i % voxels] != 0 || outcome.gradient[i] == 0.0),
+                "{spec}: masked"
+            );
             let pick = |c: usize| places.iter().map(move |&at| c * voxels + at);
             outcome.gradient = (0..classes).flat_map(pick).map(|i| outcome.gradient[i]).collect();
             let result = compare(&outcome, &truth.loss, &truth.gradient, DType::F32);
@@ -264,14 +297,17 @@ proptest! {
 fn one_nan_is_enough() {
     for entry in segfuse::loss::ENTRIES {
         let spec = if entry.name == "topk_ce" { "topk_ce(threshold=0.7)" } else { entry.name };
-        for (classes, activation) in [(3, Activation::Softmax), (3, Activation::Sigmoid), (1, Activation::Sigmoid), (3, Activation::None)] {
+        for (classes, activation) in
+            [(3, Activation::Softmax), (3, Activation::Sigmoid), (1, Activation::Sigmoid), (3, Activation::None)]
+        {
             if spec == "ce" && activation == Activation::Sigmoid {
                 continue;
             }
             let voxels = 40;
             let r = &mut Numbers(3);
             let labels: Vec<f64> = (0..voxels).map(|i| (i % classes.max(2)) as f64).collect();
-            let at = labels.iter().position(|&l| l == 1.0).expect("class 1 occurs") + if classes == 1 { 0 } else { voxels };
+            let at =
+                labels.iter().position(|&l| l == 1.0).expect("class 1 occurs") + if classes == 1 { 0 } else { voxels };
             let mut prediction: Vec<f64> = (0..classes * voxels).map(|_| r.unit()).collect();
             prediction[at] = f64::NAN;
             let map = Some((Map::Shared, vec![0.5; voxels]));
@@ -281,17 +317,4 @@ fn one_nan_is_enough() {
             assert!(loss.is_nan(), "{spec}, {classes} classes, {activation:?}: {loss}");
         }
     }
-}
-
-#[test]
-fn debug_delta() {
-    let s = settings(&[1, 1, 1], Activation::Sigmoid);
-    for spec in ["unified_focal(delta=1)", "unified_focal(delta=1, weight=0)", "unified_focal(delta=1, weight=1)", "unified_focal(delta=0.9, weight=0)"] {
-    for (z, g) in [(0.3, 0.0), (0.3, 1.0), (-0.5, 0.0), (-0.5, 1.0)] {
-        let case = simple(spec, &s, &[z], &[g]);
-        let (terms, problem) = case.reference();
-        let truth = reference::evaluate(&terms, &problem, None);
-        let o = case.run();
-        println!("{spec} {z} {g}: {:?} {:?}   {:?} {:?}", o.losses, o.gradient, truth.loss, truth.gradient);
-    } }
 }

@@ -51,7 +51,8 @@ fn moments(r: &mut Numbers) -> [f64; Inputs::COUNT] {
     let i = r.between(0.2, 0.5) * g.min(p);
     m[..7].copy_from_slice(&[n, g, 0.9 * g, p, i, 0.8 * p, 0.3 * g]);
     (0..4).for_each(|k| m[Inputs::PIXEL + k] = r.between(0.6, 0.9) * g.min(p));
-    m[Inputs::CLASS] = r.below(3) as f64;
+    // Not 0 for the background: a difference would step over the choice by its sign.
+    m[Inputs::CLASS] = r.pick(&[-1.0, 1.0, 2.0]);
     m[Inputs::G_SUM] = g + r.between(0.0, 10.0);
     m[Inputs::G_MIN] = g * r.between(0.5, 1.0);
     m
@@ -277,7 +278,10 @@ fn programs_survive_encoding() {
     assert_eq!(Program::decode(&other), Err(ProgramError::Header));
     let mut large = bytes.clone();
     large[4..6].copy_from_slice(&300u16.to_le_bytes());
-    assert_eq!(Program::decode(&large), Err(ProgramError::TooLarge { what: "inputs", need: 300, limit: limits::INPUTS }));
+    assert_eq!(
+        Program::decode(&large),
+        Err(ProgramError::TooLarge { what: "inputs", need: 300, limit: limits::INPUTS })
+    );
 }
 
 #[test]
@@ -286,7 +290,10 @@ fn disassembly() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), sample().instructions().len() + 1);
     assert!(lines[0].starts_with("r0") && lines[0].contains("= mul") && lines[0].ends_with("in0, in1"), "{text}");
-    assert!(text.contains("select") && text.contains("1.5") && lines[lines.len() - 1].starts_with("return r"), "{text}");
+    assert!(
+        text.contains("select") && text.contains("1.5") && lines[lines.len() - 1].starts_with("return r"),
+        "{text}"
+    );
     assert!(sample().reads(0) && sample().reads(1));
 }
 
@@ -390,14 +397,24 @@ fn built_objectives_equal_read_ones() {
         assert_eq!(format!("{built:?}"), format!("{read:?}"));
     };
     same(Dice::default().into(), "dice");
-    same(Dice { squared: true, ..Dice::default() } + 0.5 * Focal::new(2.5), "dice(squared=true) + 0.5*focal(gamma=2.5)");
-    same(Ce::default() - Focal { alpha: Some(0.25), form: Form::Binary, ..Focal::default() }, "ce - focal(alpha=1/4, form=binary)");
     same(
-        GeneralizedDice::default().term().batch(true).background(false).absent(Absent::Skip).class_weights([1.0, 0.5]) + Ce::default(),
+        Dice { squared: true, ..Dice::default() } + 0.5 * Focal::new(2.5),
+        "dice(squared=true) + 0.5*focal(gamma=2.5)",
+    );
+    same(
+        Ce::default() - Focal { alpha: Some(0.25), form: Form::Binary, ..Focal::default() },
+        "ce - focal(alpha=1/4, form=binary)",
+    );
+    same(
+        GeneralizedDice::default().term().batch(true).background(false).absent(Absent::Skip).class_weights([1.0, 0.5])
+            + Ce::default(),
         "generalized_dice(batch=true, background=false, absent=skip, class_weights=[1, 0.5]) + ce",
     );
     same(-Objective::from(Kappa { form: KappaForm::Squared }), "-kappa(form=squared)");
-    same(2.0 * (Tversky { alpha: 0.1, ..Tversky::default() } + 0.5 * AsymmetricSimilarity::default()), "2*tversky(alpha=1e-1) + f_beta");
+    same(
+        2.0 * (Tversky { alpha: 0.1, ..Tversky::default() } + 0.5 * AsymmetricSimilarity::default()),
+        "2*tversky(alpha=1e-1) + f_beta",
+    );
     same(
         WassersteinDice { matrix: Some(vec![vec![0.0, 0.5], vec![0.5, 0.0]]), ..WassersteinDice::default() }.into(),
         "wasserstein_dice( matrix = [0, .5; 5e-1, 0] )",

@@ -33,7 +33,6 @@ pub(super) struct Range {
 /// What the programs of a pass read of a voxel, beyond p and g.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reads {
-    p: bool,
     ln_p: bool,
     q: bool,
     pub(super) ln_q: bool,
@@ -42,7 +41,7 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn of(programs: &[&Program]) -> Reads {
         let any = |slot: VoxelInput| programs.iter().any(|p| p.reads(slot as usize));
-        Reads { p: any(VoxelInput::P), ln_p: any(VoxelInput::LnP), q: any(VoxelInput::Q), ln_q: any(VoxelInput::LnQ) }
+        Reads { ln_p: any(VoxelInput::LnP), q: any(VoxelInput::Q), ln_q: any(VoxelInput::LnQ) }
     }
 }
 
@@ -151,18 +150,29 @@ impl<'h> Block<'h> {
     }
     /// p of a class.
     #[inline(always)]
-    pub(super) fn p(&self, class: usize) -> Vectors<'_> {
-        self.p.vectors(class, self.columns())
+    pub(super) fn p_at<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
+        self.p.load(simd, class, column)
     }
     /// 1 − p of a class; only after sigmoid, or where a program reads it.
     #[inline(always)]
-    pub(super) fn q(&self, class: usize) -> Vectors<'_> {
-        self.q.vectors(class, self.columns())
+    pub(super) fn q_at<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
+        self.q.load(simd, class, column)
     }
     /// p of a class among all classes but the largest; 0 for that one.
     #[inline(always)]
-    pub(super) fn rest(&self, class: usize) -> Vectors<'_> {
-        self.rest.vectors(class, self.columns())
+    pub(super) fn rest<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
+        self.rest.load(simd, class, column)
+    }
+    /// 1 − p of each voxel's own class.
+    #[inline(always)]
+    pub(super) fn own_q<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+        self.own.load(simd, Own::Q as usize, column)
+    }
+    /// The target of sixteen voxels.
+    #[inline(always)]
+    pub(super) fn truth<S: Simd>(&self, simd: S, column: usize) -> Truth<'_, S> {
+        let dense = (!self.dense.is_empty()).then_some(&self.dense);
+        Truth { simd, labels: classes_at(simd, &self.labels, column), classes: self.classes, dense, column }
     }
     /// Where a class is the largest; only after softmax with ln q.
     #[inline(always)]
@@ -272,34 +282,11 @@ impl<'h> Block<'h> {
         *planes(self) = values;
     }
 
-    /// The label that means `class`; with one class, label 1 is the class and 0 is not.
-    #[inline(always)]
-    fn label_of(&self, class: usize) -> i32 {
-        if self.classes == 1 { 1 } else { class as i32 }
-    }
-
-    /// g of a class.
-    #[inline(always)]
-    pub(super) fn target<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
-        if self.dense.is_empty() {
-            let one = f32x16::splat(simd, 1.0);
-            self.is_own(simd, class, column).select(one, f32x16::splat(simd, 0.0))
-        } else {
-            self.dense.load(simd, class, column)
-        }
-    }
-
-    /// Where a class is the voxel's own, with labels.
-    #[inline(always)]
-    pub(super) fn is_own<S: Simd>(&self, simd: S, class: usize, column: usize) -> mask32x16<S> {
-        classes_at(simd, &self.labels, column).simd_eq(i32x16::splat(simd, self.label_of(class)))
-    }
-
     /// Makes the target of this class an array, for programs that read it.
     #[inline(always)]
     pub(super) fn select<S: Simd>(&mut self, simd: S, class: usize) {
         for column in 0..self.columns() {
-            let g = self.target(simd, class, column);
+            let g = self.truth(simd, column).g(class);
             self.g.store(0, column, g);
         }
     }
@@ -395,8 +382,7 @@ impl<'h> Block<'h> {
         let (classes, own) = (self.classes, self.head.own_class);
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
         let every_ln_p = self.reads.ln_p && !own;
-        let own_ln_p = self.reads.ln_p && own;
-        let own_p = own && (self.reads.p || self.reads.q);
+        let exact_rest = own || self.reads.ln_p;
         let q = !self.q.is_empty();
         for column in 0..self.columns() {
             if self.reads.ln_q {
@@ -407,23 +393,38 @@ impl<'h> Block<'h> {
             for class in 1..classes {
                 largest = largest.max(z(class, column));
             }
-            let (mut sum, mut shifted_own) = (zero, zero);
+            // The largest classes are counted, the others summed: 1 + others would lose a small sum, and with it ln p and
+            // 1 − p of a class that is nearly certain.
+            let (mut others, mut ties) = (zero, zero);
+            let (mut own_shifted, mut own_e) = (zero, zero);
+            let labels = classes_at(simd, &self.labels, column);
             for class in 0..classes {
                 let shifted = z(class, column) - largest;
                 let e = math::exp_of_negative(simd, shifted);
-                sum += e;
                 self.p.store(class, column, e);
+                if exact_rest {
+                    let is_largest = shifted.simd_eq(zero);
+                    others += is_largest.select(zero, e);
+                    ties += is_largest.select(one, zero);
+                } else {
+                    others += e;
+                }
                 if every_ln_p {
                     self.ln_p.store(class, column, shifted);
                 }
-                if own_ln_p {
-                    shifted_own = self.is_own(simd, class, column).select(shifted, shifted_own);
+                if own {
+                    let is_own = labels.simd_eq(i32x16::splat(simd, class as i32));
+                    own_shifted = is_own.select(shifted, own_shifted);
+                    own_e = is_own.select(e, own_e);
                 }
             }
+            let share = one / (others + ties);
+            let rest = others + (ties - one);
             if self.reads.ln_p {
-                let ln_sum = math::ln_lanes(simd, sum);
+                let near = math::ln_1p_lanes(simd, rest);
+                let ln_sum = rest.simd_lt(one).select(near, math::ln_lanes(simd, rest + one));
                 if own {
-                    self.own.store(Own::LnP as usize, column, math::finite_ln(simd, shifted_own - ln_sum));
+                    self.own.store(Own::LnP as usize, column, math::finite_ln(simd, own_shifted - ln_sum));
                 } else {
                     for class in 0..classes {
                         let ln_p = self.ln_p.load(simd, class, column) - ln_sum;
@@ -431,21 +432,18 @@ impl<'h> Block<'h> {
                     }
                 }
             }
-            let share = one / sum;
-            let mut p_own = zero;
+            if own {
+                let p = own_e * share;
+                let q = own_shifted.simd_eq(zero).select(rest * share, one - p);
+                self.own.store(Own::P as usize, column, p);
+                self.own.store(Own::Q as usize, column, q);
+            }
             for class in 0..classes {
                 let p = self.p.load(simd, class, column) * share;
                 self.p.store(class, column, p);
                 if q {
                     self.q.store(class, column, one - p);
                 }
-                if own_p {
-                    p_own = self.is_own(simd, class, column).select(p, p_own);
-                }
-            }
-            if own_p {
-                self.own.store(Own::P as usize, column, p_own);
-                self.own.store(Own::Q as usize, column, one - p_own);
             }
             if self.reads.ln_q {
                 self.complete_ln_q(simd, column);
@@ -462,7 +460,7 @@ impl<'h> Block<'h> {
         for column in 0..self.columns() {
             let mut of_own = f32x16::splat(simd, 0.0);
             for class in 0..self.classes {
-                of_own = self.is_own(simd, class, column).select(self.map.load(simd, class, column), of_own);
+                of_own = self.truth(simd, column).is_own(class).select(self.map.load(simd, class, column), of_own);
             }
             self.own.store(Own::Map as usize, column, of_own);
         }
@@ -515,14 +513,47 @@ impl<'h> Block<'h> {
     }
 }
 
+/// The target of sixteen voxels: labels, or one value per class.
+#[derive(Clone, Copy)]
+pub(super) struct Truth<'a, S: Simd> {
+    simd: S,
+    labels: i32x16<S>,
+    classes: usize,
+    dense: Option<&'a Planes>,
+    column: usize,
+}
+
+impl<S: Simd> Truth<'_, S> {
+    /// Where `class` is the voxel's own, with labels. With one class, label 1 is the class and 0 is not.
+    #[inline(always)]
+    pub(super) fn is_own(&self, class: usize) -> mask32x16<S> {
+        let label = if self.classes == 1 { 1 } else { class as i32 };
+        self.labels.simd_eq(i32x16::splat(self.simd, label))
+    }
+    /// g of a class.
+    #[inline(always)]
+    pub(super) fn g(&self, class: usize) -> f32x16<S> {
+        match self.dense {
+            Some(planes) => planes.load(self.simd, class, self.column),
+            None => self.is_own(class).select(f32x16::splat(self.simd, 1.0), f32x16::splat(self.simd, 0.0)),
+        }
+    }
+    /// The entry of each voxel's own class; any where the voxel does not count.
+    #[inline(always)]
+    pub(super) fn pick(&self, by_class: &[f32]) -> f32x16<S> {
+        let labels = self.labels.to_array();
+        f32x16::from_fn(self.simd, |lane| by_class[labels[lane].max(0) as usize])
+    }
+}
+
 /// Sixteen classes.
 #[inline(always)]
 fn classes_at<S: Simd>(simd: S, classes: &[i32], column: usize) -> i32x16<S> {
     i32x16::from_slice(simd, &classes[column * LANES..][..LANES])
 }
 
-/// Most classes whose planes are read straight from the caller's buffer.
-const DIRECT_CLASSES: usize = 16;
+/// Most classes whose planes are read and written straight in the caller's buffers.
+pub(super) const DIRECT_CLASSES: usize = 16;
 
 /// Reads a range of a buffer in the prediction's layout into planes.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The gradient of a block, from the coefficients of its sums.
 
-use super::block::{Block, Range};
+use super::block::{Block, DIRECT_CLASSES, Range};
 use super::interpret::ArrayProgram;
 use super::planes::{LANES, Planes};
 use super::view::Target;
@@ -10,28 +10,23 @@ use crate::problem::{Activation, Layout};
 use crate::spec::{Moment, Operand, VoxelInput};
 use fearless_simd::{f32x16, prelude::*};
 
-/// Coefficients of one sample in the order the loops want them, per class.
+/// Coefficients of one sample in the order the loops want them.
 #[derive(Debug)]
 pub(super) struct Slopes {
-    /// ∂L/∂P, ∂L/∂I, 2·∂L/∂PP
+    /// ∂L/∂P, ∂L/∂I, 2·∂L/∂PP of each class
     affine: Vec<[f32; 3]>,
-    /// ∂L/∂D
+    /// ∂L/∂D of each class
     cost: Vec<f32>,
-    /// ∂L/∂X of each pixel term
+    /// ∂L/∂X of each pixel term, of each class
     pixel: Vec<Vec<f32>>,
-    has_cost: bool,
 }
 
 impl Slopes {
     pub(super) fn new(head: &Head) -> Slopes {
         let classes = head.problem.shape.classes();
-        let pixels = head.pixels.values.outputs().len();
-        Slopes {
-            affine: vec![[0.0; 3]; classes],
-            cost: vec![0.0; classes],
-            pixel: vec![vec![0.0; pixels]; classes],
-            has_cost: head.moments.contains(&Moment::Cost),
-        }
+        let pixel_terms = head.pixels.values.outputs().len();
+        let cost = if head.moments.contains(&Moment::Cost) { classes } else { 0 };
+        Slopes { affine: vec![[0.0; 3]; classes], cost: vec![0.0; cost], pixel: vec![vec![0.0; classes]; pixel_terms] }
     }
 
     /// Takes the coefficients of a class, times `scale`.
@@ -43,7 +38,7 @@ impl Slopes {
                 Moment::PG => self.affine[class][1] = c as f32,
                 Moment::PP => self.affine[class][2] = (2.0 * c) as f32,
                 Moment::Cost => self.cost[class] = c as f32,
-                Moment::Pixel(k) => self.pixel[class][k as usize] = c as f32,
+                Moment::Pixel(k) => self.pixel[k as usize][class] = c as f32,
                 Moment::N | Moment::G | Moment::GG => unreachable!("sums over the target have no slope"),
             }
         }
@@ -55,10 +50,11 @@ impl Slopes {
 pub(super) struct Scratch {
     /// The local gradient per class: for softmax e = ∂L/∂ln p, for sigmoid ∂L/∂z, else ∂L/∂p.
     e: Planes,
+    /// ∂L/∂ln p of the voxel's own class, from pixel terms that look at no other.
+    own: Planes,
     /// u = b·p/q of each class, b = ∂L/∂ln q; softmax with ln q only.
     complement: Planes,
-    /// Per voxel: Σe; Σu; b·p of the largest class.
-    sum: Planes,
+    /// Per voxel: Σu; b·p of the largest class.
     complement_sum: Planes,
     top: Planes,
     /// The coefficients of the pixel terms as arrays.
@@ -72,18 +68,27 @@ impl Scratch {
     pub(super) fn new(head: &Head, stride: usize) -> Scratch {
         let classes = head.problem.shape.classes();
         let interleaved = head.problem.layout == Layout::Interleaved;
-        let direct = !interleaved && head.problem.gradient_dtype() == DType::F32;
+        let complement = reads_ln_q(head);
+        let planes = |wanted: bool, count: usize| Planes::new(if wanted { count } else { 0 }, stride);
         Scratch {
-            e: Planes::new(classes, stride),
-            complement: Planes::new(if reads_ln_q(head) { classes } else { 0 }, stride),
-            sum: Planes::new(1, stride),
-            complement_sum: Planes::new(1, stride),
-            top: Planes::new(1, stride),
-            coefficients: Planes::new(head.pixels.values.outputs().len(), stride),
-            out: Planes::new(if direct { 0 } else { classes }, stride),
+            e: planes(true, classes),
+            own: planes(head.own_class, 1),
+            complement: planes(complement, classes),
+            complement_sum: planes(complement, 1),
+            top: planes(complement, 1),
+            coefficients: planes(!head.own_class, head.pixels.values.outputs().len()),
+            out: planes(!writes_directly(head), classes),
             mixed: vec![0.0; if interleaved { classes * stride } else { 0 }],
         }
     }
+}
+
+/// Whether the gradient is written as it is computed, without a copy of the block.
+fn writes_directly(head: &Head) -> bool {
+    let problem = &head.problem;
+    problem.layout == Layout::Planar
+        && problem.gradient_dtype() == DType::F32
+        && problem.shape.classes() <= DIRECT_CLASSES
 }
 
 /// Whether the gradient has a part by ln q: softmax only, the other activations fold it in.
@@ -111,188 +116,210 @@ pub(super) unsafe fn gradient<S: Simd>(
     target: &Target<'_>,
     range: Range,
 ) {
-    let (classes, columns) = (head.problem.shape.classes(), block.columns());
-    let pixel_terms = head.pixels.values.outputs().len();
-    let zero = f32x16::splat(simd, 0.0);
-    for column in 0..columns {
-        scratch.sum.store(0, column, zero);
-        scratch.complement_sum.store(0, column, zero);
-    }
-    if slopes.has_cost {
-        cost_slopes(simd, head, block, slopes, scratch);
-    }
+    let classes = head.problem.shape.classes();
+    let dense_terms = !head.own_class && !slopes.pixel.is_empty();
     if head.own_class {
-        pixels.run(simd, columns, |slot| block.own_input(slot));
+        own_slopes(simd, block, slopes, pixels, scratch);
+    } else if dense_terms {
+        pixel_slopes(simd, block, slopes, pixels, scratch);
     }
-    for class in 0..classes {
-        local(simd, head, block, slopes, pixels, scratch, class);
-        if pixel_terms > 0 && !head.own_class {
-            add_pixel_slopes(simd, block, slopes, pixels, scratch, class);
-        }
+    if !slopes.cost.is_empty() {
+        add_cost_slopes(simd, head, block, slopes, scratch, dense_terms);
     }
-    let direct = head.problem.layout == Layout::Planar && target.dtype() == DType::F32;
-    for class in 0..classes {
-        if !scratch.complement.is_empty() {
-            add_complement_slopes(simd, block, scratch, class);
+    let has_base = dense_terms || !slopes.cost.is_empty();
+    if writes_directly(head) {
+        let voxels = head.problem.shape.voxels() as usize;
+        let mut planes: [(&mut [[f32; LANES]], &mut [f32]); DIRECT_CLASSES] =
+            std::array::from_fn(|_| Default::default());
+        for (class, plane) in planes[..classes].iter_mut().enumerate() {
+            let first = (range.sample * classes + class) * voxels + range.start;
+            // SAFETY: the caller's promise; the planes of the classes are apart.
+            *plane = unsafe { target.f32s(first, range.len) }.as_chunks_mut();
         }
-        if direct {
-            let first = (range.sample * classes + class) * head.problem.shape.voxels() as usize + range.start;
-            // SAFETY: the caller's promise; the slice is gone before the next one is made.
-            let into = unsafe { target.f32s(first, range.len) };
-            let (whole, rest) = into.as_chunks_mut::<LANES>();
-            for (column, into) in whole.iter_mut().enumerate() {
-                last_step(simd, head, block, scratch, class, column).store_array(into);
+        combine(simd, head, block, slopes, scratch, has_base, |class, column, dz| {
+            let (whole, rest) = &mut planes[class];
+            match whole.get_mut(column) {
+                Some(into) => dz.store_array(into),
+                None => rest.copy_from_slice(&dz.to_array()[..rest.len()]),
             }
-            if !rest.is_empty() {
-                let last = last_step(simd, head, block, scratch, class, columns - 1).to_array();
-                rest.copy_from_slice(&last[..rest.len()]);
-            }
-        } else {
-            for column in 0..columns {
-                let x = last_step(simd, head, block, scratch, class, column);
-                scratch.out.store(class, column, x);
-            }
-        }
-    }
-    if !direct {
+        });
+    } else {
+        let mut out = std::mem::take(&mut scratch.out);
+        combine(simd, head, block, slopes, scratch, has_base, |class, column, dz| out.store(class, column, dz));
+        scratch.out = out;
         // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
         unsafe { store(head, scratch, target, range) };
     }
 }
 
-/// The part of the sums P, I, PP and D, times the slope of the activation, and of the pixel terms of the own class.
+/// Adds what the sums P, I and PP give to the local gradient, carries it through the activation and hands out
+/// ∂L/∂z·m by class and column.
+///
+/// Softmax: dz = e − p·Σe. The pixel terms of the own class come in by x = ∂L/∂ln p of that class: x·(1 − p) for itself,
+/// −x·p for the others. With 1 − p at hand, nothing cancels where p is nearly 1.
 #[inline(always)]
-fn local<S: Simd>(
+fn combine<S: Simd>(
     simd: S,
     head: &Head,
     block: &Block<'_>,
     slopes: &Slopes,
-    pixels: &ArrayProgram<'_>,
     scratch: &mut Scratch,
-    class: usize,
+    has_base: bool,
+    mut write: impl FnMut(usize, usize, f32x16<S>),
 ) {
-    let [by_p, by_pg, by_pp] = slopes.affine[class];
     let activation = head.problem.activation;
-    let columns = block.columns();
-    let own = |k: usize| pixels.output(k, columns, |slot| block.own_input(slot));
-    let first_own = head.own_class.then(|| (own(0), f32x16::splat(simd, slopes.pixel[class][0])));
-    for column in 0..columns {
-        let (p, g) = (block.p(class).load(simd, column), block.target(simd, class, column));
-        let mut e = p * by_pp + g * by_pg + by_p;
-        if slopes.has_cost {
-            e += scratch.e.load(simd, class, column);
-        }
-        match activation {
-            Activation::None => {}
-            Activation::Sigmoid => e *= p * block.q(class).load(simd, column),
-            Activation::Softmax => e *= p,
-        }
-        if let Some((x, c)) = first_own {
-            let mut x = x.load(simd, column) * c;
-            for k in 1..slopes.pixel[class].len() {
-                x += own(k).load(simd, column) * slopes.pixel[class][k];
+    let classes = head.problem.shape.classes();
+    let zero = f32x16::splat(simd, 0.0);
+    let weight = block.weight();
+    for column in 0..block.columns() {
+        let truth = block.truth(simd, column);
+        let w = weight.load(simd, column);
+        let mut sum = zero;
+        for (class, &[by_p, by_pg, by_pp]) in slopes.affine.iter().enumerate() {
+            let p = block.p_at(simd, class, column);
+            let mut e = p * by_pp + truth.g(class) * by_pg + by_p;
+            match activation {
+                Activation::None => {}
+                Activation::Sigmoid => e *= p * block.q_at(simd, class, column),
+                Activation::Softmax => e *= p,
             }
-            e += x * g;
+            if has_base {
+                e += scratch.e.load(simd, class, column);
+            }
+            if activation == Activation::Softmax {
+                sum += e;
+                scratch.e.store(class, column, e);
+            } else {
+                write(class, column, e * w);
+            }
         }
-        scratch.e.store(class, column, e);
-        if activation == Activation::Softmax {
-            scratch.sum.store(0, column, scratch.sum.load(simd, 0, column) + e);
+        if activation != Activation::Softmax {
+            continue;
+        }
+        let (own_x, own_q) =
+            if head.own_class { (scratch.own.load(simd, 0, column), block.own_q(simd, column)) } else { (zero, zero) };
+        for class in 0..classes {
+            let (e, p) = (scratch.e.load(simd, class, column), block.p_at(simd, class, column));
+            let mut dz = e - p * sum;
+            if head.own_class {
+                dz += own_x * truth.is_own(class).select(own_q, -p);
+            }
+            if !scratch.complement.is_empty() {
+                dz += complement_slope(simd, block, scratch, class, column);
+            }
+            write(class, column, dz * w);
         }
     }
 }
 
-/// The part of pixel terms that look at every class.
+/// x = Σ c_k·∂(term k)/∂ln p of each voxel's own class.
 #[inline(always)]
-fn add_pixel_slopes<S: Simd>(
+fn own_slopes<S: Simd>(
+    simd: S,
+    block: &Block<'_>,
+    slopes: &Slopes,
+    pixels: &mut ArrayProgram<'_>,
+    scratch: &mut Scratch,
+) {
+    let columns = block.columns();
+    pixels.run(simd, columns, |slot| block.own_input(slot));
+    for (k, by_class) in slopes.pixel.iter().enumerate() {
+        let x = pixels.output(k, columns, |slot| block.own_input(slot));
+        let uniform = by_class.iter().all(|c| *c == by_class[0]);
+        for column in 0..columns {
+            let c = if uniform { f32x16::splat(simd, by_class[0]) } else { block.truth(simd, column).pick(by_class) };
+            let mut x = x.load(simd, column) * c;
+            if k > 0 {
+                x += scratch.own.load(simd, 0, column);
+            }
+            scratch.own.store(0, column, x);
+        }
+    }
+}
+
+/// e of pixel terms that look at every class, and the parts by ln q.
+#[inline(always)]
+fn pixel_slopes<S: Simd>(
     simd: S,
     block: &mut Block<'_>,
     slopes: &Slopes,
     pixels: &mut ArrayProgram<'_>,
     scratch: &mut Scratch,
-    class: usize,
 ) {
-    let columns = block.columns();
-    for (k, &c) in slopes.pixel[class].iter().enumerate() {
-        for column in 0..columns {
-            scratch.coefficients.store(k, column, f32x16::splat(simd, c));
-        }
-    }
-    block.select(simd, class);
-    let block = &*block;
-    let coefficients = &scratch.coefficients;
-    let input = |slot: u8| match slot.checked_sub(VoxelInput::ALL.len() as u8) {
-        None => block.input(slot, class),
-        Some(k) => coefficients.vectors(k as usize, columns),
-    };
-    pixels.run(simd, columns, input);
-    let x = pixels.output(0, columns, input);
-    for column in 0..columns {
-        let x = x.load(simd, column);
-        scratch.e.store(class, column, scratch.e.load(simd, class, column) + x);
-        scratch.sum.store(0, column, scratch.sum.load(simd, 0, column) + x);
-    }
-    if scratch.complement.is_empty() {
-        return;
-    }
-    let b = pixels.output(1, columns, input);
+    let (columns, classes) = (block.columns(), slopes.affine.len());
     let zero = f32x16::splat(simd, 0.0);
-    for column in 0..columns {
-        let top = block.is_top(simd, class, column);
-        let bp = b.load(simd, column) * block.p(class).load(simd, column);
-        let u = top.select(zero, bp / block.q(class).load(simd, column));
-        scratch.complement.store(class, column, u);
-        scratch.complement_sum.store(0, column, scratch.complement_sum.load(simd, 0, column) + u);
-        scratch.top.store(0, column, top.select(bp, scratch.top.load(simd, 0, column)));
+    for class in 0..classes {
+        for (k, by_class) in slopes.pixel.iter().enumerate() {
+            for column in 0..columns {
+                scratch.coefficients.store(k, column, f32x16::splat(simd, by_class[class]));
+            }
+        }
+        block.select(simd, class);
+        let block = &*block;
+        let coefficients = &scratch.coefficients;
+        let input = |slot: u8| match slot.checked_sub(VoxelInput::ALL.len() as u8) {
+            None => block.input(slot, class),
+            Some(k) => coefficients.vectors(k as usize, columns),
+        };
+        pixels.run(simd, columns, input);
+        let x = pixels.output(0, columns, input);
+        for column in 0..columns {
+            scratch.e.store(class, column, x.load(simd, column));
+        }
+        if scratch.complement.is_empty() {
+            continue;
+        }
+        let b = pixels.output(1, columns, input);
+        for column in 0..columns {
+            let top = block.is_top(simd, class, column);
+            let bp = b.load(simd, column) * block.p_at(simd, class, column);
+            let u = top.select(zero, bp / block.q_at(simd, class, column));
+            let before = if class == 0 { zero } else { scratch.complement_sum.load(simd, 0, column) };
+            scratch.complement.store(class, column, u);
+            scratch.complement_sum.store(0, column, before + u);
+            scratch.top.store(0, column, top.select(bp, scratch.top.load(simd, 0, column)));
+        }
     }
 }
 
-/// Adds the slopes by ln q of all classes to ∂L/∂z of this one.
+/// What the slopes by ln q of all classes add to ∂L/∂z of this one.
 ///
 /// ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is `rest`.
 #[inline(always)]
-fn add_complement_slopes<S: Simd>(simd: S, block: &Block<'_>, scratch: &mut Scratch, class: usize) {
-    for column in 0..block.columns() {
-        let at = |planes: &Planes, plane: usize| planes.load(simd, plane, column);
-        let (u, of_top) = (at(&scratch.complement, class), at(&scratch.top, 0));
-        let own = block.is_top(simd, class, column).select(of_top, u * block.q(class).load(simd, column));
-        let others = block.p(class).load(simd, column) * (at(&scratch.complement_sum, 0) - u)
-            + of_top * block.rest(class).load(simd, column);
-        let e = at(&scratch.e, class) + (others - own);
-        scratch.e.store(class, column, e);
-    }
+fn complement_slope<S: Simd>(simd: S, block: &Block<'_>, scratch: &Scratch, class: usize, column: usize) -> f32x16<S> {
+    let (u, of_top) = (scratch.complement.load(simd, class, column), scratch.top.load(simd, 0, column));
+    let own = block.is_top(simd, class, column).select(of_top, u * block.q_at(simd, class, column));
+    let sum = scratch.complement_sum.load(simd, 0, column);
+    block.p_at(simd, class, column) * (sum - u) + of_top * block.rest(simd, class, column) - own
 }
 
-/// ∂L/∂z of a class, times the voxel weight: for softmax e − p·Σe.
+/// ∂L/∂p_c = Σ_k ∂L/∂D_k·g_k·M\[k, c\], times the slope of the activation; added to `e`, or in place of it.
 #[inline(always)]
-fn last_step<S: Simd>(
+fn add_cost_slopes<S: Simd>(
     simd: S,
     head: &Head,
     block: &Block<'_>,
-    scratch: &Scratch,
-    class: usize,
-    column: usize,
-) -> f32x16<S> {
-    let (e, w) = (scratch.e.load(simd, class, column), block.weight().load(simd, column));
-    if head.problem.activation == Activation::Softmax {
-        (e - block.p(class).load(simd, column) * scratch.sum.load(simd, 0, column)) * w
-    } else {
-        e * w
-    }
-}
-
-/// ∂L/∂p_c = Σ_k ∂L/∂D_k·g_k·M\[k, c\], in place of what `e` held.
-#[inline(always)]
-fn cost_slopes<S: Simd>(simd: S, head: &Head, block: &Block<'_>, slopes: &Slopes, scratch: &mut Scratch) {
+    slopes: &Slopes,
+    scratch: &mut Scratch,
+    add: bool,
+) {
     let matrix = head.cost_matrix.as_ref().expect("a cost moment comes with a matrix");
     let classes = head.problem.shape.classes();
     for column in 0..block.columns() {
+        let truth = block.truth(simd, column);
         for class in 0..classes {
             let mut e = f32x16::splat(simd, 0.0);
             for other in 0..classes {
-                let m = slopes.cost[other] * matrix[other * classes + class] as f32;
-                e += block.target(simd, other, column) * m;
+                e += truth.g(other) * (slopes.cost[other] * matrix[other * classes + class] as f32);
             }
-            scratch.e.store(class, column, e);
+            let p = block.p_at(simd, class, column);
+            match head.problem.activation {
+                Activation::None => {}
+                Activation::Sigmoid => e *= p * block.q_at(simd, class, column),
+                Activation::Softmax => e *= p,
+            }
+            let before = if add { scratch.e.load(simd, class, column) } else { f32x16::splat(simd, 0.0) };
+            scratch.e.store(class, column, before + e);
         }
     }
 }

@@ -13,8 +13,8 @@ use rayon::prelude::*;
 
 /// Partial sums of all units of a pass may take this much memory.
 const PARTIAL_BYTES: usize = 1 << 20;
-/// Voxels of a unit, where memory allows.
-const UNIT_VOXELS: usize = 1 << 14;
+/// Elements of a unit, where memory allows: enough to make up for taking it, few enough to share out small samples.
+const UNIT_ELEMENTS: usize = 1 << 16;
 
 /// What a pass does with each block.
 #[derive(Clone, Copy)]
@@ -105,8 +105,8 @@ fn units(head: &Head, samples: std::ops::Range<usize>, row: usize, hard: usize) 
     let voxels = head.problem.shape.voxels() as usize;
     let bytes = (row * size_of::<f64>() + hard * size_of::<HardCounts>() + size_of::<Range>()).max(1);
     let most = (PARTIAL_BYTES / bytes / samples.len()).max(1);
-    let step = block::stride(head.problem.shape.classes());
-    let unit = UNIT_VOXELS.max(voxels.div_ceil(most)).next_multiple_of(step);
+    let classes = head.problem.shape.classes();
+    let unit = (UNIT_ELEMENTS / classes).max(voxels.div_ceil(most)).next_multiple_of(block::stride(classes));
     samples
         .flat_map(|sample| {
             (0..voxels).step_by(unit).map(move |start| Range { sample, start, len: unit.min(voxels - start) })

@@ -49,8 +49,8 @@ pub(super) fn reduce<S: Simd>(
         }
         let block = &*block;
         let w = |column: usize| block.weight().load(simd, column);
-        let g = |column: usize| block.target(simd, class, column);
-        let p = |column: usize| block.p(class).load(simd, column);
+        let g = |column: usize| block.truth(simd, column).g(class);
+        let p = |column: usize| block.p_at(simd, class, column);
         // G, P and I come from one loop where P is wanted.
         let sizes = if region_sums { Some(region(simd, block, class)) } else { None };
         for (total, moment) in sums[class * count..].iter_mut().zip(moments) {
@@ -82,7 +82,7 @@ fn expected_cost<S: Simd>(simd: S, head: &Head, block: &Block<'_>, class: usize,
     let classes = head.problem.shape.classes();
     let mut cost = f32x16::splat(simd, 0.0);
     for (other, &m) in matrix[class * classes..][..classes].iter().enumerate() {
-        cost += block.p(other).load(simd, column) * m as f32;
+        cost += block.p_at(simd, other, column) * m as f32;
     }
     cost
 }
@@ -93,9 +93,9 @@ pub(super) fn count_hard<S: Simd>(simd: S, head: &Head, block: &Block<'_>, count
     let argmax = head.problem.hard_is_argmax();
     let half = f32x16::splat(simd, 0.5);
     for column in 0..block.columns() {
-        let (mut best, mut winner) = (block.p(0).load(simd, column), i32x16::splat(simd, 0));
+        let (mut best, mut winner) = (block.p_at(simd, 0, column), i32x16::splat(simd, 0));
         for class in 1..counts.len() {
-            let p = block.p(class).load(simd, column);
+            let p = block.p_at(simd, class, column);
             let wins = p.simd_gt(best);
             best = wins.select(p, best);
             winner = wins.select(i32x16::splat(simd, class as i32), winner);
@@ -105,9 +105,9 @@ pub(super) fn count_hard<S: Simd>(simd: S, head: &Head, block: &Block<'_>, count
             let predicted = if argmax {
                 winner.simd_eq(i32x16::splat(simd, class as i32)).to_bitmask()
             } else {
-                block.p(class).load(simd, column).simd_gt(half).to_bitmask()
+                block.p_at(simd, class, column).simd_gt(half).to_bitmask()
             };
-            let actual = block.target(simd, class, column).simd_gt(half).to_bitmask();
+            let actual = block.truth(simd, column).g(class).simd_gt(half).to_bitmask();
             let ones = |bits: u64| u64::from((bits & kept).count_ones());
             counts.true_positives += ones(predicted & actual);
             counts.false_positives += ones(predicted & !actual);
@@ -146,10 +146,10 @@ fn region<S: Simd>(simd: S, block: &Block<'_>, class: usize) -> [f64; 3] {
     let mut partial = [f32x16::splat(simd, 0.0); 3];
     for column in 0..block.columns() {
         let w = block.weight().load(simd, column);
-        let (wg, wp) = (w * block.target(simd, class, column), w * block.p(class).load(simd, column));
-        partial[0] += wg;
+        let (g, wp) = (block.truth(simd, column).g(class), w * block.p_at(simd, class, column));
+        partial[0] += w * g;
         partial[1] += wp;
-        partial[2] += wp * block.target(simd, class, column);
+        partial[2] += wp * g;
     }
     partial.map(gather)
 }

@@ -71,6 +71,7 @@ impl Source<'_> {
     }
 
     /// The elements from `start`, as `T`.
+    #[inline(always)]
     fn elements<T: bytemuck::Pod>(&self, start: usize, len: usize) -> &[T] {
         assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "a read beyond the buffer");
         debug_assert_eq!(size_of::<T>() as u64, self.dtype.size());
@@ -86,6 +87,7 @@ impl Source<'_> {
     }
 
     /// Reads `into.len()` elements from `start`, whatever their type.
+    #[inline(always)]
     pub(super) fn read_f32(&self, start: usize, into: &mut [f32]) {
         let len = into.len();
         match self.dtype {
@@ -102,6 +104,7 @@ impl Source<'_> {
     }
 
     /// Reads labels: the class from 0 to `limit − 1`, [`IGNORED`] for the ignore label, [`INVALID`] for anything else.
+    #[inline(always)]
     pub(super) fn read_labels(&self, start: usize, limit: i32, ignore: Option<i64>, into: &mut [i32]) {
         let len = into.len();
         match self.dtype {
@@ -151,10 +154,6 @@ fn classify<T: Copy + Into<i32>>(labels: &[T], limit: i32, ignore: Option<i64>, 
 }
 
 impl Target<'_> {
-    pub(super) fn dtype(&self) -> DType {
-        self.dtype
-    }
-
     /// The elements from `start`, to write, of a buffer of f32.
     ///
     /// # Safety

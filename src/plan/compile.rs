@@ -305,11 +305,8 @@ fn assemble(
     }
 
     let own_class = looks_at_own_class(problem, &graph, &pixel_ids);
-    let (graph, pixel_ids) = if own_class {
-        graph.with_input(VoxelInput::G as u8, 1.0, &pixel_ids)
-    } else {
-        (graph, pixel_ids)
-    };
+    let (graph, pixel_ids) =
+        if own_class { graph.with_input(VoxelInput::G as u8, 1.0, &pixel_ids) } else { (graph, pixel_ids) };
     let predicted = graph.reached(&predicted_inputs);
     let target_ids: Vec<Id> = pixel_ids.iter().copied().filter(|&id| !predicted[id as usize]).collect();
     let slopes = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation, own_class)?;
@@ -325,7 +322,18 @@ fn assemble(
     let terms = objective.terms().iter().map(|t| TermInfo { name: t.to_string(), weight: t.weight }).collect();
     let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
     let schedule = schedule(problem, &parts, &moments, target_moments);
-    Ok(Head { weight, problem: problem.clone(), terms, parts, moments, target_moments, pixels, cost_matrix, own_class, schedule })
+    Ok(Head {
+        weight,
+        problem: problem.clone(),
+        terms,
+        parts,
+        moments,
+        target_moments,
+        pixels,
+        cost_matrix,
+        own_class,
+        schedule,
+    })
 }
 
 /// Whether every pixel term is 0 where g = 0, so that with labels only the voxel's own class matters.

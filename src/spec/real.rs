@@ -37,10 +37,10 @@ pub trait Real:
     fn complement(self) -> Self {
         Self::lit(1.0) - self
     }
-    /// `self / divisor` where the divisor is positive, else `otherwise`. No infinity is formed, so no NaN reaches a slope.
+    /// `self / divisor`, or `otherwise` where the divisor is 0. No infinity is formed, so no NaN reaches a slope.
     fn over(self, divisor: Self, otherwise: Self) -> Self {
-        let one = Self::lit(1.0);
-        divisor.select(self / divisor.select(divisor, one), otherwise)
+        let size = divisor.abs();
+        size.select(self / size.select(divisor, Self::lit(1.0)), otherwise)
     }
     /// `max(self, 1e-6)`, slope 0 below: the base of a power whose exponent may lie below 1.
     fn floor(self) -> Self {

@@ -83,8 +83,9 @@ fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
     }
     steps.step("tests in the documentation", || cargo("test --workspace --doc"))?;
     steps.step("test vectors", || test_vectors(options.regenerate))?;
+    // The program has the library's name, so its page would take the place of the library's.
     steps.step("documentation", || {
-        succeeds(command("cargo", "doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+        succeeds(command("cargo", "doc --workspace --no-deps --lib").env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.step("dependencies", dependencies)?;
     steps.step("command: eval", example)?;
