@@ -58,6 +58,11 @@ impl Explanation {
     }
 }
 
+/// A sum over heads; one head fits by the limits of a shape, many of the largest might not.
+fn total(bytes: impl Iterator<Item = u64>) -> u64 {
+    bytes.fold(0, u64::saturating_add)
+}
+
 /// Bytes of the target and of what says which voxels count.
 fn target_bytes(problem: &Problem) -> u64 {
     let (Target::Labels(dtype) | Target::Dense(dtype)) = problem.target;
@@ -134,9 +139,9 @@ pub(crate) fn explain(plan: &Plan) -> Explanation {
     let workspace = |head: &Head| (head.groups() * 8 * (head.moments.len() + head.slope_count())) as u64;
     Explanation {
         terms: plan.heads()[0].terms.iter().map(|t| (t.weight, t.name.clone())).collect(),
-        workspace_bytes: plan.heads().iter().map(workspace).sum(),
-        total_bytes: heads.iter().flat_map(|h| &h.stages).map(|s| s.bytes_read + s.bytes_written).sum(),
-        forward_bytes: plan.heads().iter().map(|h| read_bytes(&h.problem)).sum(),
+        workspace_bytes: total(plan.heads().iter().map(workspace)),
+        total_bytes: total(heads.iter().flat_map(|h| &h.stages).map(|s| s.bytes_read + s.bytes_written)),
+        forward_bytes: total(plan.heads().iter().map(|h| read_bytes(&h.problem))),
         heads,
     }
 }

@@ -3,6 +3,8 @@
 //! A loss is a small formula over sums; a [`Plan`] turns an [`Objective`] and a [`Problem`] into as few passes over the
 //! prediction as the mathematics allows, and a backend runs them.
 
+#![cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "a plan is compiled for backends that this build lacks"))]
+
 pub mod loss;
 pub mod spec;
 
@@ -16,6 +18,7 @@ mod explain;
 mod moments;
 mod plan;
 mod problem;
+#[cfg(feature = "cpu")]
 mod runtime;
 mod shape;
 
@@ -27,5 +30,6 @@ pub use loss::Objective;
 pub use moments::{Coefficients, MomentTable};
 pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
+#[cfg(feature = "cpu")]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, SPATIAL_MAX, Shape};

@@ -1,5 +1,6 @@
 //! The easy way: choose a device, hand in slices, get loss and gradient back.
 
+use crate::cpu;
 use crate::dtype::SliceMut;
 use crate::error::Error;
 use crate::evaluation::{Evaluation, Gradient, Inputs};
@@ -21,8 +22,7 @@ pub struct DeviceInfo {
 /// A chosen device.
 #[derive(Clone, Debug)]
 pub struct Runtime {
-    #[cfg(feature = "cpu")]
-    cpu: crate::cpu::Device,
+    cpu: cpu::Device,
 }
 
 impl Runtime {
@@ -40,9 +40,8 @@ impl Runtime {
     /// # Errors
     /// [`Error::UnknownDevice`] when it is not there or not in this build.
     pub fn on(name: &str) -> Result<Runtime, Error> {
-        #[cfg(feature = "cpu")]
         if matches!(name, "auto" | "cpu") {
-            return Ok(Runtime { cpu: crate::cpu::Device::new() });
+            return Ok(Runtime { cpu: cpu::Device::new() });
         }
         let available = Runtime::devices().into_iter().map(|d| d.name).collect();
         Err(Error::UnknownDevice { name: name.into(), available })
@@ -50,10 +49,7 @@ impl Runtime {
 
     /// Every device of this machine that this build can use, best first.
     pub fn devices() -> Vec<DeviceInfo> {
-        let mut devices = Vec::new();
-        #[cfg(feature = "cpu")]
-        devices.push(DeviceInfo { name: "cpu".into(), description: crate::cpu::Device::new().description() });
-        devices
+        vec![DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() }]
     }
 
     /// The name of the device.
@@ -65,7 +61,6 @@ impl Runtime {
     ///
     /// # Errors
     /// When a buffer does not fit the plan.
-    #[cfg(feature = "cpu")]
     pub fn evaluate(&self, plan: &Plan, heads: &[Inputs<'_>]) -> Result<(Evaluation, Vec<Gradient>), Error> {
         let mut gradients: Vec<Gradient> = plan
             .heads()
@@ -85,7 +80,6 @@ impl Runtime {
     ///
     /// # Errors
     /// When a buffer does not fit the plan.
-    #[cfg(feature = "cpu")]
     pub fn forward(&self, plan: &Plan, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
         self.cpu.prepare(plan).forward(heads)
     }
@@ -96,7 +90,6 @@ impl Runtime {
     ///
     /// # Errors
     /// When a buffer does not fit the plan.
-    #[cfg(feature = "cpu")]
     pub fn forward_backward(
         &self,
         plan: &Plan,

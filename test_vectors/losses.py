@@ -127,7 +127,7 @@ def tversky(c, alpha=0.3, beta=0.7, smooth=1e-5):
 def focal_tversky(c, alpha=0.3, beta=0.7, smooth=1e-5, gamma=4 / 3):
     """Abraham & Khan 2018, exponent 1/gamma per class."""
     u = 1 - tversky_index(c.I, c.P, c.G, alpha, beta, smooth)
-    return [group((u if gamma <= 1 else floor(u)) ** (1 / gamma))]
+    return [group((u.clamp(min=0) if gamma <= 1 else floor(u)) ** (1 / gamma))]
 
 
 def asymmetric_similarity(c, beta=1.5, smooth=1e-5):
@@ -332,7 +332,8 @@ def unified_focal(c, weight=0.5, delta=0.6, gamma=0.5, symmetric=False, form="au
     rare_power = floor(c.q) ** gamma if symmetric else 1
     rare = delta * c.g * rare_power * -c.ln_p
     score = 1 - tversky_index(c.I, c.P, c.G, 1 - delta, delta, smooth)
-    rare_score = floor(score) ** (1 - gamma)
+    focused = lambda u: floor(u) ** (1 - gamma) if gamma > 0 else u
+    rare_score = focused(score)
     if c.categorical(form):
         background = (1 - delta) * c.g * floor(c.q) ** gamma * -c.ln_p
         is_background = torch.arange(c.g.shape[1]) == 0
@@ -341,7 +342,7 @@ def unified_focal(c, weight=0.5, delta=0.6, gamma=0.5, symmetric=False, form="au
         return [ratio(pixel, c.G, weight), group(overlap, 1 - weight)]
     background = (1 - delta) * (1 - c.g) * floor(c.p) ** gamma * -c.ln_q
     other = 1 - tversky_index(c.N - c.P - c.G + c.I, c.N - c.P, c.N - c.G, 1 - delta, delta, smooth)
-    overlap = (rare_score + (floor(other) ** (1 - gamma) if symmetric else other)) / 2
+    overlap = (rare_score + (focused(other) if symmetric else other)) / 2
     return [ratio(c.sum(rare + background), c.N, weight), group(overlap, 1 - weight)]
 
 

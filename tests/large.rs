@@ -25,7 +25,7 @@ fn plan(voxels: u64) -> Plan {
 /// p in 256ths and g of a voxel.
 fn voxel(i: u64) -> (u64, u64) {
     let k = i % CYCLE;
-    (k + 2, u64::from(k % 3 == 0))
+    (k + 2, u64::from(k.is_multiple_of(3)))
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn describe(recipe: &Recipe, case: &Case) -> String {
 }
 
 proptest! {
-    #![proptest_config(config(1500))]
+    #![proptest_config(config(8000))]
 
     #[test]
     fn random_cases_agree_with_the_reference(recipe in recipes()) {
@@ -134,6 +134,12 @@ fn kappa_readme_of_light_voxels() {
     let s = settings(&[1, 1, 2], Activation::Sigmoid);
     let objective = "kappa(form=readme)".parse().expect("a valid spec");
     agrees(&Case::new(objective, &s, vec![1.0, 0.5], vec![1.0, 1.0], None, Some(vec![0.3, 0.2]), None));
+}
+
+/// p > ½ means z > 0, also where p rounds to ½.
+#[test]
+fn hard_prediction_of_a_tiny_logit() {
+    agrees(&simple("dice", &settings(&[1, 1, 2], Activation::Sigmoid), &[5e-8, 1.0], &[1.0, 1.0]));
 }
 
 /// Probabilities that do not sum to 1 make the denominator negative, which is not 0.

@@ -56,9 +56,10 @@ impl UnifiedFocal {
         tversky_index(i, p, g, 1.0 - self.delta, self.delta, 1e-7).map_or(Dual::ZERO, |t| 1.0 - t)
     }
 
-    /// floor(1−T)^(1−γ).
+    /// floor(1−T)^(1−γ), and 1−T itself at γ = 0.
     fn rare_tversky(self, i: Dual, p: Dual, g: f64) -> Dual {
-        floor(self.one_minus_t(i, p, g)).powf(1.0 - self.gamma)
+        let u = self.one_minus_t(i, p, g);
+        if self.gamma > 0.0 { floor(u).powf(1.0 - self.gamma) } else { u }
     }
 
     /// 1 − T; as the rare class when symmetric.

@@ -67,7 +67,8 @@ pub(crate) fn soft_tversky(x: &Group, alpha: f64, beta: f64, s: f64) -> Dual {
 
 pub(crate) fn focal_tversky(x: &Group, alpha: f64, beta: f64, s: f64, gamma: f64) -> Dual {
     match tversky_index(x.i(), x.p(), x.g(), alpha, beta, s) {
-        None => Dual::ZERO,
+        None if gamma <= 1.0 => Dual::ZERO,
+        None => floor(Dual::ZERO).powf(1.0 / gamma),
         Some(t) if gamma <= 1.0 => (1.0 - t).powf(1.0 / gamma),
         Some(t) => floor(1.0 - t).powf(1.0 / gamma),
     }
@@ -120,7 +121,10 @@ pub(crate) fn kappa_readme(x: &Group) -> Dual {
 pub(crate) fn mcc(x: &Group, s: f64) -> Dual {
     let (n, p, g, i) = (x.n(), x.p(), x.g(), x.i());
     let product = p * g * x.not_p() * x.not_g();
-    without_contrast(x).unwrap_or_else(|| one_minus(n * i - p * g, (product + s).sqrt()))
+    without_contrast(x).unwrap_or_else(|| {
+        // Nothing predicted, or everything, says nothing of the target.
+        score(n * i - p * g, (product + s).sqrt()).map_or(Dual::constant(1.0), |score| 1.0 - score)
+    })
 }
 
 /// With an exponent below 1 the slope of p^k has no bound at p = 0, so its base is floored.
@@ -136,7 +140,7 @@ pub(crate) fn boundary(x: &Group) -> Dual {
 
 pub(crate) fn combo(x: &Group, alpha: f64, beta: f64, s: f64) -> Dual {
     let cross_entropy = x.sum(|y| -times(beta * y.g, y.ln_p) - times((1.0 - beta) * (1.0 - y.g), y.ln_q));
-    let dice = score(2.0 * x.i() + s, x.p() + x.g() + s).unwrap_or(Dual::ZERO);
+    let dice = score(2.0 * x.i() + s, x.p() + x.g() + s).unwrap_or(Dual::constant(1.0));
     times(alpha, cross_entropy / x.n()) - (1.0 - alpha) * dice
 }
 

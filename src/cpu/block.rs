@@ -327,7 +327,7 @@ impl<'h> Block<'h> {
 
     #[inline(always)]
     fn probabilities<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
-        let floor = f32x16::splat(simd, PROBABILITY_FLOOR as f32);
+        let (half, floor) = (f32x16::splat(simd, 0.5), f32x16::splat(simd, PROBABILITY_FLOOR as f32));
         let floored_ln = |x: f32x16<S>| math::ln_lanes(simd, x.simd_lt(floor).select(floor, x));
         for class in 0..self.classes {
             for column in 0..self.columns() {
@@ -341,7 +341,8 @@ impl<'h> Block<'h> {
                     self.q.store(class, column, q);
                 }
                 if self.reads.ln_q {
-                    self.ln_q.store(class, column, floored_ln(q));
+                    let near = math::ln_1p_lanes(simd, -p);
+                    self.ln_q.store(class, column, p.abs().simd_lt(half).select(near, floored_ln(q)));
                 }
             }
         }
@@ -482,6 +483,8 @@ impl<'h> Block<'h> {
             top = wins.select(i32x16::splat(simd, class as i32), top);
         }
         top.store_slice(&mut self.top[column * LANES..][..LANES]);
+        // Where all others are −∞, any finite shift gives them the share 0.
+        second = second.simd_eq(lowest).select(zero, second);
         let mut total = zero;
         for class in 0..self.classes {
             let e = math::exp_of_negative(simd, z(class, column) - second);
@@ -494,7 +497,8 @@ impl<'h> Block<'h> {
         let tail = math::ln_1p_lanes(simd, math::exp_of_negative(simd, -ratio.abs()));
         let ln_q = math::finite_ln(simd, ratio.simd_gt(zero).select(zero, ratio) - tail);
         for class in 0..self.classes {
-            self.rest.store(class, column, self.rest.load(simd, class, column) / total);
+            let share = self.rest.load(simd, class, column) / total;
+            self.rest.store(class, column, total.simd_eq(zero).select(zero, share));
             let kept = self.ln_q.load(simd, class, column);
             self.ln_q.store(class, column, self.is_top(simd, class, column).select(ln_q, kept));
         }
@@ -506,7 +510,8 @@ impl<'h> Block<'h> {
         for class in 0..self.classes {
             let top = self.is_top(simd, class, column);
             let (q, ln_q) = (self.q.load(simd, class, column), self.ln_q.load(simd, class, column));
-            let from_q = math::finite_ln(simd, math::ln_lanes(simd, q));
+            // No class but the largest has p above ½.
+            let from_q = math::ln_1p_lanes(simd, -self.p.load(simd, class, column));
             self.q.store(class, column, top.select(math::exp_of_negative(simd, ln_q), q));
             self.ln_q.store(class, column, top.select(ln_q, from_q));
         }

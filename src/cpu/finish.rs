@@ -116,7 +116,8 @@ impl<'a> PartFinish<'a> {
             let sizes: Vec<f64> = sums.iter().map(|s| g_index.map_or(f64::NAN, |g| s[g])).collect();
             let counted = || (0..classes).filter(|&c| self.counted(c)).map(|c| sizes[c]);
             let g_sum: f64 = counted().sum();
-            let g_min = counted().filter(|&g| !(g <= 0.0)).fold(f64::INFINITY, |a, b| if b >= a { a } else { b });
+            let g_min =
+                counted().filter(|g| *g > 0.0 || g.is_nan()).fold(f64::INFINITY, |a, b| if b >= a { a } else { b });
             for class in 0..classes {
                 let weight = part.class_weights.as_ref().map_or(1.0, |w| w[class]);
                 let absent = sizes[class] <= 0.0;
@@ -160,7 +161,7 @@ impl<'a> PartFinish<'a> {
     fn means(&self) -> Vec<std::ops::Range<usize>> {
         match self.head.problem.reduction {
             Reduction::None => (0..self.pools).map(|pool| pool..pool + 1).collect(),
-            Reduction::Mean | Reduction::Sum => vec![0..self.pools],
+            Reduction::Mean | Reduction::Sum => std::iter::once(0..self.pools).collect(),
         }
     }
 

@@ -77,7 +77,7 @@ pub(super) fn ln_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
 /// ln(1 + x), see [`ln_1p`].
 #[inline(always)]
 pub(super) fn ln_1p_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-    // 2·atanh(s) with s = x/(2 + x) ≤ 1/3: the series needs no cancellation.
+    // 2·atanh(s) with s = x/(2 + x), |s| ≤ 1/3: the series needs no cancellation.
     let s = x / (x + 2.0);
     let t = s * s;
     let y = horner(simd, t, [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0]);
@@ -101,7 +101,7 @@ macro_rules! scalar {
     };
 }
 scalar! {
-    /// eˣ within 2 ulp; 0 below −88, ∞ above 88.73, NaN for NaN. Results below 2⁻¹²⁶ are 0.
+    /// eˣ within 2 ulp; 0 below −88, ∞ from 88.38 on, NaN for NaN. Results below 2⁻¹²⁶ are 0.
     exp, exp_lanes
 }
 scalar! {
@@ -109,6 +109,6 @@ scalar! {
     ln, ln_lanes
 }
 scalar! {
-    /// ln(1 + x) within 3 ulp, for x from 0 to 1; NaN for NaN.
+    /// ln(1 + x) within 3 ulp, for x from −½ to 1; NaN for NaN.
     ln_1p, ln_1p_lanes
 }

@@ -36,20 +36,55 @@ fn all_or_nothing<R: Real>(m: &Moments<R>) -> R {
     (m.p() - m.g()).abs().select(R::lit(1.0), R::lit(0.0))
 }
 
+/// The pixel terms of [`Means`]: Σq and Σq·g.
+fn complements<R: Real>(v: &Voxel<R>) -> Vec<R> {
+    vec![v.q(), v.q() * v.g()]
+}
+
+/// Means over the kept voxels, from which κ and MCC are made without cancelling.
+///
+/// Means in place of sums: the product of four sums leaves single precision from 2^32 voxels on.
+struct Means<R> {
+    p: R,
+    q: R,
+    g: R,
+    /// I/N − (P/N)(G/N), the covariance of prediction and target.
+    covariance: R,
+}
+
+impl<R: Real> Means<R> {
+    fn of(m: &Moments<R>) -> Means<R> {
+        let mean = |sum: R| sum.over(m.n(), R::lit(0.0));
+        let (p, q, g) = (mean(m.p()), mean(m.pixel(0)), mean(m.g()));
+        // I/N − pg cancels where nearly everything is predicted; qg − (Σq·g)/N is the same and does not.
+        let mostly = p - R::lit(0.5);
+        let covariance = mostly.select(q * g - mean(m.pixel(1)), mean(m.pg()) - p * g);
+        Means { p, q, g, covariance }
+    }
+}
+
 impl Formula for Kappa {
     fn scope(&self) -> Scope {
         Scope::Group
     }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        if self.form == KappaForm::Readme { vec![] } else { complements(v) }
+    }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
         let (zero, one, two) = (R::lit(0.0), R::lit(1.0), R::lit(2.0));
-        let chance = (m.p() * m.g()).over(m.n(), zero);
         if self.form == KappaForm::Readme {
+            let chance = (m.p() * m.g()).over(m.n(), zero);
             let denominator = m.pp() + m.gg() - two * m.pg().over(m.n(), zero);
             return vec![(two * m.pg() - chance).over(denominator, one).complement()];
         }
-        let sizes = if self.form == KappaForm::Squared { m.pp() + m.gg() } else { m.p() + m.g() };
-        let denominator = mixed(m).select(sizes - two * chance, one);
-        let kappa = (two * (m.pg() - chance)) / denominator;
+        let Means { p, q, g, covariance } = Means::of(m);
+        // P + G − 2PG/N over N is p(1 − g) + qg.
+        let sizes = if self.form == KappaForm::Squared {
+            (m.pp() + m.gg()).over(m.n(), zero) - two * p * g
+        } else {
+            p * g.complement() + q * g
+        };
+        let kappa = (two * covariance) / mixed(m).select(sizes, one);
         vec![mixed(m).select(kappa.complement(), all_or_nothing(m))]
     }
 }
@@ -73,15 +108,17 @@ impl Formula for Mcc {
     fn scope(&self) -> Scope {
         Scope::Group
     }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        complements(v)
+    }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
         let (zero, one) = (R::lit(0.0), R::lit(1.0));
-        // Means in place of sums: the product of four sums leaves single precision from 2^32 voxels on.
         let mean = |sum: R| sum.over(m.n(), zero);
-        let (p, g) = (mean(m.p()), mean(m.g()));
+        let Means { p, q, g, covariance } = Means::of(m);
         let smooth = mean(mean(mean(mean(R::lit(self.smooth)))));
-        let product = p * g * p.complement() * g.complement() + smooth;
+        let product = p * g * q * g.complement() + smooth;
         let root = product.select(product, one).sqrt();
-        let mcc = product.select((mean(m.pg()) - p * g) / root, zero);
+        let mcc = product.select(covariance / root, zero);
         vec![mixed(m).select(mcc.complement(), all_or_nothing(m))]
     }
 }

@@ -173,6 +173,10 @@ impl Formula for UnifiedFocalTversky {
     fn scope(&self) -> Scope {
         Scope::Group
     }
+    // The background's sums as they are: N − P and N − P − G + I would cancel, and their slopes too, where it is small.
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        if self.0.form.is_categorical(v.context()) { vec![] } else { vec![v.q(), v.q() * v.g().complement()] }
+    }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
         let UnifiedFocal { delta, gamma, symmetric, form, .. } = self.0;
         let loss = |i: R, p: R, g: R| tversky_index(i, p, g, 1.0 - delta, delta, 1e-7).complement();
@@ -182,8 +186,7 @@ impl Formula for UnifiedFocalTversky {
         if form.is_categorical(m.context()) {
             return vec![m.class().select(rare(own), common(own))];
         }
-        let (rest_p, rest_g) = (m.n() - m.p(), m.n() - m.g());
-        let rest = loss(rest_p - m.g() + m.pg(), rest_p, rest_g);
+        let rest = loss(m.pixel(1), m.pixel(0), m.n() - m.g());
         vec![(rare(own) + common(rest)) * R::lit(0.5)]
     }
 }

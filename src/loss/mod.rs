@@ -98,8 +98,11 @@ pub struct Entry {
     /// What it is.
     pub doc: &'static str,
     info: fn() -> Vec<ParameterInfo>,
-    build: fn(&[(String, Value)]) -> Result<Arc<dyn Loss>, part::ParameterError>,
+    build: Build,
 }
+
+/// Makes a loss from the arguments of a spec string.
+type Build = fn(&[(String, Value)]) -> Result<Arc<dyn Loss>, part::ParameterError>;
 
 impl Entry {
     const fn of<L: Parameters + Built>() -> Entry {
@@ -115,6 +118,10 @@ impl Entry {
     /// Its parameters, in order.
     pub fn parameters(&self) -> Vec<ParameterInfo> {
         (self.info)()
+    }
+    /// The loss with its default parameters.
+    pub fn default_loss(&self) -> Arc<dyn Loss> {
+        (self.build)(&[]).unwrap_or_else(|_| unreachable!("defaults lie in their ranges"))
     }
     fn find(name: &str) -> Option<&'static Entry> {
         ENTRIES.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))

@@ -1,5 +1,6 @@
 //! An objective: a weighted sum of losses, in Rust or as a spec string.
 
+use super::parameter::print_number;
 use super::part::ParameterError;
 use super::{ENTRIES, Entry, Loss, OutOfRange, Parameter, Part, Value, spec_string, words};
 use crate::error::Error;
@@ -276,7 +277,7 @@ impl fmt::Display for Objective {
                 (_, true) => write!(f, " - ")?,
             }
             if term.weight.abs() != 1.0 {
-                write!(f, "{}*", term.weight.abs())?;
+                write!(f, "{}*", print_number(term.weight.abs()))?;
             }
             write!(f, "{term}")?;
         }

@@ -14,6 +14,12 @@ pub trait Parameter: Sized + PartialEq + Clone {
     }
 }
 
+/// The shortest text that reads back as the number; whole numbers without a point.
+pub(crate) fn print_number(x: f64) -> String {
+    let text = format!("{x:?}");
+    text.strip_suffix(".0").map(str::to_string).unwrap_or(text)
+}
+
 impl Parameter for f64 {
     fn read(value: &Value) -> Result<f64, String> {
         match value {
@@ -22,7 +28,7 @@ impl Parameter for f64 {
         }
     }
     fn print(&self) -> String {
-        format!("{self}")
+        print_number(*self)
     }
     fn number(&self) -> Option<f64> {
         Some(*self)
@@ -68,7 +74,7 @@ impl Parameter for Option<Vec<Vec<f64>>> {
         }
     }
     fn print(&self) -> String {
-        let row = |row: &Vec<f64>| row.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+        let row = |row: &Vec<f64>| row.iter().map(|x| print_number(*x)).collect::<Vec<_>>().join(", ");
         match self {
             None => "none".into(),
             Some(rows) => format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join("; ")),

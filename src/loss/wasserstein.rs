@@ -69,9 +69,8 @@ impl Built for WassersteinDice {
             let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
             return Some(format!("matrix must be {c}×{c} for {c} classes, got {} rows of up to {longest}", rows.len()));
         }
-        for k in 0..c {
-            for j in 0..c {
-                let x = rows[k][j];
+        for (k, row) in rows.iter().enumerate() {
+            for (j, &x) in row.iter().enumerate() {
                 if !(0.0..=1.0).contains(&x) || (k == j && x != 0.0) || x != rows[j][k] {
                     return Some(format!(
                         "matrix must be symmetric with a zero diagonal and entries from 0 to 1; entry [{k}, {j}] is {x}"

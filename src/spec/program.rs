@@ -105,7 +105,8 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    const ALL: [Opcode; 13] = [
+    /// Every opcode.
+    pub const ALL: [Opcode; 13] = [
         Opcode::Add,
         Opcode::Sub,
         Opcode::Mul,

@@ -58,11 +58,9 @@ fn value(key: &str, default: &str, range: &str, classes: usize, r: &mut Numbers)
         ("delta", _) | ("gamma", "from 0 to 1") => number(r.between(0.1, 0.9)),
         ("matrix", _) => {
             let mut m = vec![vec![0.0; classes]; classes];
-            for k in 0..classes {
-                for j in 0..k {
-                    m[k][j] = (r.unit() * 8.0).round() / 8.0;
-                    m[j][k] = m[k][j];
-                }
+            for (k, j) in (0..classes).flat_map(|k| (0..k).map(move |j| (k, j))) {
+                let distance = (r.unit() * 8.0).round() / 8.0;
+                (m[k][j], m[j][k]) = (distance, distance);
             }
             let rows: Vec<String> =
                 m.iter().map(|row| row.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")).collect();
@@ -242,8 +240,11 @@ impl Recipe {
             || spec.contains("smooth=0)")
             || spec.contains("_dr=0,")
             || spec.contains("_dr=0)");
+        // The parts of the gradient of p^γ·(−ln q) are as large as ln q, and cancel.
+        let cancels = activation == Activation::Softmax && spec.contains("focal");
         let scale = match (gentle, sharp) {
             (true, _) => 1.0,
+            _ if cancels => r.pick(&[0.5, 3.0, 30.0]),
             (_, true) => r.pick(&[0.5, 3.0]),
             _ => r.pick(&[0.5, 3.0, 30.0, 30.0, 1000.0]),
         };
@@ -254,9 +255,13 @@ impl Recipe {
         for _ in 0..elements {
             prediction.push(match activation {
                 Activation::None if gentle => r.between(0.05, 0.95),
-                Activation::None if r.chance(0.2) => r.pick(&[0.0, 1.0, 1e-4]),
+                // Soft losses of a class with P = G = 0 have slopes of 1/smooth by P and by TP, which cancel.
+                Activation::None if r.chance(0.2) => {
+                    r.pick(&[1.0, 1e-4, if spec.contains("soft_") { 0.5 } else { 0.0 }])
+                }
                 Activation::None => r.unit(),
-                _ => r.between(-scale, scale),
+                // p of a smaller logit rounds to ½, which is no longer above the threshold of the hard prediction.
+                _ => Some(r.between(-scale, scale)).filter(|z| z.abs() > 1e-6).unwrap_or(0.25),
             });
         }
         let target_values = match target {
