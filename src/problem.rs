@@ -176,7 +176,8 @@ impl Problem {
     /// Also count true positives, false positives and false negatives of the hard prediction, per sample and class.
     ///
     /// The hard prediction is the largest p (the lowest class on a tie) where classes exclude each other: softmax, or
-    /// probabilities of several classes with labels. Otherwise it is p > 0.5 in each channel. Voxel weights do not count.
+    /// probabilities of several classes with labels. Otherwise it is p > 0.5 in each channel, with p in single precision (a
+    /// logit below 1e-7 gives 0.5). Voxel weights do not count.
     pub fn hard_counts(mut self) -> Problem {
         self.hard_counts = true;
         self

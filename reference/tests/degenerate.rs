@@ -165,7 +165,7 @@ fn a_denominator_of_zero_is_zero() {
         "dice smooth_nr=0 smooth_dr=0 log=true",
         "jaccard smooth=0",
         "tversky smooth=0",
-        "focal_tversky smooth=0",
+        "focal_tversky smooth=0 gamma=1",
         "log_cosh_dice smooth=0",
         "sensitivity_specificity smooth=0",
         "power_jaccard smooth=0",
