@@ -264,6 +264,74 @@ __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_binary_sl
     return slope;
 }
 
+__device__ __forceinline__ void pixel_kappa_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_kappa_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t10 = v.g * c[1];
+    const float t12 = c[0] + t10;
+    slope.p = 0.0f;
+    slope.ln_p = 0.0f;
+    slope.q = t12;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_kappa_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_kappa_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t10 = v.g * c[1];
+    const float t12 = c[0] + t10;
+    slope.p = 0.0f;
+    slope.ln_p = 0.0f;
+    slope.q = t12;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_mcc_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_mcc_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t10 = v.g * c[1];
+    const float t12 = c[0] + t10;
+    slope.p = 0.0f;
+    slope.ln_p = 0.0f;
+    slope.q = t12;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_mcc_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_mcc_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t10 = v.g * c[1];
+    const float t12 = c[0] + t10;
+    slope.p = 0.0f;
+    slope.ln_p = 0.0f;
+    slope.q = t12;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
 __device__ __forceinline__ void pixel_bce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
     const float t8 = 1.0f - parameter[0];
     const float t9 = v.g * t8;
@@ -1012,6 +1080,25 @@ __device__ __forceinline__ PixelSlopes pixel_unified_focal_0_binary_slopes(const
     return slope;
 }
 
+__device__ __forceinline__ void pixel_unified_focal_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t7 = 1.0f - v.g;
+    const float t8 = v.q * t7;
+    value[0] = v.q;
+    value[1] = t8;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_unified_focal_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t7 = 1.0f - v.g;
+    const float t12 = t7 * c[1];
+    const float t14 = c[0] + t12;
+    slope.p = 0.0f;
+    slope.ln_p = 0.0f;
+    slope.q = t14;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
 __device__ __forceinline__ void pixel_unified_focal_symmetric_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
     const float t7 = v.ln_p * v.g;
     const float t8 = -(t7);
@@ -1102,5 +1189,24 @@ __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_0_binary_sl
     slope.ln_p = t52;
     slope.q = t50;
     slope.ln_q = t39;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_unified_focal_symmetric_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t7 = 1.0f - v.g;
+    const float t8 = v.q * t7;
+    value[0] = v.q;
+    value[1] = t8;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t7 = 1.0f - v.g;
+    const float t12 = t7 * c[1];
+    const float t14 = c[0] + t12;
+    slope.p = 0.0f;
+    slope.ln_p = 0.0f;
+    slope.q = t14;
+    slope.ln_q = 0.0f;
     return slope;
 }

@@ -290,6 +290,82 @@ fn pixel_sensitivity_specificity_0_binary_slopes(v: Voxel, parameter: array<f32,
     return slope;
 }
 
+fn pixel_kappa_0_categorical(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
+    var value: array<f32, PIXEL_TERMS_MAX>;
+    let t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+    return value;
+}
+
+fn pixel_kappa_0_categorical_slopes(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>, c: array<f32, PIXEL_TERMS_MAX>) -> PixelSlopes {
+    var slope: PixelSlopes;
+    let t10 = v.g * c[1];
+    let t12 = c[0] + t10;
+    slope.p = 0.0;
+    slope.ln_p = 0.0;
+    slope.q = t12;
+    slope.ln_q = 0.0;
+    return slope;
+}
+
+fn pixel_kappa_0_binary(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
+    var value: array<f32, PIXEL_TERMS_MAX>;
+    let t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+    return value;
+}
+
+fn pixel_kappa_0_binary_slopes(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>, c: array<f32, PIXEL_TERMS_MAX>) -> PixelSlopes {
+    var slope: PixelSlopes;
+    let t10 = v.g * c[1];
+    let t12 = c[0] + t10;
+    slope.p = 0.0;
+    slope.ln_p = 0.0;
+    slope.q = t12;
+    slope.ln_q = 0.0;
+    return slope;
+}
+
+fn pixel_mcc_0_categorical(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
+    var value: array<f32, PIXEL_TERMS_MAX>;
+    let t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+    return value;
+}
+
+fn pixel_mcc_0_categorical_slopes(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>, c: array<f32, PIXEL_TERMS_MAX>) -> PixelSlopes {
+    var slope: PixelSlopes;
+    let t10 = v.g * c[1];
+    let t12 = c[0] + t10;
+    slope.p = 0.0;
+    slope.ln_p = 0.0;
+    slope.q = t12;
+    slope.ln_q = 0.0;
+    return slope;
+}
+
+fn pixel_mcc_0_binary(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
+    var value: array<f32, PIXEL_TERMS_MAX>;
+    let t6 = v.q * v.g;
+    value[0] = v.q;
+    value[1] = t6;
+    return value;
+}
+
+fn pixel_mcc_0_binary_slopes(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>, c: array<f32, PIXEL_TERMS_MAX>) -> PixelSlopes {
+    var slope: PixelSlopes;
+    let t10 = v.g * c[1];
+    let t12 = c[0] + t10;
+    slope.p = 0.0;
+    slope.ln_p = 0.0;
+    slope.q = t12;
+    slope.ln_q = 0.0;
+    return slope;
+}
+
 fn pixel_bce_0_categorical(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
     var value: array<f32, PIXEL_TERMS_MAX>;
     let t8 = 1.0 - parameter[0];
@@ -1090,6 +1166,27 @@ fn pixel_unified_focal_0_binary_slopes(v: Voxel, parameter: array<f32, PIXEL_PAR
     return slope;
 }
 
+fn pixel_unified_focal_1_binary(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
+    var value: array<f32, PIXEL_TERMS_MAX>;
+    let t7 = 1.0 - v.g;
+    let t8 = v.q * t7;
+    value[0] = v.q;
+    value[1] = t8;
+    return value;
+}
+
+fn pixel_unified_focal_1_binary_slopes(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>, c: array<f32, PIXEL_TERMS_MAX>) -> PixelSlopes {
+    var slope: PixelSlopes;
+    let t7 = 1.0 - v.g;
+    let t12 = t7 * c[1];
+    let t14 = c[0] + t12;
+    slope.p = 0.0;
+    slope.ln_p = 0.0;
+    slope.q = t14;
+    slope.ln_q = 0.0;
+    return slope;
+}
+
 fn pixel_unified_focal_symmetric_0_categorical(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
     var value: array<f32, PIXEL_TERMS_MAX>;
     let t7 = v.ln_p * v.g;
@@ -1184,5 +1281,26 @@ fn pixel_unified_focal_symmetric_0_binary_slopes(v: Voxel, parameter: array<f32,
     slope.ln_p = t52;
     slope.q = t50;
     slope.ln_q = t39;
+    return slope;
+}
+
+fn pixel_unified_focal_symmetric_1_binary(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>) -> array<f32, PIXEL_TERMS_MAX> {
+    var value: array<f32, PIXEL_TERMS_MAX>;
+    let t7 = 1.0 - v.g;
+    let t8 = v.q * t7;
+    value[0] = v.q;
+    value[1] = t8;
+    return value;
+}
+
+fn pixel_unified_focal_symmetric_1_binary_slopes(v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>, c: array<f32, PIXEL_TERMS_MAX>) -> PixelSlopes {
+    var slope: PixelSlopes;
+    let t7 = 1.0 - v.g;
+    let t12 = t7 * c[1];
+    let t14 = c[0] + t12;
+    slope.p = 0.0;
+    slope.ln_p = 0.0;
+    slope.q = t14;
+    slope.ln_q = 0.0;
     return slope;
 }
