@@ -2,6 +2,23 @@
 //!
 //! A loss is a small formula over sums; a [`Plan`] turns an [`Objective`] and a [`Problem`] into as few passes over the
 //! prediction as the mathematics allows, and a backend runs them.
+//!
+//! ```
+//! use segfuse::{Inputs, Objective, Plan, Problem, Runtime, Shape};
+//!
+//! let objective: Objective = "dice + ce".parse()?;
+//! let plan = Plan::new(&objective, &Problem::new(Shape::new(1, 2, [4, 4])?))?;
+//! let (logits, labels) = (vec![0.0f32; 32], vec![1u8; 16]);
+//! # #[cfg(feature = "cpu")]
+//! let (evaluation, gradients) = Runtime::auto()?.evaluate(&plan, &[Inputs::new(&logits, &labels)])?;
+//! # Ok::<(), segfuse::Error>(())
+//! ```
+//!
+//! * [`loss`]: the losses, objectives and spec strings, and how to add a loss.
+//! * [`spec`]: the language that losses are written in.
+//! * [`cpu`]: the backend, with slices of the caller, in place, and stage by stage.
+//!
+//! Features: `cpu` (default) is the CPU backend; `serde` makes what a plan explains and a call returns serialisable.
 
 #![cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "a plan is compiled for backends that this build lacks"))]
 
@@ -33,3 +50,8 @@ pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
 #[cfg(feature = "cpu")]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, SPATIAL_MAX, Shape};
+
+/// The README's example is compiled and run as a test.
+#[cfg(all(doctest, feature = "cpu"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

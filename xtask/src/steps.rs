@@ -157,10 +157,12 @@ fn tests() -> anyhow::Result<Outcome> {
 
 fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
     vectors::check_fresh()?;
-    if regenerate || in_ci() || vectors::has_environment() {
+    if regenerate || vectors::has_environment() || (in_ci() && vectors::has_room()) {
         return vectors::run(true, None).map(|()| Outcome::Passed);
     }
-    Ok(Outcome::Noted("only the hashes; --regenerate makes them anew, after a download of 2.5 GB".into()))
+    Ok(Outcome::Noted(
+        "only the hashes; --regenerate makes them anew, with a download of 2.5 GB and 6 GB of disk".into(),
+    ))
 }
 
 fn dependencies() -> anyhow::Result<Outcome> {
@@ -210,5 +212,5 @@ fn miri() -> anyhow::Result<Outcome> {
     if !has("cargo", "+nightly miri --version") {
         return Ok(Outcome::Skipped("needs a nightly toolchain with Miri".into()));
     }
-    cargo("+nightly miri test --package segfuse --no-default-features --lib spec::")
+    cargo("+nightly miri test --package segfuse --no-default-features --test spec")
 }
