@@ -14,6 +14,7 @@ mod interpret;
 pub mod math;
 mod passes;
 mod planes;
+mod raw;
 mod reduce;
 mod validate;
 mod view;
@@ -29,6 +30,8 @@ use passes::{Output, Pass};
 use reduce::Sums;
 use std::sync::Arc;
 use view::Target;
+
+pub use raw::RawBuffers;
 
 /// The CPU, with the threads it may use.
 #[derive(Clone, Debug, Default)]

@@ -53,6 +53,11 @@ impl<'a> From<&'a [f32]> for Source<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// # Safety
+    /// For the life of the view `address` holds `len` elements of `dtype`, aligned, that nothing else uses.
+    pub(super) unsafe fn from_raw(address: *mut u8, len: usize, dtype: DType) -> Target<'a> {
+        Target { address, len, dtype, life: PhantomData }
+    }
     pub(super) fn new(s: &'a mut SliceMut<'_>) -> Target<'a> {
         Target { len: s.len(), dtype: s.dtype(), address: s.as_mut_ptr(), life: PhantomData }
     }
@@ -63,6 +68,12 @@ impl<'a> Target<'a> {
 }
 
 impl Source<'_> {
+    /// # Safety
+    /// For the life of the view `address` holds `len` initialised elements of `dtype`, aligned, that nothing writes but a
+    /// [`Target`] of the same pass.
+    pub(super) unsafe fn from_raw<'a>(address: *const u8, len: usize, dtype: DType) -> Source<'a> {
+        Source { address, len, dtype, life: PhantomData }
+    }
     pub(super) fn dtype(&self) -> DType {
         self.dtype
     }

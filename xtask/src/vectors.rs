@@ -109,7 +109,7 @@ fn default_python() -> PathBuf {
 
 /// Whether the Python environment fits the disk.
 pub(crate) fn has_room() -> bool {
-    check_disk(&root()).is_ok()
+    check_disk(root()).is_ok()
 }
 
 fn check_disk(folder: &Path) -> anyhow::Result<()> {
