@@ -163,10 +163,36 @@ impl<'h> Block<'h> {
     pub(super) fn rest<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
         self.rest.load(simd, class, column)
     }
+    /// p of a class.
+    #[inline(always)]
+    pub(super) fn p(&self, class: usize) -> Vectors<'_> {
+        self.p.vectors(class, self.columns())
+    }
+    /// 1 − p of a class, as [`Block::q_at`].
+    #[inline(always)]
+    pub(super) fn q(&self, class: usize) -> Vectors<'_> {
+        self.q.vectors(class, self.columns())
+    }
     /// 1 − p of each voxel's own class.
     #[inline(always)]
-    pub(super) fn own_q<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
-        self.own.load(simd, Own::Q as usize, column)
+    pub(super) fn own_q(&self) -> Vectors<'_> {
+        self.own.vectors(Own::Q as usize, self.columns())
+    }
+    /// Where a class is the voxel's own, with labels. With one class, label 1 is the class and 0 is not.
+    #[inline(always)]
+    pub(super) fn own_class(&self, class: usize) -> OwnClass<'_> {
+        let labels = self.labels[..self.len].as_chunks::<LANES>().0;
+        OwnClass { labels, label: if self.classes == 1 { 1 } else { class as i32 } }
+    }
+    /// g of a class by column, with a dense target.
+    #[inline(always)]
+    pub(super) fn dense(&self, class: usize) -> Vectors<'_> {
+        self.dense.vectors(class, self.columns())
+    }
+    /// Whether the target is dense.
+    #[inline(always)]
+    pub(super) fn is_dense(&self) -> bool {
+        !self.dense.is_empty()
     }
     /// The target of sixteen voxels.
     #[inline(always)]
@@ -518,6 +544,55 @@ impl<'h> Block<'h> {
     }
 }
 
+/// The target of one class by column. A type and not a closure: what must be compiled for an instruction set has to be
+/// inlined whatever its size, which closures are not.
+pub(super) trait ClassTruth<S: Simd>: Copy {
+    /// g of sixteen voxels.
+    fn g(self, simd: S, column: usize) -> f32x16<S>;
+}
+
+impl<S: Simd> ClassTruth<S> for Vectors<'_> {
+    #[inline(always)]
+    fn g(self, simd: S, column: usize) -> f32x16<S> {
+        self.load(simd, column)
+    }
+}
+
+/// Where one class is the voxel's own, with labels.
+#[derive(Clone, Copy)]
+pub(super) struct OwnClass<'a> {
+    labels: &'a [[i32; LANES]],
+    label: i32,
+}
+
+impl OwnClass<'_> {
+    #[inline(always)]
+    pub(super) fn mask<S: Simd>(self, simd: S, column: usize) -> mask32x16<S> {
+        i32x16::load_array_ref(simd, &self.labels[column]).simd_eq(i32x16::splat(simd, self.label))
+    }
+}
+
+impl<S: Simd> ClassTruth<S> for OwnClass<'_> {
+    #[inline(always)]
+    fn g(self, simd: S, column: usize) -> f32x16<S> {
+        self.mask(simd, column).select(f32x16::splat(simd, 1.0), f32x16::splat(simd, 0.0))
+    }
+}
+
+/// Compiles an expression for labels and for values: `$truth` is the [`ClassTruth`] of a class.
+macro_rules! with_truth {
+    ($block:expr, $class:expr, |$truth:ident| $body:expr) => {
+        if $block.is_dense() {
+            let $truth = $block.dense($class);
+            $body
+        } else {
+            let $truth = $block.own_class($class);
+            $body
+        }
+    };
+}
+pub(super) use with_truth;
+
 /// The target of sixteen voxels: labels, or one value per class.
 #[derive(Clone, Copy)]
 pub(super) struct Truth<'a, S: Simd> {
@@ -557,8 +632,8 @@ fn classes_at<S: Simd>(simd: S, classes: &[i32], column: usize) -> i32x16<S> {
     i32x16::from_slice(simd, &classes[column * LANES..][..LANES])
 }
 
-/// Most classes whose planes are read and written straight in the caller's buffers.
-pub(super) const DIRECT_CLASSES: usize = 16;
+/// Most classes whose planes are read straight from the caller's buffer.
+const DIRECT_CLASSES: usize = 16;
 
 /// Reads a range of a buffer in the prediction's layout into planes.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The gradient of a block, from the coefficients of its sums.
 
-use super::block::{Block, DIRECT_CLASSES, Range};
+use super::block::{Block, ClassTruth, Range, with_truth};
 use super::interpret::ArrayProgram;
 use super::planes::{LANES, Planes};
 use super::view::Target;
@@ -50,6 +50,8 @@ impl Slopes {
 pub(super) struct Scratch {
     /// The local gradient per class: for softmax e = ∂L/∂ln p, for sigmoid ∂L/∂z, else ∂L/∂p.
     e: Planes,
+    /// Σe over the classes, for softmax.
+    sum: Planes,
     /// ∂L/∂ln p of the voxel's own class, from pixel terms that look at no other.
     own: Planes,
     /// u = b·p/q of each class, b = ∂L/∂ln q; softmax with ln q only.
@@ -72,6 +74,7 @@ impl Scratch {
         let planes = |wanted: bool, count: usize| Planes::new(if wanted { count } else { 0 }, stride);
         Scratch {
             e: planes(true, classes),
+            sum: planes(true, 1),
             own: planes(head.own_class, 1),
             complement: planes(complement, classes),
             complement_sum: planes(complement, 1),
@@ -86,9 +89,7 @@ impl Scratch {
 /// Whether the gradient is written as it is computed, without a copy of the block.
 fn writes_directly(head: &Head) -> bool {
     let problem = &head.problem;
-    problem.layout == Layout::Planar
-        && problem.gradient_dtype() == DType::F32
-        && problem.shape.classes() <= DIRECT_CLASSES
+    problem.layout == Layout::Planar && problem.gradient_dtype() == DType::F32
 }
 
 /// Whether the gradient has a part by ln q: softmax only, the other activations fold it in.
@@ -127,87 +128,132 @@ pub(super) unsafe fn gradient<S: Simd>(
         add_cost_slopes(simd, head, block, slopes, scratch, dense_terms);
     }
     let has_base = dense_terms || !slopes.cost.is_empty();
+    for class in 0..classes {
+        with_truth!(block, class, |truth| local(simd, head, block, slopes, scratch, class, has_base, truth));
+    }
+    let columns = block.columns();
     if writes_directly(head) {
         let voxels = head.problem.shape.voxels() as usize;
-        let mut planes: [(&mut [[f32; LANES]], &mut [f32]); DIRECT_CLASSES] =
-            std::array::from_fn(|_| Default::default());
-        for (class, plane) in planes[..classes].iter_mut().enumerate() {
+        for class in 0..classes {
             let first = (range.sample * classes + class) * voxels + range.start;
-            // SAFETY: the caller's promise; the planes of the classes are apart.
-            *plane = unsafe { target.f32s(first, range.len) }.as_chunks_mut();
-        }
-        combine(simd, head, block, slopes, scratch, has_base, |class, column, dz| {
-            let (whole, rest) = &mut planes[class];
-            match whole.get_mut(column) {
-                Some(into) => dz.store_array(into),
-                None => rest.copy_from_slice(&dz.to_array()[..rest.len()]),
+            // SAFETY: the caller's promise; the slice is gone before the next one is made.
+            let (whole, rest) = unsafe { target.f32s(first, range.len) }.as_chunks_mut();
+            last_step(simd, head, block, scratch, class, 0, whole);
+            if !rest.is_empty() {
+                let mut last = [[0.0; LANES]];
+                last_step(simd, head, block, scratch, class, columns - 1, &mut last);
+                rest.copy_from_slice(&last[0][..rest.len()]);
             }
-        });
+        }
     } else {
         let mut out = std::mem::take(&mut scratch.out);
-        combine(simd, head, block, slopes, scratch, has_base, |class, column, dz| out.store(class, column, dz));
+        for class in 0..classes {
+            last_step(simd, head, block, scratch, class, 0, out.vectors_mut(class, columns));
+        }
         scratch.out = out;
         // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
         unsafe { store(head, scratch, target, range) };
     }
 }
 
-/// Adds what the sums P, I and PP give to the local gradient, carries it through the activation and hands out
-/// ∂L/∂z·m by class and column.
-///
-/// Softmax: dz = e − p·Σe. The pixel terms of the own class come in by x = ∂L/∂ln p of that class: x·(1 − p) for itself,
-/// −x·p for the others. With 1 − p at hand, nothing cancels where p is nearly 1.
+/// The local gradient of a class: what the sums P, I and PP give, times the slope of the activation, added to what the cost
+/// and the pixel terms have left. For softmax its sum over the classes as well.
 #[inline(always)]
-fn combine<S: Simd>(
+#[expect(clippy::too_many_arguments, reason = "one block with all that a worker holds for it")]
+fn local<S: Simd>(
     simd: S,
     head: &Head,
     block: &Block<'_>,
     slopes: &Slopes,
     scratch: &mut Scratch,
+    class: usize,
     has_base: bool,
-    mut write: impl FnMut(usize, usize, f32x16<S>),
+    truth: impl ClassTruth<S>,
 ) {
-    let activation = head.problem.activation;
-    let classes = head.problem.shape.classes();
-    let zero = f32x16::splat(simd, 0.0);
-    let weight = block.weight();
-    for column in 0..block.columns() {
-        let truth = block.truth(simd, column);
-        let w = weight.load(simd, column);
-        let mut sum = zero;
-        for (class, &[by_p, by_pg, by_pp]) in slopes.affine.iter().enumerate() {
-            let p = block.p_at(simd, class, column);
-            let mut e = p * by_pp + truth.g(class) * by_pg + by_p;
-            match activation {
-                Activation::None => {}
-                Activation::Sigmoid => e *= p * block.q_at(simd, class, column),
-                Activation::Softmax => e *= p,
-            }
-            if has_base {
-                e += scratch.e.load(simd, class, column);
-            }
-            if activation == Activation::Softmax {
-                sum += e;
-                scratch.e.store(class, column, e);
-            } else {
-                write(class, column, e * w);
+    let columns = block.columns();
+    let [by_p, by_pg, by_pp] = slopes.affine[class];
+    let p = block.p(class);
+    let e = scratch.e.vectors_mut(class, columns);
+    let sum = scratch.sum.vectors_mut(0, columns);
+    match head.problem.activation {
+        Activation::None => {
+            for column in 0..columns {
+                let p = p.load(simd, column);
+                let x = truth.g(simd, column) * by_pg + by_p + p * by_pp;
+                (x + held(simd, &e[column], has_base)).store_array(&mut e[column]);
             }
         }
-        if activation != Activation::Softmax {
-            continue;
+        Activation::Sigmoid => {
+            let q = block.q(class);
+            for column in 0..columns {
+                let p = p.load(simd, column);
+                let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * (p * q.load(simd, column));
+                (x + held(simd, &e[column], has_base)).store_array(&mut e[column]);
+            }
         }
-        let (own_x, own_q) =
-            if head.own_class { (scratch.own.load(simd, 0, column), block.own_q(simd, column)) } else { (zero, zero) };
-        for class in 0..classes {
-            let (e, p) = (scratch.e.load(simd, class, column), block.p_at(simd, class, column));
-            let mut dz = e - p * sum;
-            if head.own_class {
-                dz += own_x * truth.is_own(class).select(own_q, -p);
+        Activation::Softmax => {
+            for column in 0..columns {
+                let p = p.load(simd, column);
+                let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * p;
+                let x = x + held(simd, &e[column], has_base);
+                x.store_array(&mut e[column]);
+                (x + held(simd, &sum[column], class > 0)).store_array(&mut sum[column]);
             }
-            if !scratch.complement.is_empty() {
-                dz += complement_slope(simd, block, scratch, class, column);
-            }
-            write(class, column, dz * w);
+        }
+    }
+}
+
+/// What an array holds, or 0.
+#[inline(always)]
+fn held<S: Simd>(simd: S, array: &[f32; LANES], wanted: bool) -> f32x16<S> {
+    if wanted { f32x16::load_array_ref(simd, array) } else { f32x16::splat(simd, 0.0) }
+}
+
+/// ∂L/∂z·m of a class from column `first` on: for softmax e − p·Σe.
+///
+/// The pixel terms of the own class come in by x = ∂L/∂ln p of that class: x·(1 − p) for itself, −x·p for the others. With
+/// 1 − p at hand, nothing cancels where p is nearly 1.
+#[inline(always)]
+fn last_step<S: Simd>(
+    simd: S,
+    head: &Head,
+    block: &Block<'_>,
+    scratch: &Scratch,
+    class: usize,
+    first: usize,
+    into: &mut [[f32; LANES]],
+) {
+    let columns = block.columns();
+    let (e, p, w) = (scratch.e.vectors(class, columns), block.p(class), block.weight());
+    if head.problem.activation != Activation::Softmax {
+        for (k, into) in into.iter_mut().enumerate() {
+            let column = first + k;
+            (e.load(simd, column) * w.load(simd, column)).store_array(into);
+        }
+        return;
+    }
+    let sum = scratch.sum.vectors(0, columns);
+    if head.own_class {
+        let (own_x, own_q, own) = (scratch.own.vectors(0, columns), block.own_q(), block.own_class(class));
+        for (k, into) in into.iter_mut().enumerate() {
+            let column = first + k;
+            let p = p.load(simd, column);
+            let share = own.mask(simd, column).select(own_q.load(simd, column), -p);
+            let dz = (e.load(simd, column) - p * sum.load(simd, column)) + own_x.load(simd, column) * share;
+            (dz * w.load(simd, column)).store_array(into);
+        }
+    } else if scratch.complement.is_empty() {
+        for (k, into) in into.iter_mut().enumerate() {
+            let column = first + k;
+            let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
+            (dz * w.load(simd, column)).store_array(into);
+        }
+    } else {
+        for (k, into) in into.iter_mut().enumerate() {
+            let column = first + k;
+            let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
+            let dz = dz + complement_slope(simd, block, scratch, class, column);
+            (dz * w.load(simd, column)).store_array(into);
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const LANES: usize = 16;
 /// One cache line: one vector.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; LANES]);
+pub(super) struct Line([f32; LANES]);
 
 /// Planes of equal length. The pitch is an odd number of cache lines, so that the same voxel of different planes does not
 /// fall into the same set of the first-level cache.
@@ -56,6 +56,11 @@ impl Planes {
     pub(super) fn plane_mut(&mut self, plane: usize, len: usize) -> &mut [f32] {
         let start = plane * self.pitch * LANES;
         &mut self[start..][..len]
+    }
+    /// A plane as vectors, to write.
+    #[inline(always)]
+    pub(super) fn vectors_mut(&mut self, plane: usize, columns: usize) -> &mut [[f32; LANES]] {
+        bytemuck::cast_slice_mut(&mut self.lines[plane * self.pitch..][..columns])
     }
     /// A plane as vectors.
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! The sums of a block.
 
-use super::block::Block;
+use super::block::{Block, ClassTruth, with_truth};
 use super::interpret::ArrayProgram;
-use super::planes::LANES;
+use super::planes::{LANES, Vectors};
 use crate::evaluation::HardCounts;
 use crate::plan::Head;
 use crate::spec::Moment;
@@ -48,30 +48,40 @@ pub(super) fn reduce<S: Simd>(
             pixels.run(simd, columns, |slot| block.input(slot, class));
         }
         let block = &*block;
-        let w = |column: usize| block.weight().load(simd, column);
-        let g = |column: usize| block.truth(simd, column).g(class);
-        let p = |column: usize| block.p_at(simd, class, column);
-        // G, P and I come from one loop where P is wanted.
-        let sizes = if region_sums { Some(region(simd, block, class)) } else { None };
-        for (total, moment) in sums[class * count..].iter_mut().zip(moments) {
-            *total += match moment {
-                Moment::N => n,
-                Moment::G => sizes.map_or_else(|| sum(simd, columns, |c| w(c) * g(c)), |s| s[0]),
-                Moment::P => sizes.map_or(0.0, |s| s[1]),
-                Moment::PG => sizes.map_or_else(|| sum(simd, columns, |c| w(c) * p(c) * g(c)), |s| s[2]),
-                Moment::GG => sum(simd, columns, |c| w(c) * g(c) * g(c)),
-                Moment::PP => sum(simd, columns, |c| w(c) * p(c) * p(c)),
-                Moment::Cost => sum(simd, columns, |c| w(c) * g(c) * expected_cost(simd, head, block, class, c)),
-                Moment::Pixel(k) if head.own_class => {
-                    let x = pixels.output(*k as usize, columns, |slot| block.own_input(slot));
-                    sum(simd, columns, |c| w(c) * x.load(simd, c) * g(c))
-                }
-                Moment::Pixel(k) => {
-                    let x = pixels.output(*k as usize, columns, |slot| block.input(slot, class));
-                    sum(simd, columns, |c| w(c) * x.load(simd, c))
-                }
-            };
-        }
+        let totals = &mut sums[class * count..(class + 1) * count];
+        with_truth!(block, class, |truth| {
+            let (w, p) = (block.weight(), block.p(class));
+            // G, P and I come from one loop where P is wanted.
+            let sizes = if region_sums { Some(region(simd, columns, w, p, truth)) } else { None };
+            for (total, moment) in totals.iter_mut().zip(moments) {
+                *total += match (moment, sizes) {
+                    (Moment::N, _) => n,
+                    (Moment::G, Some([of_g, ..])) => of_g,
+                    (Moment::P, Some([_, of_p, _])) => of_p,
+                    (Moment::PG, Some([.., of_pg])) => of_pg,
+                    (Moment::P, None) => unreachable!("sizes are there where P is wanted"),
+                    (Moment::G, None) => sum(simd, columns, |c| w.load(simd, c) * truth.g(simd, c)),
+                    (Moment::PG, None) => {
+                        sum(simd, columns, |c| w.load(simd, c) * p.load(simd, c) * truth.g(simd, c))
+                    }
+                    (Moment::GG, _) => {
+                        sum(simd, columns, |c| w.load(simd, c) * truth.g(simd, c) * truth.g(simd, c))
+                    }
+                    (Moment::PP, _) => sum(simd, columns, |c| w.load(simd, c) * p.load(simd, c) * p.load(simd, c)),
+                    (Moment::Cost, _) => sum(simd, columns, |c| {
+                        w.load(simd, c) * truth.g(simd, c) * expected_cost(simd, head, block, class, c)
+                    }),
+                    (Moment::Pixel(k), _) if head.own_class => {
+                        let x = pixels.output(*k as usize, columns, |slot| block.own_input(slot));
+                        sum(simd, columns, |c| w.load(simd, c) * x.load(simd, c) * truth.g(simd, c))
+                    }
+                    (Moment::Pixel(k), _) => {
+                        let x = pixels.output(*k as usize, columns, |slot| block.input(slot, class));
+                        sum(simd, columns, |c| w.load(simd, c) * x.load(simd, c))
+                    }
+                };
+            }
+        });
     }
 }
 
@@ -142,14 +152,21 @@ fn gather<S: Simd>(partial: f32x16<S>) -> f64 {
 
 /// Σw·g, Σw·p and Σw·p·g.
 #[inline(always)]
-fn region<S: Simd>(simd: S, block: &Block<'_>, class: usize) -> [f64; 3] {
-    let mut partial = [f32x16::splat(simd, 0.0); 3];
-    for column in 0..block.columns() {
-        let w = block.weight().load(simd, column);
-        let (g, wp) = (block.truth(simd, column).g(class), w * block.p_at(simd, class, column));
-        partial[0] += w * g;
-        partial[1] += wp;
-        partial[2] += wp * g;
+fn region<S: Simd>(
+    simd: S,
+    columns: usize,
+    w: Vectors<'_>,
+    p: Vectors<'_>,
+    truth: impl ClassTruth<S>,
+) -> [f64; 3] {
+    let zero = f32x16::splat(simd, 0.0);
+    let (mut of_g, mut of_p, mut of_pg) = (zero, zero, zero);
+    for column in 0..columns {
+        let (w, g) = (w.load(simd, column), truth.g(simd, column));
+        let wp = w * p.load(simd, column);
+        of_g += w * g;
+        of_p += wp;
+        of_pg += wp * g;
     }
-    partial.map(gather)
+    [gather(of_g), gather(of_p), gather(of_pg)]
 }
