@@ -180,7 +180,7 @@ pub enum Error {
         with: &'static str,
     },
     /// Moments, coefficients or inputs that belong to another plan.
-    #[error("{what} belong to another plan: need {need}, got {got}")]
+    #[error("{what} belong to another plan: this one has {need}, those are {got}")]
     OtherPlan {
         /// What was handed in.
         what: &'static str,

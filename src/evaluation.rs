@@ -127,7 +127,7 @@ pub struct TermEvaluation {
     /// Its value without the factor: one number, or one per sample with reduction `none`.
     pub values: Vec<f64>,
     /// The values of its groups `[pools, classes]`; `None` where a class is left out. Terms whose value is formed over the
-    /// classes have one value per pool.
+    /// classes have one value per pool; compounds of halves that are grouped differently have none.
     pub groups: Vec<Vec<Option<f64>>>,
 }
 

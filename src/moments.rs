@@ -14,6 +14,7 @@ pub struct MomentTable {
     pub(crate) classes: usize,
     pub(crate) count: usize,
     pub(crate) values: Vec<f64>,
+    pub(crate) fingerprint: u64,
     /// Voxels that counted.
     pub valid_voxels: u64,
     /// Labels out of range that were not masked out.
@@ -33,6 +34,7 @@ impl MomentTable {
             classes: shape.classes(),
             count,
             values: vec![0.0; head.groups() * count],
+            fingerprint: head.fingerprint,
             valid_voxels: 0,
             invalid_labels: 0,
             hard_counts: vec![HardCounts::default(); hard],
@@ -49,10 +51,9 @@ impl MomentTable {
     /// Adds the moments and counts of another tile of the same samples and classes.
     ///
     /// # Errors
-    /// [`Error::OtherPlan`] when the other table has another size.
+    /// [`Error::OtherPlan`] when the other table has other moments, samples or classes.
     pub fn merge(&mut self, other: &MomentTable) -> Result<(), Error> {
-        let sizes = |t: &MomentTable| (t.samples, t.classes, t.count, t.hard_counts.len());
-        if sizes(self) != sizes(other) {
+        if (self.fingerprint, self.hard_counts.len()) != (other.fingerprint, other.hard_counts.len()) {
             return Err(Error::OtherPlan { what: "moments", need: self.values.len(), got: other.values.len() });
         }
         self.values.iter_mut().zip(&other.values).for_each(|(a, b)| *a += b);
@@ -80,6 +81,7 @@ pub struct Coefficients {
     /// Moments that depend on the prediction.
     pub(crate) count: usize,
     pub(crate) values: Vec<f64>,
+    pub(crate) fingerprint: u64,
 }
 
 impl Coefficients {

@@ -40,6 +40,8 @@ pub struct Head {
     /// by programs in which g = 1, instead of once per voxel and class.
     pub(crate) own_class: bool,
     pub(crate) schedule: Schedule,
+    /// Tells the moments of this head from those of another: their list and what their pixel terms compute.
+    pub(crate) fingerprint: u64,
 }
 
 /// Name and weight of a term of the objective.

@@ -177,7 +177,7 @@ impl Problem {
     ///
     /// The hard prediction is the largest p (the lowest class on a tie) where classes exclude each other: softmax, or
     /// probabilities of several classes with labels. Otherwise it is p > 0.5 in each channel, with p in single precision (a
-    /// logit below 1e-7 gives 0.5). Voxel weights do not count.
+    /// logit below 1e-7 gives 0.5, and logits as near are a tie). Voxel weights do not count.
     pub fn hard_counts(mut self) -> Problem {
         self.hard_counts = true;
         self

@@ -5,7 +5,6 @@ mod common;
 use common::random::{Numbers, Recipe, config, recipes};
 use common::{Case, Settings, compare};
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
 use segfuse::{Activation, DType, Layout, Map, Reduction, Target};
 use segfuse_reference as reference;
 

@@ -10,7 +10,7 @@ use segfuse::loss::{
     WassersteinDice,
 };
 use segfuse::spec::{
-    Context, Dual, Graph, Id, Inputs, Moments, Op, Operand, Program, ProgramError, Real, Recorder, Scope, Voxel,
+    Context, Dual, Graph, Id, Moments, Op, Operand, Program, ProgramError, Real, Recorder, Scope, Slots, Voxel,
     VoxelInput, limits,
 };
 
@@ -44,17 +44,17 @@ fn alike(a: f64, b: f64, tolerance: f64) -> bool {
 }
 
 /// Moments of a group as they may be: P, G ≤ N, I ≤ min(P, G), pixel sums between I and P, G: no denominator is near 0.
-fn moments(r: &mut Numbers) -> [f64; Inputs::COUNT] {
-    let mut m = [0.0; Inputs::COUNT];
+fn moments(r: &mut Numbers) -> [f64; Slots::COUNT] {
+    let mut m = [0.0; Slots::COUNT];
     let n = r.between(5.0, 50.0);
     let (g, p) = (r.between(0.2, 0.7) * n, r.between(0.2, 0.7) * n);
     let i = r.between(0.2, 0.5) * g.min(p);
     m[..7].copy_from_slice(&[n, g, 0.9 * g, p, i, 0.8 * p, 0.3 * g]);
-    (0..4).for_each(|k| m[Inputs::PIXEL + k] = r.between(0.6, 0.9) * g.min(p));
+    (0..4).for_each(|k| m[Slots::PIXEL + k] = r.between(0.6, 0.9) * g.min(p));
     // Not 0 for the background: a difference would step over the choice by its sign.
-    m[Inputs::CLASS] = r.pick(&[-1.0, 1.0, 2.0]);
-    m[Inputs::G_SUM] = g + r.between(0.0, 10.0);
-    m[Inputs::G_MIN] = g * r.between(0.5, 1.0);
+    m[Slots::CLASS] = r.pick(&[-1.0, 1.0, 2.0]);
+    m[Slots::G_SUM] = g + r.between(0.0, 10.0);
+    m[Slots::G_MIN] = g * r.between(0.5, 1.0);
     m
 }
 
@@ -112,7 +112,7 @@ fn inner_programs_agree_with_dual_numbers_and_differences() {
         let inputs = std::array::from_fn(|slot| recorder.input(slot as u8));
         let ids: Vec<Id> =
             part.inner_nodes(&Moments::new(inputs, context)).into_iter().map(|n| recorder.id(n)).collect();
-        let programs = compile(recorder.finish(), Inputs::COUNT, &ids);
+        let programs = compile(recorder.finish(), Slots::COUNT, &ids);
         let r = &mut Numbers(seen);
         for _ in 0..20 {
             let m = moments(r);
@@ -262,7 +262,7 @@ fn programs_survive_encoding() {
         let inputs = std::array::from_fn(|slot| recorder.input(slot as u8));
         let ids: Vec<Id> =
             part.inner_nodes(&Moments::new(inputs, context)).into_iter().map(|n| recorder.id(n)).collect();
-        let (values, slopes) = compile(recorder.finish(), Inputs::COUNT, &ids);
+        let (values, slopes) = compile(recorder.finish(), Slots::COUNT, &ids);
         for program in [values, slopes] {
             assert_eq!(Program::decode(&program.encode()).as_ref(), Ok(&program), "{spec}");
         }

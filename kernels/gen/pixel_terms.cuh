@@ -936,23 +936,25 @@ __device__ __forceinline__ void pixel_exp_log_1_categorical(const Voxel v, const
     const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
     const float t10 = powf(t9, parameter[0]);
     const float t11 = v.g * t10;
-    value[0] = t11;
+    const float t13 = (v.g > 0.0f ? t11 : (v.g <= 0.0f ? 0.0f : v.g));
+    value[0] = t13;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_exp_log_1_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
     const float t7 = -(v.ln_p);
     const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
-    const float t15 = v.g * c[0];
-    const float t17 = parameter[0] - 1.0f;
-    const float t18 = powf(t9, t17);
-    const float t19 = parameter[0] * t18;
-    const float t20 = t15 * t19;
-    const float t21 = t7 - 1e-6f;
-    const float t23 = (t21 > 0.0f ? t20 : (t21 <= 0.0f ? 0.0f : t21));
-    const float t24 = -(t23);
+    const float t15 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t18 = v.g * t15;
+    const float t20 = parameter[0] - 1.0f;
+    const float t21 = powf(t9, t20);
+    const float t22 = parameter[0] * t21;
+    const float t23 = t18 * t22;
+    const float t24 = t7 - 1e-6f;
+    const float t26 = (t24 > 0.0f ? t23 : (t24 <= 0.0f ? 0.0f : t24));
+    const float t27 = -(t26);
     slope.p = 0.0f;
-    slope.ln_p = t24;
+    slope.ln_p = t27;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
@@ -963,41 +965,45 @@ __device__ __forceinline__ void pixel_exp_log_1_binary(const Voxel v, const floa
     const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
     const float t10 = powf(t9, parameter[0]);
     const float t11 = v.g * t10;
-    const float t13 = 1.0f - v.g;
-    const float t14 = -(v.ln_q);
-    const float t15 = (1e-6f >= t14 || 1e-6f != 1e-6f ? 1e-6f : t14);
-    const float t16 = powf(t15, parameter[0]);
-    const float t17 = t13 * t16;
-    value[0] = t11;
-    value[1] = t17;
+    const float t13 = (v.g > 0.0f ? t11 : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t15 = 1.0f - v.g;
+    const float t16 = -(v.ln_q);
+    const float t17 = (1e-6f >= t16 || 1e-6f != 1e-6f ? 1e-6f : t16);
+    const float t18 = powf(t17, parameter[0]);
+    const float t19 = t15 * t18;
+    const float t20 = (t15 > 0.0f ? t19 : (t15 <= 0.0f ? 0.0f : t15));
+    value[0] = t13;
+    value[1] = t20;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_exp_log_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
     const float t7 = -(v.ln_p);
     const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
-    const float t13 = 1.0f - v.g;
-    const float t14 = -(v.ln_q);
-    const float t15 = (1e-6f >= t14 || 1e-6f != 1e-6f ? 1e-6f : t14);
-    const float t22 = t13 * c[1];
-    const float t23 = parameter[0] - 1.0f;
-    const float t24 = powf(t15, t23);
-    const float t25 = parameter[0] * t24;
-    const float t26 = t22 * t25;
-    const float t27 = t14 - 1e-6f;
-    const float t29 = (t27 > 0.0f ? t26 : (t27 <= 0.0f ? 0.0f : t27));
-    const float t30 = -(t29);
-    const float t32 = v.g * c[0];
-    const float t33 = powf(t9, t23);
-    const float t34 = parameter[0] * t33;
-    const float t35 = t32 * t34;
-    const float t36 = t7 - 1e-6f;
-    const float t38 = (t36 > 0.0f ? t35 : (t36 <= 0.0f ? 0.0f : t36));
-    const float t39 = -(t38);
+    const float t15 = 1.0f - v.g;
+    const float t16 = -(v.ln_q);
+    const float t17 = (1e-6f >= t16 || 1e-6f != 1e-6f ? 1e-6f : t16);
+    const float t23 = (t15 > 0.0f ? c[1] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t26 = t15 * t23;
+    const float t27 = parameter[0] - 1.0f;
+    const float t28 = powf(t17, t27);
+    const float t29 = parameter[0] * t28;
+    const float t30 = t26 * t29;
+    const float t31 = t16 - 1e-6f;
+    const float t33 = (t31 > 0.0f ? t30 : (t31 <= 0.0f ? 0.0f : t31));
+    const float t34 = -(t33);
+    const float t35 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t38 = v.g * t35;
+    const float t39 = powf(t9, t27);
+    const float t40 = parameter[0] * t39;
+    const float t41 = t38 * t40;
+    const float t42 = t7 - 1e-6f;
+    const float t44 = (t42 > 0.0f ? t41 : (t42 <= 0.0f ? 0.0f : t42));
+    const float t45 = -(t44);
     slope.p = 0.0f;
-    slope.ln_p = t39;
+    slope.ln_p = t45;
     slope.q = 0.0f;
-    slope.ln_q = t30;
+    slope.ln_q = t34;
     return slope;
 }
 

@@ -3,6 +3,7 @@
 //! Whatever the layout and the types of the buffers, a block holds its classes as planes of f32, so that every later loop
 //! runs over one array. Voxels beyond the end of a unit fill the last vector with weight 0.
 
+use super::gradient;
 use super::math;
 use super::planes::{LANES, Planes, Vectors};
 use super::view::{IGNORED, INVALID, Source};
@@ -35,13 +36,24 @@ pub(super) struct Range {
 pub(super) struct Reads {
     ln_p: bool,
     q: bool,
-    pub(super) ln_q: bool,
+    ln_q: bool,
+    /// Whether any pass of the head reads ln p: p is made the same way in all of them, to the last bit.
+    ln_p_anywhere: bool,
 }
 
 impl Reads {
-    pub(super) fn of(programs: &[&Program]) -> Reads {
-        let any = |slot: VoxelInput| programs.iter().any(|p| p.reads(slot as usize));
-        Reads { ln_p: any(VoxelInput::LnP), q: any(VoxelInput::Q), ln_q: any(VoxelInput::LnQ) }
+    /// What a pass that runs `programs` reads.
+    pub(super) fn of(head: &Head, programs: &[&Program]) -> Reads {
+        let read = |programs: &[&Program], slot: VoxelInput| programs.iter().any(|p| p.reads(slot as usize));
+        let all = [&head.pixels.values, &head.pixels.slopes];
+        Reads {
+            ln_p: read(programs, VoxelInput::LnP),
+            q: read(programs, VoxelInput::Q),
+            // A slope by ln q needs q and the classes' shares without the largest, also where no program reads ln q. Like
+            // `ln_p_anywhere`, in every pass of the head.
+            ln_q: !programs.is_empty() && (read(&all, VoxelInput::LnQ) || gradient::reads_ln_q(head)),
+            ln_p_anywhere: read(&all, VoxelInput::LnP),
+        }
     }
 }
 
@@ -143,6 +155,21 @@ impl<'h> Block<'h> {
     pub(super) fn weight(&self) -> Vectors<'_> {
         self.weight.vectors(0, self.columns())
     }
+    /// Whether every voxel of the block counts.
+    #[inline(always)]
+    pub(super) fn all_kept(&self) -> bool {
+        self.valid == self.len as u64
+    }
+    /// `x`·m, and 0 where a voxel does not count, whatever `x` is there.
+    #[inline(always)]
+    pub(super) fn weigh<S: Simd>(&self, simd: S, column: usize, x: f32x16<S>) -> f32x16<S> {
+        let weighed = x * self.weight.load(simd, 0, column);
+        if self.all_kept() {
+            return weighed;
+        }
+        let zero = f32x16::splat(simd, 0.0);
+        classes_at(simd, &self.labels, column).simd_ge(i32x16::splat(simd, 0)).select(weighed, zero)
+    }
     /// Whether a voxel counts.
     #[inline(always)]
     pub(super) fn is_kept(&self, voxel: usize) -> bool {
@@ -237,7 +264,7 @@ impl<'h> Block<'h> {
 
     /// Loads which voxels count, and the target.
     #[inline(always)]
-    pub(super) fn load_target(&mut self, sources: &Sources<'_>, range: Range) {
+    pub(super) fn load_target<S: Simd>(&mut self, simd: S, sources: &Sources<'_>, range: Range) {
         let problem = &self.head.problem;
         let voxels = problem.shape.voxels() as usize;
         let first = range.sample * voxels + range.start;
@@ -287,6 +314,9 @@ impl<'h> Block<'h> {
             (Some(Map::PerClass), Some(map)) => {
                 load_planes(map, range, self.head, &mut self.mixed, &mut self.map);
                 self.clear_dropped(|block| &mut block.map);
+                if self.head.own_class {
+                    self.own_map(simd);
+                }
             }
             _ => {}
         }
@@ -296,7 +326,7 @@ impl<'h> Block<'h> {
     #[inline(always)]
     fn clear_dropped(&mut self, planes: impl Fn(&mut Self) -> &mut Planes) {
         let len = self.len;
-        if self.valid == len as u64 {
+        if self.all_kept() {
             return;
         }
         let mut values = std::mem::take(planes(self));
@@ -324,7 +354,7 @@ impl<'h> Block<'h> {
         let mut z = std::mem::take(&mut self.z);
         let direct = problem.layout == Layout::Planar && sources.prediction.dtype() == DType::F32;
         // Whole vectors of kept voxels need no copy.
-        if direct && self.classes <= DIRECT_CLASSES && self.valid == self.len as u64 {
+        if direct && self.classes <= DIRECT_CLASSES && self.all_kept() {
             let (voxels, classes) = (problem.shape.voxels() as usize, self.classes);
             let mut planes: [&[[f32; LANES]]; DIRECT_CLASSES] = [&[]; DIRECT_CLASSES];
             for (class, plane) in planes[..classes].iter_mut().enumerate() {
@@ -409,7 +439,7 @@ impl<'h> Block<'h> {
         let (classes, own) = (self.classes, self.head.own_class);
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
         let every_ln_p = self.reads.ln_p && !own;
-        let exact_rest = own || self.reads.ln_p;
+        let exact_rest = own || self.reads.ln_p_anywhere;
         let q = !self.q.is_empty();
         for column in 0..self.columns() {
             if self.reads.ln_q {
@@ -475,9 +505,6 @@ impl<'h> Block<'h> {
             if self.reads.ln_q {
                 self.complete_ln_q(simd, column);
             }
-        }
-        if own && self.head.problem.map == Some(Map::PerClass) {
-            self.own_map(simd);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::loss::Absent;
 use crate::moments::{Coefficients, MomentTable};
 use crate::plan::{Head, PlannedPart};
 use crate::problem::Reduction;
-use crate::spec::{Inputs, Moment, Scope};
+use crate::spec::{Moment, Scope, Slots};
 
 /// The loss of a head and ∂loss/∂moment, the head's weight included in the latter.
 pub(super) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coefficients) {
@@ -16,6 +16,7 @@ pub(super) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coeff
         classes,
         count: head.slope_count(),
         values: vec![0.0; samples * classes * head.slope_count()],
+        fingerprint: head.fingerprint,
     };
     let mut terms: Vec<TermEvaluation> = head
         .terms
@@ -29,7 +30,11 @@ pub(super) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coeff
         for (value, part_value) in term.values.iter_mut().zip(&result.values) {
             *value += part.weight * part_value;
         }
-        merge_groups(&mut term.groups, result.groups, part.weight);
+        // Halves of a compound that are grouped in different ways have no groups in common.
+        let alike = |other: &PlannedPart| other.scope == part.scope && other.batch == part.batch;
+        if head.parts.iter().filter(|other| other.term == part.term).all(alike) {
+            merge_groups(&mut term.groups, result.groups, part.weight);
+        }
     }
     let mut totals = vec![0.0; losses];
     for term in &terms {
@@ -45,12 +50,12 @@ pub(super) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coeff
     (evaluation, coefficients)
 }
 
-/// Adds the groups of a part to those of its term, where they have the same shape; parts of another shape stay out.
+/// Adds the groups of a part to those of its term.
 fn merge_groups(term: &mut Vec<Vec<Option<f64>>>, part: Vec<Vec<Option<f64>>>, weight: f64) {
     let scaled = |x: Option<f64>| x.map(|x| weight * x);
     if term.is_empty() {
         *term = part.into_iter().map(|row| row.into_iter().map(scaled).collect()).collect();
-    } else if term.len() == part.len() && term[0].len() == part[0].len() {
+    } else {
         for (into, from) in term.iter_mut().flatten().zip(part.into_iter().flatten()) {
             *into = into.zip(scaled(from)).map(|(a, b)| a + b);
         }
@@ -132,13 +137,13 @@ impl<'a> PartFinish<'a> {
                     },
                 };
                 if group.weight != 0.0 {
-                    let mut inputs = [0.0; Inputs::COUNT];
+                    let mut inputs = [0.0; Slots::COUNT];
                     for &(slot, moment) in &part.reads {
                         inputs[slot] = sums[class][moment];
                     }
-                    inputs[Inputs::CLASS] = class as f64;
-                    inputs[Inputs::G_SUM] = g_sum;
-                    inputs[Inputs::G_MIN] = if g_min == f64::INFINITY { 0.0 } else { g_min };
+                    inputs[Slots::CLASS] = class as f64;
+                    inputs[Slots::G_SUM] = g_sum;
+                    inputs[Slots::G_MIN] = if g_min == f64::INFINITY { 0.0 } else { g_min };
                     part.inner.run(&inputs, &mut registers, &mut group.terms);
                     part.slopes.run(&inputs, &mut registers, &mut group.slopes);
                 }
@@ -171,7 +176,7 @@ impl<'a> PartFinish<'a> {
 
     /// Adds `scale`·∂term/∂moment of a group to the coefficients of its samples.
     fn add(&self, coefficients: &mut Coefficients, pool: usize, class: usize, group: &Group, term: usize, scale: f64) {
-        // A scale of 0 adds nothing, even where the slope is not finite.
+        // A factor of 0 adds nothing, even where the other is not finite.
         if scale == 0.0 {
             return;
         }
@@ -179,7 +184,7 @@ impl<'a> PartFinish<'a> {
         let slopes = &group.slopes[term * moments.len()..(term + 1) * moments.len()];
         for sample in self.samples_of(pool) {
             let start = (sample * coefficients.classes + class) * coefficients.count;
-            for (&moment, slope) in moments.iter().zip(slopes) {
+            for (&moment, slope) in moments.iter().zip(slopes).filter(|(_, slope)| **slope != 0.0) {
                 coefficients.values[start + moment - self.head.target_moments] += scale * slope;
             }
         }
@@ -255,7 +260,10 @@ impl<'a> PartFinish<'a> {
                 terms.iter_mut().zip(&group.terms).for_each(|(total, term)| *total += group.weight * term);
             }
             let mut results = vec![0.0; 1 + part.terms];
-            outer.run(&terms, &mut registers, &mut results);
+            // A pool without a kept voxel has value 0 and slope 0.
+            if members.iter().any(|g| g.weight * g.live != 0.0) {
+                outer.run(&terms, &mut registers, &mut results);
+            }
             pool_values.push(results[0]);
             for (class, group) in members.iter().enumerate() {
                 for term in 0..part.terms {

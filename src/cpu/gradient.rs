@@ -29,6 +29,13 @@ impl Slopes {
         Slopes { affine: vec![[0.0; 3]; classes], cost: vec![0.0; cost], pixel: vec![vec![0.0; classes]; pixel_terms] }
     }
 
+    /// Whether nothing of a class's own voxels reaches the loss.
+    fn is_zero(&self, class: usize) -> bool {
+        self.affine[class] == [0.0; 3]
+            && self.cost.is_empty()
+            && self.pixel.iter().all(|by_class| by_class[class] == 0.0)
+    }
+
     /// Takes the coefficients of a class, times `scale`.
     pub(super) fn set(&mut self, head: &Head, class: usize, coefficients: &[f64], scale: f64) {
         for (&moment, &c) in head.moments[head.target_moments..].iter().zip(coefficients) {
@@ -138,17 +145,17 @@ pub(super) unsafe fn gradient<S: Simd>(
             let first = (range.sample * classes + class) * voxels + range.start;
             // SAFETY: the caller's promise; the slice is gone before the next one is made.
             let (whole, rest) = unsafe { target.f32s(first, range.len) }.as_chunks_mut();
-            last_step(simd, head, block, scratch, class, 0, whole);
+            last_step(simd, head, block, slopes, scratch, class, 0, whole);
             if !rest.is_empty() {
                 let mut last = [[0.0; LANES]];
-                last_step(simd, head, block, scratch, class, columns - 1, &mut last);
+                last_step(simd, head, block, slopes, scratch, class, columns - 1, &mut last);
                 rest.copy_from_slice(&last[0][..rest.len()]);
             }
         }
     } else {
         let mut out = std::mem::take(&mut scratch.out);
         for class in 0..classes {
-            last_step(simd, head, block, scratch, class, 0, out.vectors_mut(class, columns));
+            last_step(simd, head, block, slopes, scratch, class, 0, out.vectors_mut(class, columns));
         }
         scratch.out = out;
         // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
@@ -214,21 +221,28 @@ fn held<S: Simd>(simd: S, array: &[f32; LANES], wanted: bool) -> f32x16<S> {
 /// The pixel terms of the own class come in by x = ∂L/∂ln p of that class: x·(1 − p) for itself, −x·p for the others. With
 /// 1 − p at hand, nothing cancels where p is nearly 1.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one block with all that a worker holds for it")]
 fn last_step<S: Simd>(
     simd: S,
     head: &Head,
     block: &Block<'_>,
+    slopes: &Slopes,
     scratch: &Scratch,
     class: usize,
     first: usize,
     into: &mut [[f32; LANES]],
 ) {
     let columns = block.columns();
-    let (e, p, w) = (scratch.e.vectors(class, columns), block.p(class), block.weight());
+    let (e, p) = (scratch.e.vectors(class, columns), block.p(class));
     if head.problem.activation != Activation::Softmax {
+        if slopes.is_zero(class) {
+            // A class that is left out: its own values do not matter, not even a NaN.
+            into.fill([0.0; LANES]);
+            return;
+        }
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
-            (e.load(simd, column) * w.load(simd, column)).store_array(into);
+            block.weigh(simd, column, e.load(simd, column)).store_array(into);
         }
         return;
     }
@@ -240,20 +254,20 @@ fn last_step<S: Simd>(
             let p = p.load(simd, column);
             let share = own.mask(simd, column).select(own_q.load(simd, column), -p);
             let dz = (e.load(simd, column) - p * sum.load(simd, column)) + own_x.load(simd, column) * share;
-            (dz * w.load(simd, column)).store_array(into);
+            block.weigh(simd, column, dz).store_array(into);
         }
     } else if scratch.complement.is_empty() {
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
             let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
-            (dz * w.load(simd, column)).store_array(into);
+            block.weigh(simd, column, dz).store_array(into);
         }
     } else {
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
             let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
             let dz = dz + complement_slope(simd, block, scratch, class, column);
-            (dz * w.load(simd, column)).store_array(into);
+            block.weigh(simd, column, dz).store_array(into);
         }
     }
 }

@@ -62,7 +62,11 @@ impl<'p> ArrayProgram<'p> {
                 // NaN on either side is kept.
                 Opcode::Max => each!(|x, y| (x.simd_ge(y) | x.is_nan()).select(x, y)),
                 Opcode::Min => each!(|x, y| (x.simd_le(y) | x.is_nan()).select(x, y)),
-                Opcode::Pow => each!(|x, y| math::exp_lanes(simd, y * math::ln_lanes(simd, x))),
+                Opcode::Pow => each!(|x, y| {
+                    // 0 to the power of 0 is 1, and y·ln 0 would be NaN.
+                    let power = math::exp_lanes(simd, y * math::ln_lanes(simd, x));
+                    y.simd_eq(zero).select(f32x16::splat(simd, 1.0), power)
+                }),
                 Opcode::Neg => each!(|x| -x),
                 Opcode::Ln => each!(|x| math::ln_lanes(simd, x)),
                 Opcode::Exp => each!(|x| math::exp_lanes(simd, x)),

@@ -134,8 +134,6 @@ impl Executor {
 
     /// Loss and gradient, each gradient written over its prediction.
     ///
-    /// The prediction of each of `heads` is not looked at; `predictions` holds them.
-    ///
     /// # Errors
     /// When a buffer does not fit the plan, or a gradient has another type than its prediction; nothing is written then.
     pub fn forward_backward_in_place(

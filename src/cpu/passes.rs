@@ -60,8 +60,8 @@ pub(super) fn run(
                 if let Some(output) = &pass.gradient {
                     worker.set_slopes(head, output, unit.sample);
                 }
-                // SAFETY: units do not overlap, so no other thread touches this one's range of the gradient; `validate` has
-                // made sure that it overlaps no source but, exactly, the prediction.
+                // SAFETY: units do not overlap, so no other thread touches this one's range of the gradient; it overlaps no
+                // source but, exactly, the prediction: slices by their borrows, addresses by the checks in `raw`.
                 dispatch!(level, simd => unsafe {
                     process(simd, head, sources, *unit, &pass, worker, sums, hard, counts)
                 });
@@ -134,9 +134,7 @@ impl<'h> Worker<'h> {
         let mut programs = Vec::new();
         programs.extend(values.map(|(_, program)| program));
         programs.extend(pass.gradient.map(|_| &head.pixels.slopes));
-        let mut reads = Reads::of(&programs);
-        // A slope by ln q needs q and the classes' shares without the largest, also where no program reads ln q.
-        reads.ln_q |= pass.gradient.is_some() && gradient::reads_ln_q(head);
+        let reads = Reads::of(head, if pass.sums == Some(Sums::Target) { &[] } else { &programs });
         let block = Block::new(head, reads);
         let stride = block::stride(head.problem.shape.classes());
         Worker {
@@ -180,7 +178,7 @@ unsafe fn process<S: Simd>(
     let stride = block::stride(head.problem.shape.classes());
     for start in (0..unit.len).step_by(stride) {
         let range = Range { start: unit.start + start, len: stride.min(unit.len - start), ..unit };
-        block.load_target(sources, range);
+        block.load_target(simd, sources, range);
         counts[0] += block.valid;
         counts[1] += block.invalid;
         let census = matches!(pass.sums, Some(Sums::Target));

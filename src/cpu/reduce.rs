@@ -61,23 +61,21 @@ pub(super) fn reduce<S: Simd>(
                     (Moment::PG, Some([.., of_pg])) => of_pg,
                     (Moment::P, None) => unreachable!("sizes are there where P is wanted"),
                     (Moment::G, None) => sum(simd, columns, |c| w.load(simd, c) * truth.g(simd, c)),
-                    (Moment::PG, None) => {
-                        sum(simd, columns, |c| w.load(simd, c) * p.load(simd, c) * truth.g(simd, c))
-                    }
-                    (Moment::GG, _) => {
-                        sum(simd, columns, |c| w.load(simd, c) * truth.g(simd, c) * truth.g(simd, c))
-                    }
+                    (Moment::PG, None) => sum(simd, columns, |c| w.load(simd, c) * p.load(simd, c) * truth.g(simd, c)),
+                    (Moment::GG, _) => sum(simd, columns, |c| w.load(simd, c) * truth.g(simd, c) * truth.g(simd, c)),
                     (Moment::PP, _) => sum(simd, columns, |c| w.load(simd, c) * p.load(simd, c) * p.load(simd, c)),
                     (Moment::Cost, _) => sum(simd, columns, |c| {
                         w.load(simd, c) * truth.g(simd, c) * expected_cost(simd, head, block, class, c)
                     }),
                     (Moment::Pixel(k), _) if head.own_class => {
                         let x = pixels.output(*k as usize, columns, |slot| block.own_input(slot));
-                        sum(simd, columns, |c| w.load(simd, c) * x.load(simd, c) * truth.g(simd, c))
+                        let own = block.own_class(class);
+                        let zero = f32x16::splat(simd, 0.0);
+                        sum(simd, columns, |c| own.mask(simd, c).select(w.load(simd, c) * x.load(simd, c), zero))
                     }
                     (Moment::Pixel(k), _) => {
                         let x = pixels.output(*k as usize, columns, |slot| block.input(slot, class));
-                        sum(simd, columns, |c| w.load(simd, c) * x.load(simd, c))
+                        sum(simd, columns, |c| block.weigh(simd, c, x.load(simd, c)))
                     }
                 };
             }
@@ -152,13 +150,7 @@ fn gather<S: Simd>(partial: f32x16<S>) -> f64 {
 
 /// Σw·g, Σw·p and Σw·p·g.
 #[inline(always)]
-fn region<S: Simd>(
-    simd: S,
-    columns: usize,
-    w: Vectors<'_>,
-    p: Vectors<'_>,
-    truth: impl ClassTruth<S>,
-) -> [f64; 3] {
+fn region<S: Simd>(simd: S, columns: usize, w: Vectors<'_>, p: Vectors<'_>, truth: impl ClassTruth<S>) -> [f64; 3] {
     let zero = f32x16::splat(simd, 0.0);
     let (mut of_g, mut of_p, mut of_pg) = (zero, zero, zero);
     for column in 0..columns {

@@ -83,18 +83,15 @@ pub(super) fn gradient(head: &Head, gradient: &SliceMut<'_>) -> Result<(), Error
 }
 
 pub(super) fn table(head: &Head, table: &MomentTable) -> Result<(), Error> {
-    let expected = MomentTable::zeros(head);
-    let sizes = |t: &MomentTable| (t.samples, t.classes, t.count, t.hard_counts.len());
-    if sizes(&expected) == sizes(table) {
+    let hard = if head.problem.hard_counts { head.groups() } else { 0 };
+    if (head.fingerprint, hard) == (table.fingerprint, table.hard_counts.len()) {
         return Ok(());
     }
-    Err(Error::OtherPlan { what: "moments", need: expected.values.len(), got: table.values.len() })
+    Err(Error::OtherPlan { what: "moments", need: head.groups() * head.moments.len(), got: table.values.len() })
 }
 
 pub(super) fn coefficients(head: &Head, coefficients: &Coefficients) -> Result<(), Error> {
-    let shape = head.problem.shape();
-    let expected = (shape.samples(), shape.classes(), head.slope_count());
-    if expected == (coefficients.samples, coefficients.classes, coefficients.count) {
+    if head.fingerprint == coefficients.fingerprint {
         return Ok(());
     }
     let need = head.groups() * head.slope_count();

@@ -1,4 +1,6 @@
-//! The caller's buffers as the passes see them: typed reads and writes by element range. All `unsafe` of the backend is here.
+//! The caller's buffers as the passes see them: typed reads and writes by element range.
+//!
+//! The one place where memory is reached by address; the `unsafe` elsewhere in the backend only passes its conditions on.
 
 use crate::dtype::{DType, Slice, SliceMut};
 use half::slice::HalfFloatSliceExt;

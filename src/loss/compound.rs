@@ -44,7 +44,8 @@ impl Built for Combo {
 loss! {
     /// Exponential logarithmic loss: w_dice·(−ln S)^gamma_dice + w_ce·mean of v·(−ln p)^gamma_ce.
     ///
-    /// S = (2I + 1)/(P + G + 1); v = √(ΣG/G) of the voxel's class. Both bases are floored at 1e-6.
+    /// S = (2I + 1)/(P + G + 1); v = √(ΣG/G) of the voxel's class. −ln p is floored at 1e-6, −ln S too where its exponent is
+    /// below 1.
     ExpLog = "exp_log", source "Wong et al. 2018, arXiv:1809.00076" {
         /// Weight of the Dice half.
         w_dice: f64 = 0.8, NON_NEGATIVE;
@@ -84,13 +85,11 @@ impl Formula for ExpLogCe {
         Scope::Ratio
     }
     fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
-        let gamma = v.param(self.gamma);
-        let hit = v.g() * modulation(-v.ln_p(), gamma);
-        if self.form.is_categorical(v.context()) {
-            vec![hit]
-        } else {
-            vec![hit, v.g().complement() * modulation(-v.ln_q(), gamma)]
-        }
+        let (gamma, zero) = (v.param(self.gamma), R::lit(0.0));
+        // Chosen, not multiplied: the power of a logarithm can overflow, and 0·∞ is NaN.
+        let weighed = |g: R, ln: R| g.select(g * modulation(-ln, gamma), zero);
+        let hit = weighed(v.g(), v.ln_p());
+        if self.form.is_categorical(v.context()) { vec![hit] } else { vec![hit, weighed(v.g().complement(), v.ln_q())] }
     }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
         let rarity = |all: R, own: R| all.over(own, R::lit(0.0)).sqrt_or_zero();

@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::loss::{Absent, Objective, Part, Term};
 use crate::problem::{Activation, Map, Problem, Reduction, Target, check_class_weights};
 use crate::spec::{
-    Context, Graph, Id, Inputs, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, TERMS_MAX, Voxel,
+    Context, Graph, Id, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, Slots, TERMS_MAX, Voxel,
     VoxelInput,
 };
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a term asks of the problem, after the problem's defaults have filled in.
 struct Resolved {
@@ -126,7 +127,7 @@ struct Draft {
     graph: Graph,
     terms: Vec<Id>,
     /// For each input slot of `inner`, the moment it stands for.
-    slots: [Option<Moment>; Inputs::COUNT],
+    slots: [Option<Moment>; Slots::COUNT],
     outer: Option<Program>,
 }
 
@@ -144,12 +145,12 @@ impl Draft {
         let pixel_numbers = pixels.record(part);
         limit("pixel terms in one formula", pixel_numbers.len(), PIXEL_TERMS_MAX)?;
         limit("pixel terms in one plan", pixels.values.len(), PLAN_PIXEL_TERMS_MAX)?;
-        let mut slots = [None; Inputs::COUNT];
-        for (slot, moment) in Inputs::FIXED.into_iter().enumerate() {
+        let mut slots = [None; Slots::COUNT];
+        for (slot, moment) in Slots::FIXED.into_iter().enumerate() {
             slots[slot] = Some(moment);
         }
         for (k, &number) in pixel_numbers.iter().enumerate() {
-            slots[Inputs::PIXEL + k] = Some(Moment::Pixel(number as u8));
+            slots[Slots::PIXEL + k] = Some(Moment::Pixel(number as u8));
         }
         let recorder = Recorder::new();
         let inputs = std::array::from_fn(|slot| recorder.input(slot as u8));
@@ -178,13 +179,14 @@ impl Draft {
             outer,
         };
         for slot in draft.read_slots() {
-            let pixel = (Inputs::PIXEL..Inputs::PIXEL + PIXEL_TERMS_MAX).contains(&slot);
+            if draft.slots[slot] == Some(Moment::Cost) && part.formula.cost_matrix(context.classes).is_none() {
+                let reason = "reads the cost of a class, but gives no cost matrix".into();
+                return Err(Error::Unsuitable { loss: name.into(), reason });
+            }
+            let pixel = (Slots::PIXEL..Slots::PIXEL + PIXEL_TERMS_MAX).contains(&slot);
             if pixel && draft.slots[slot].is_none() {
-                let reason = format!(
-                    "reads pixel sum {}, but defines {} pixel terms",
-                    slot - Inputs::PIXEL,
-                    pixel_numbers.len()
-                );
+                let reason =
+                    format!("reads pixel sum {}, but defines {} pixel terms", slot - Slots::PIXEL, pixel_numbers.len());
                 return Err(Error::Unsuitable { loss: name.into(), reason });
             }
         }
@@ -210,7 +212,7 @@ impl Draft {
     /// The slots of the context that read G of the pool's classes.
     fn reads_target_sizes(&self) -> bool {
         let slots = self.read_slots();
-        slots.contains(&Inputs::G_SUM) || slots.contains(&Inputs::G_MIN) || self.resolved.2 != Absent::Count
+        slots.contains(&Slots::G_SUM) || slots.contains(&Slots::G_MIN) || self.resolved.2 != Absent::Count
     }
 }
 
@@ -277,7 +279,7 @@ fn assemble(
             .into_iter()
             .filter_map(|slot| draft.slots[slot].map(|moment| (slot, index_of(moment))))
             .collect();
-        let inner = Program::compile(&draft.graph, Inputs::COUNT, &draft.terms)?;
+        let inner = Program::compile(&draft.graph, Slots::COUNT, &draft.terms)?;
         let by: Vec<(usize, usize)> = reads.iter().copied().filter(|&(_, m)| m >= target_moments).collect();
         let mut graph = draft.graph;
         let inputs: Vec<Id> = by.iter().map(|&(slot, _)| slot as Id).collect();
@@ -297,7 +299,7 @@ fn assemble(
             class_weights,
             reads,
             inner,
-            slopes: Program::compile(&graph, Inputs::COUNT, &outputs)?,
+            slopes: Program::compile(&graph, Slots::COUNT, &outputs)?,
             slope_moments: by.iter().map(|&(_, m)| m).collect(),
             terms: draft.terms.len(),
             outer: draft.outer,
@@ -322,6 +324,9 @@ fn assemble(
     let terms = objective.terms().iter().map(|t| TermInfo { name: t.to_string(), weight: t.weight }).collect();
     let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
     let schedule = schedule(problem, &parts, &moments, target_moments);
+    let mut hasher = DefaultHasher::new();
+    (problem.shape.samples(), problem.shape.classes(), &moments, pixels.values.encode()).hash(&mut hasher);
+    let fingerprint = hasher.finish();
     Ok(Head {
         weight,
         problem: problem.clone(),
@@ -333,6 +338,7 @@ fn assemble(
         cost_matrix,
         own_class,
         schedule,
+        fingerprint,
     })
 }
 

@@ -4,7 +4,7 @@ use super::{PlannedPart, Schedule};
 use crate::explain;
 use crate::loss::Absent;
 use crate::problem::{Problem, Reduction, Target};
-use crate::spec::{Inputs, Moment, Scope};
+use crate::spec::{Moment, Scope, Slots};
 
 /// What must be known before the gradient of a voxel can be written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,8 +66,8 @@ fn reads(problem: &Problem, part: &PlannedPart, target_moments: usize) -> Reads 
         Needs::Target
     };
     let of_target = part.reads.iter().any(|&(slot, m)| m < target_moments && slopes[slot])
-        || slopes[Inputs::G_SUM]
-        || slopes[Inputs::G_MIN];
+        || slopes[Slots::G_SUM]
+        || slopes[Slots::G_MIN];
     let skips = part.absent != Absent::Count;
     Reads {
         needs,

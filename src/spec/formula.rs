@@ -80,9 +80,9 @@ pub enum Moment {
 
 /// The input slots of an `inner` program.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs;
+pub struct Slots;
 
-impl Inputs {
+impl Slots {
     /// Slots of the moments that every plan may hold, in the order of [`Moment`].
     pub const FIXED: [Moment; 7] = [Moment::N, Moment::G, Moment::GG, Moment::P, Moment::PG, Moment::PP, Moment::Cost];
     /// First of the slots of the formula's own pixel sums.
@@ -100,13 +100,13 @@ impl Inputs {
 /// The moments of one group, and what `inner` may know of its pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments<R> {
-    values: [R; Inputs::COUNT],
+    values: [R; Slots::COUNT],
     context: Context,
 }
 
 impl<R: Real> Moments<R> {
-    /// Moments from the slots of [`Inputs`].
-    pub fn new(values: [R; Inputs::COUNT], context: Context) -> Self {
+    /// Moments from the slots of [`Slots`].
+    pub fn new(values: [R; Slots::COUNT], context: Context) -> Self {
         Moments { values, context }
     }
     /// N = Σm, the kept voxels.
@@ -138,21 +138,24 @@ impl<R: Real> Moments<R> {
         self.values[6]
     }
     /// The sum of the formula's pixel term `index`.
+    ///
+    /// # Panics
+    /// When `index` is [`PIXEL_TERMS_MAX`] or more.
     pub fn pixel(&self, index: usize) -> R {
         assert!(index < PIXEL_TERMS_MAX, "a formula has at most {PIXEL_TERMS_MAX} pixel terms");
-        self.values[Inputs::PIXEL + index]
+        self.values[Slots::PIXEL + index]
     }
     /// Positive (the class index) for foreground classes, 0 for class 0.
     pub fn class(&self) -> R {
-        self.values[Inputs::CLASS]
+        self.values[Slots::CLASS]
     }
     /// ΣG over the counted classes of the pool.
     pub fn g_sum(&self) -> R {
-        self.values[Inputs::G_SUM]
+        self.values[Slots::G_SUM]
     }
     /// The smallest positive G among the counted classes of the pool, 0 when all are absent.
     pub fn g_min(&self) -> R {
-        self.values[Inputs::G_MIN]
+        self.values[Slots::G_MIN]
     }
     /// Number of classes, form.
     pub fn context(&self) -> Context {

@@ -1,6 +1,6 @@
 //! Lowering of a recorded graph to shader text.
 
-use super::{Graph, Id, Op};
+use super::{Graph, Id, Op, ProgramError};
 use std::fmt::Write;
 
 /// The language of the text.
@@ -15,14 +15,17 @@ pub enum Language {
 /// The statements that compute `outputs`, one local constant per operation, ending with the assignments of the outputs.
 ///
 /// `input` names the value of an input slot, `output` the place of the k-th output. The text relies on nothing but
-/// `max`, `min`, `abs`, `log`, `exp`, `sqrt` and `pow` of the language.
+/// `abs`, `log`, `exp`, `sqrt` and `pow` of the language.
+///
+/// # Errors
+/// [`ProgramError::Literal`] for a constant that is not finite in single precision.
 pub fn lower(
     graph: &Graph,
     outputs: &[Id],
     language: Language,
     input: &dyn Fn(u8) -> String,
     output: &dyn Fn(usize) -> String,
-) -> String {
+) -> Result<String, ProgramError> {
     let ops = graph.ops();
     let mut live = vec![false; ops.len()];
     for &id in outputs {
@@ -31,6 +34,13 @@ pub fn lower(
     for (id, op) in ops.iter().enumerate().rev() {
         if live[id] {
             op.operands().for_each(|operand| live[operand as usize] = true);
+        }
+    }
+    for (id, op) in ops.iter().enumerate() {
+        if let (true, Op::Literal(bits)) = (live[id], op)
+            && !(f64::from_bits(*bits) as f32).is_finite()
+        {
+            return Err(ProgramError::Literal { value: f64::from_bits(*bits).to_string() });
         }
     }
     let name = |id: Id| match ops[id as usize] {
@@ -74,7 +84,7 @@ pub fn lower(
     for (k, &id) in outputs.iter().enumerate() {
         writeln!(text, "    {} = {};", output(k), name(id)).expect("writing to a string");
     }
-    text
+    Ok(text)
 }
 
 fn choose(cuda: bool, condition: &str, yes: &str, no: &str) -> String {

@@ -18,7 +18,7 @@ mod program;
 mod real;
 
 pub use dual::Dual;
-pub use formula::{Context, Formula, Inputs, Moment, Moments, PIXEL_TERMS_MAX, Scope, TERMS_MAX, Voxel, VoxelInput};
+pub use formula::{Context, Formula, Moment, Moments, PIXEL_TERMS_MAX, Scope, Slots, TERMS_MAX, Voxel, VoxelInput};
 pub use graph::{Graph, Id, Node, Op, Recorder};
 pub use lower::{Language, lower};
 pub use program::{Instruction, Opcode, Operand, Program, ProgramError, limits};

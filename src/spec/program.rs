@@ -47,6 +47,12 @@ pub enum ProgramError {
         /// Its number.
         index: usize,
     },
+    /// A constant that single precision has no finite value for, and shader text no notation.
+    #[error("the constant {value} has no finite value in single precision")]
+    Literal {
+        /// The constant, as text.
+        value: String,
+    },
     /// An output that reads what is not there.
     #[error("output {index} is malformed")]
     Output {
@@ -156,7 +162,8 @@ impl Program {
     /// The code that computes `outputs` from `inputs` input slots; everything they do not need is left out.
     ///
     /// # Errors
-    /// [`ProgramError::TooLarge`] when the code is beyond the [`limits`].
+    /// [`ProgramError::TooLarge`] when the code is beyond the [`limits`], [`ProgramError::Malformed`] or
+    /// [`ProgramError::Output`] when it reads an input slot of `inputs` or more.
     pub fn compile(graph: &Graph, inputs: usize, outputs: &[Id]) -> Result<Program, ProgramError> {
         let within = |what, need, limit| {
             if need > limit { Err(ProgramError::TooLarge { what, need, limit }) } else { Ok(()) }
@@ -235,7 +242,7 @@ impl Program {
         within("instructions", instructions.len(), limits::INSTRUCTIONS)?;
         let outputs = outputs.iter().map(|&o| place[o as usize].expect("outputs are live")).collect();
         let program = Program { inputs, registers, literals, instructions, outputs };
-        debug_assert_eq!(program.validate(), Ok(()));
+        program.validate()?;
         Ok(program)
     }
 
@@ -284,10 +291,10 @@ impl Program {
         slots
     }
 
-    /// Runs the code on one set of inputs.
+    /// Runs the code on one set of inputs; `results` takes as many of the outputs as it has places.
     ///
     /// # Panics
-    /// When fewer inputs than [`Program::inputs`], or fewer places for results than outputs are given.
+    /// When fewer inputs than [`Program::inputs`] are given and a missing one is read.
     pub fn run<R: Real>(&self, inputs: &[R], registers: &mut Vec<R>, results: &mut [R]) {
         registers.clear();
         registers.resize(self.registers, R::lit(0.0));

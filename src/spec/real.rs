@@ -5,7 +5,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 /// What a formula may do with a number.
 ///
 /// Every operation carries NaN through: [`max`](Real::max) and [`min`](Real::min) are NaN when either side is, and
-/// [`select`](Real::select) is NaN when its condition is. A formula therefore cannot turn a NaN input into a finite loss.
+/// [`select`](Real::select) is NaN when its condition is. A NaN can leave a formula only where a constant 0 removes its
+/// operand, which then does not count.
 pub trait Real:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {

@@ -85,9 +85,11 @@ fn functions(name: &str, part: &Part, context: Context, language: Language) -> S
             None => format!("c[{}]", slot - slots - PARAMETERS_MAX),
         }
     };
-    let value_body = lower(&graph, &values, language, &input, &|k| format!("value[{k}]"));
+    let value_body = lower(&graph, &values, language, &input, &|k| format!("value[{k}]"))
+        .expect("the constants of the losses are finite");
     let fields = ["p", "ln_p", "q", "ln_q"];
-    let slope_body = lower(&graph, &slopes, language, &input, &|k| format!("slope.{}", fields[k]));
+    let slope_body = lower(&graph, &slopes, language, &input, &|k| format!("slope.{}", fields[k]))
+        .expect("the constants of the losses are finite");
     let mut text = String::new();
     match language {
         Language::Cuda => {

@@ -1,7 +1,7 @@
 //! The numbers of the bytecode, for the kernels that interpret it.
 
 use super::header;
-use segfuse::spec::{Inputs, Language, Moment, Opcode, limits};
+use segfuse::spec::{Language, Moment, Opcode, Slots, limits};
 
 pub(super) fn text(language: Language) -> String {
     let mut text = header("The bytecode that the finish step interprets: opcodes, operand kinds, input slots, limits.");
@@ -20,15 +20,15 @@ pub(super) fn text(language: Language) -> String {
     for (value, kind) in ["REGISTER", "INPUT", "LITERAL"].into_iter().enumerate() {
         constant(format!("OPERAND_{kind}"), value);
     }
-    for (slot, moment) in Inputs::FIXED.into_iter().enumerate() {
+    for (slot, moment) in Slots::FIXED.into_iter().enumerate() {
         let name = if moment == Moment::PG { "PG".into() } else { format!("{moment:?}").to_uppercase() };
         constant(format!("SLOT_{name}"), slot);
     }
-    constant("SLOT_PIXEL".into(), Inputs::PIXEL);
-    constant("SLOT_CLASS".into(), Inputs::CLASS);
-    constant("SLOT_G_SUM".into(), Inputs::G_SUM);
-    constant("SLOT_G_MIN".into(), Inputs::G_MIN);
-    constant("SLOT_COUNT".into(), Inputs::COUNT);
+    constant("SLOT_PIXEL".into(), Slots::PIXEL);
+    constant("SLOT_CLASS".into(), Slots::CLASS);
+    constant("SLOT_G_SUM".into(), Slots::G_SUM);
+    constant("SLOT_G_MIN".into(), Slots::G_MIN);
+    constant("SLOT_COUNT".into(), Slots::COUNT);
     constant("PROGRAM_REGISTERS_MAX".into(), limits::REGISTERS);
     constant("PROGRAM_INSTRUCTIONS_MAX".into(), limits::INSTRUCTIONS);
     text
