@@ -95,19 +95,13 @@ fn stages(head: &Head) -> Vec<Stage> {
     let problem = &head.problem;
     let gradient = problem.gradient_dtype().size() * problem.shape.elements();
     let stage = |name, bytes_read, bytes_written| Stage { name, bytes_read, bytes_written };
-    let census = |census: bool| census.then(|| stage("census", target_bytes(problem), 0));
     let mut stages = Vec::new();
     match head.schedule {
-        Schedule::OnePass { census: first } => {
-            stages.extend(census(first));
+        Schedule::OnePass { census } => {
+            stages.extend(census.then(|| stage("census", target_bytes(problem), 0)));
             stages.push(stage("one_pass", read_bytes(problem), gradient));
         }
-        Schedule::Chunked { census: first, .. } => {
-            stages.extend(census(first));
-            stages.push(stage("reduce", read_bytes(problem), 0));
-            stages.push(stage("gradient", read_bytes(problem), gradient));
-        }
-        Schedule::TwoPass => {
+        Schedule::Chunked { .. } | Schedule::TwoPass => {
             stages.push(stage("reduce", read_bytes(problem), 0));
             stages.push(stage("gradient", read_bytes(problem), gradient));
         }

@@ -63,8 +63,6 @@ pub enum Schedule {
     },
     /// Reduce, finish and gradient for a few samples at a time, so that the gradient pass finds them in the cache.
     Chunked {
-        /// A pass over the target alone goes first.
-        census: bool,
         /// How many samples at a time.
         samples: usize,
     },

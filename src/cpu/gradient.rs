@@ -184,18 +184,18 @@ fn local<S: Simd>(
     let sum = scratch.sum.vectors_mut(0, columns);
     match head.problem.activation {
         Activation::None => {
-            for column in 0..columns {
+            for (column, e) in e.iter_mut().enumerate() {
                 let p = p.load(simd, column);
                 let x = truth.g(simd, column) * by_pg + by_p + p * by_pp;
-                (x + held(simd, &e[column], has_base)).store_array(&mut e[column]);
+                (x + held(simd, e, has_base)).store_array(e);
             }
         }
         Activation::Sigmoid => {
             let q = block.q(class);
-            for column in 0..columns {
+            for (column, e) in e.iter_mut().enumerate() {
                 let p = p.load(simd, column);
                 let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * (p * q.load(simd, column));
-                (x + held(simd, &e[column], has_base)).store_array(&mut e[column]);
+                (x + held(simd, e, has_base)).store_array(e);
             }
         }
         Activation::Softmax => {

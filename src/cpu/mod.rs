@@ -295,20 +295,20 @@ fn reduce_all(head: &Head, sources: &Sources<'_>, sums: Sums) -> MomentTable {
 
 /// The schedule of a head, carried out.
 fn forward_backward(head: &Head, sources: &Sources<'_>, target: Target<'_>, scale: &[f64]) -> HeadEvaluation {
-    let census = |wanted: bool| if wanted { reduce_all(head, sources, Sums::Target) } else { known_counts(head) };
     let reduce = Pass { sums: Some(Sums::All), gradient: None };
     match head.schedule {
-        Schedule::OnePass { census: first } => {
-            let (_, coefficients) = finish::finish(head, &census(first));
+        Schedule::OnePass { census } => {
+            let known = if census { reduce_all(head, sources, Sums::Target) } else { known_counts(head) };
+            let (_, coefficients) = finish::finish(head, &known);
             let output = Output { coefficients: &coefficients, scale, target };
             let mut table = MomentTable::zeros(head);
             let pass = Pass { sums: Some(Sums::All), gradient: Some(output) };
             passes::run(head, sources, samples(head), pass, &mut table);
             finish::finish(head, &table).0
         }
-        Schedule::Chunked { census: first, samples: at_once } => {
-            // Samples that are not reduced yet show their target sums alone; no coefficient of a reduced sample reads more.
-            let mut table = census(first);
+        Schedule::Chunked { samples: at_once } => {
+            // Samples that are not reduced yet hold zeros; no coefficient of a reduced sample reads them.
+            let mut table = MomentTable::zeros(head);
             for start in samples(head).step_by(at_once) {
                 let chunk = start..(start + at_once).min(samples(head).end);
                 passes::run(head, sources, chunk.clone(), reduce, &mut table);

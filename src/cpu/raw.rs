@@ -144,7 +144,7 @@ unsafe fn checked<'a>(head: &Head, buffers: &RawBuffers) -> Result<(Sources<'a>,
     if !in_place {
         apart(head, buffers, std::slice::from_ref(prediction))?;
     }
-    // SAFETY (all): the caller promises that the address holds as many elements of this type for as long as the views live.
+    // SAFETY: the caller promises that the address holds as many elements of this type for as long as the views live.
     let source = |r: &Region| unsafe { Source::from_raw(r.address, r.elements as usize, r.dtype) };
     let optional = |r: &Region| (r.elements > 0).then(|| source(r));
     let [target, mask, weights, map] = inputs;

@@ -40,13 +40,11 @@ pub(super) fn schedule(
     let n_known = only_n && matches!(problem.target, Target::Dense(_)) && !problem.mask && !problem.weights;
     match needs {
         Needs::Target => Schedule::OnePass { census: !n_known && reads.iter().any(|r| r.own_target) },
-        Needs::Sample if samples > 1 => {
+        // Where a sample's slopes read the targets of all samples, a census would have to go first; measured on the CPU it
+        // costs more than the cache gives back.
+        Needs::Sample if samples > 1 && !reads.iter().any(|r| r.all_target) => {
             let at_once = (explain::CHUNK_BYTES / explain::sample_bytes(problem).max(1)).clamp(1, samples as u64);
-            if at_once == samples as u64 {
-                return Schedule::TwoPass;
-            }
-            let census = !n_known && reads.iter().any(|r| r.all_target);
-            Schedule::Chunked { census, samples: at_once as usize }
+            if at_once == samples as u64 { Schedule::TwoPass } else { Schedule::Chunked { samples: at_once as usize } }
         }
         Needs::Sample | Needs::Everything => Schedule::TwoPass,
     }
