@@ -16,7 +16,7 @@ pub enum Layout {
 }
 
 /// What turns the prediction into probabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// The prediction is a probability already.
     None,

@@ -219,32 +219,37 @@ fn a_census_reads_the_map_of_the_own_class() {
     }
 }
 
-/// While the first samples get their gradient, the others have no sum over the prediction yet: their −ln P is infinite,
-/// and must not reach the coefficients of the first.
+/// Where the first samples get their gradient before the others are reduced, the −ln P of those is infinite, and must not
+/// reach the coefficients of the first. A mean over all samples may need two passes; values per sample never do.
 #[test]
 fn a_chunk_does_not_read_the_samples_to_come() {
-    let (samples, voxels) = (3, 1 << 20);
+    let (samples, voxels) = (3, 1 << 21);
     let (z, labels) = (logits(samples * voxels), labels(samples * voxels, 2));
-    let plan = plan(&custom(LogMass), &problem(samples, 1, voxels));
-    let schedule = plan.heads()[0].schedule();
-    assert!(matches!(schedule, Schedule::Chunked { samples, .. } if samples < 3), "{schedule:?}");
-    let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels), None);
-    assert!(gradient.iter().all(|x| x.is_finite()));
-    let by_stages = staged(&plan, Inputs::new(&z, &labels));
-    assert!(bits(&gradient) == bits(&by_stages.1));
-    assert_eq!(evaluation, by_stages.0);
+    for (reduction, all) in
+        [(Reduction::Mean, (samples * voxels) as f64), (Reduction::Sum, 1.0), (Reduction::None, voxels as f64)]
+    {
+        let plan = plan(&custom(LogMass), &problem(samples, 1, voxels).reduction(reduction));
+        let schedule = plan.heads()[0].schedule();
+        let chunked = matches!(schedule, Schedule::Chunked { .. });
+        assert!(chunked || reduction == Reduction::Mean, "{reduction:?}: {schedule:?}");
+        let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels), None);
+        assert!(gradient.iter().all(|x| x.is_finite()), "{reduction:?}");
+        let by_stages = staged(&plan, Inputs::new(&z, &labels));
+        assert!(bits(&gradient) == bits(&by_stages.1), "{reduction:?}");
+        assert_eq!(evaluation, by_stages.0, "{reduction:?}");
 
-    let (mut loss, all) = (0.0, (samples * voxels) as f64);
-    for (z, gradient) in z.chunks(voxels).zip(gradient.chunks(voxels)) {
-        let p: Vec<f64> = z.iter().map(|&x| sigmoid(x.into())).collect();
-        let mass: f64 = p.iter().sum();
-        loss -= mass.ln() / all;
-        for (&got, p) in gradient.iter().zip(p) {
-            let want = -p * (1.0 - p) / mass / all;
-            assert!((f64::from(got) - want).abs() <= GRADIENT_RELATIVE * want.abs(), "{got}, want {want}");
+        let mut loss = 0.0;
+        for (z, gradient) in z.chunks(voxels).zip(gradient.chunks(voxels)) {
+            let p: Vec<f64> = z.iter().map(|&x| sigmoid(x.into())).collect();
+            let mass: f64 = p.iter().sum();
+            loss -= mass.ln() / all;
+            for (&got, p) in gradient.iter().zip(p) {
+                let want = -p * (1.0 - p) / mass / all;
+                assert!((f64::from(got) - want).abs() <= GRADIENT_RELATIVE * want.abs(), "{got}, want {want}");
+            }
         }
+        assert_loss(evaluation.loss(), loss);
     }
-    assert_loss(evaluation.loss(), loss);
 }
 
 /// A power of the logarithm of a hopeless class overflows; where g = 0 it is not part of the loss.

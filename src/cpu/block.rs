@@ -475,11 +475,12 @@ impl<'h> Block<'h> {
                     own_e = is_own.select(e, own_e);
                 }
             }
-            let share = one / (others + ties);
+            let sum = others + ties;
+            let share = one / sum;
             let rest = others + (ties - one);
             if self.reads.ln_p {
-                let near = math::ln_1p_lanes(simd, rest);
-                let ln_sum = rest.simd_lt(one).select(near, math::ln_lanes(simd, rest + one));
+                // ln(1 + rest): what the rounded sum has lost of the rest comes back as the first term of the series.
+                let ln_sum = math::ln_of_normal(simd, sum) + (rest - (sum - one)) * share;
                 if own {
                     self.own.store(Own::LnP as usize, column, math::finite_ln(simd, own_shifted - ln_sum));
                 } else {

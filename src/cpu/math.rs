@@ -43,18 +43,15 @@ pub(super) fn exp_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     exp_of_negative(simd, x.simd_gt(highest).select(highest, x))
 }
 
-/// ln x, see [`ln`].
+/// ln x of normal positive x; anything for other x.
 #[inline(always)]
-pub(super) fn ln_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+pub(super) fn ln_of_normal<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     const HALF_ROOT_BITS: i32 = 0x3f35_04f3; // √½
     let lane = |x: f32| f32x16::splat(simd, x);
-    let tiny = x.simd_lt(lane(f32::MIN_POSITIVE));
-    let scaled = tiny.select(x * 8_388_608.0, x);
-    let bits: i32x16<S> = scaled.bitcast();
+    let bits: i32x16<S> = x.bitcast();
     let exponent = (bits - HALF_ROOT_BITS) >> 23;
     let mantissa: f32x16<S> = (bits - (exponent << 23)).bitcast();
     let e: f32x16<S> = exponent.to_float();
-    let e = e - tiny.select(lane(23.0), lane(0.0));
     let f = mantissa - 1.0;
     let z = f * f;
     let coefficients = [
@@ -70,7 +67,16 @@ pub(super) fn ln_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     ];
     let y = e.mul_add(lane(LN_2_LOW), horner(simd, f, coefficients) * f * z);
     let y = z.mul_add(lane(-0.5), y);
-    let value = e.mul_add(lane(LN_2_HIGH), f + y);
+    e.mul_add(lane(LN_2_HIGH), f + y)
+}
+
+/// ln x, see [`ln`].
+#[inline(always)]
+pub(super) fn ln_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+    let lane = |x: f32| f32x16::splat(simd, x);
+    let tiny = x.simd_lt(lane(f32::MIN_POSITIVE));
+    let scaled = tiny.select(x * 8_388_608.0, x);
+    let value = ln_of_normal(simd, scaled) - tiny.select(lane(23.0 * std::f32::consts::LN_2), lane(0.0));
     // 0 gives −∞, anything below 0 NaN; ∞ and NaN pass through.
     let below = x.simd_eq(lane(0.0)).select(lane(f32::NEG_INFINITY), lane(f32::NAN));
     let special = x.simd_le(lane(0.0)).select(below, x);

@@ -325,7 +325,9 @@ fn assemble(
     let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
     let schedule = schedule(problem, &parts, &moments, target_moments);
     let mut hasher = DefaultHasher::new();
-    (problem.shape.samples(), problem.shape.classes(), &moments, pixels.values.encode()).hash(&mut hasher);
+    (problem.shape.samples(), problem.shape.classes(), problem.activation, &moments).hash(&mut hasher);
+    pixels.values.encode().hash(&mut hasher);
+    cost_matrix.iter().flatten().for_each(|entry| entry.to_bits().hash(&mut hasher));
     let fingerprint = hasher.finish();
     Ok(Head {
         weight,
