@@ -2,8 +2,7 @@
 //!
 //! A pass cuts each sample into units by the shape alone; threads take units, and inside a unit blocks of a few thousand
 //! values go through the first-level caches: load, activate, sum, differentiate, store. The partial sums of the units are
-//! added in their order, so that results are `run_to_run` deterministic whatever the number of threads, and the same on
-//! every instruction set.
+//! added in their order, so that results are `run_to_run` deterministic whatever the number of threads.
 //!
 //! The vector code is chosen at run time: AVX-512, AVX2, NEON or portable.
 
