@@ -1,4 +1,5 @@
 //! Random objectives on random problems, against the reference.
+#![cfg(feature = "cpu")]
 
 mod common;
 

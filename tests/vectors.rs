@@ -1,4 +1,5 @@
 //! Every test vector, in every type of the prediction and both layouts.
+#![cfg(feature = "cpu")]
 
 mod common;
 

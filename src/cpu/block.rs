@@ -86,8 +86,9 @@ pub(super) struct Block<'h> {
     weight: Planes,
     /// The target of the class at hand.
     g: Planes,
-    /// The largest class; only with ln q.
+    /// The first of the largest classes, and 1 − p of it from the others; only with [`Block::has_top`].
     top: Vec<i32>,
+    q_top: Planes,
     /// p, ln p, q and φ of the voxel's own class, where the pixel terms look at no other.
     own: Planes,
 }
@@ -141,6 +142,7 @@ impl<'h> Block<'h> {
             weight: one(),
             g: one(),
             top: vec![0; stride],
+            q_top: one(),
             own: Planes::new(if head.own_class { 4 } else { 0 }, stride),
         }
     }
@@ -227,10 +229,21 @@ impl<'h> Block<'h> {
         let dense = (!self.dense.is_empty()).then_some(&self.dense);
         Truth { simd, labels: classes_at(simd, &self.labels, column), classes: self.classes, dense, column }
     }
-    /// Where a class is the largest; only after softmax with ln q.
+    /// Where a class is the first of the largest; only with [`Block::has_top`].
     #[inline(always)]
     pub(super) fn is_top<S: Simd>(&self, simd: S, class: usize, column: usize) -> mask32x16<S> {
         classes_at(simd, &self.top, column).simd_eq(i32x16::splat(simd, class as i32))
+    }
+    /// Whether the largest class is known: after softmax, where pixel terms look at every class. Their slopes can be so
+    /// large that 1 − p must not be made from a p of nearly 1.
+    #[inline(always)]
+    pub(super) fn has_top(&self) -> bool {
+        has_top(self.head)
+    }
+    /// 1 − p of the largest class.
+    #[inline(always)]
+    pub(super) fn q_top(&self) -> Vectors<'_> {
+        self.q_top.vectors(0, self.columns())
     }
     /// The array of an input slot of a pixel program, for the class that [`Block::select`] chose.
     #[inline(always)]
@@ -439,7 +452,8 @@ impl<'h> Block<'h> {
         let (classes, own) = (self.classes, self.head.own_class);
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
         let every_ln_p = self.reads.ln_p && !own;
-        let exact_rest = own || self.reads.ln_p_anywhere;
+        let has_top = self.has_top();
+        let exact_rest = own || has_top || self.reads.ln_p_anywhere;
         let q = !self.q.is_empty();
         for column in 0..self.columns() {
             if self.reads.ln_q {
@@ -454,6 +468,7 @@ impl<'h> Block<'h> {
             // 1 − p of a class that is nearly certain.
             let (mut others, mut ties) = (zero, zero);
             let (mut own_shifted, mut own_e) = (zero, zero);
+            let mut top = i32x16::splat(simd, 0);
             let labels = classes_at(simd, &self.labels, column);
             for class in 0..classes {
                 let shifted = z(class, column) - largest;
@@ -461,6 +476,8 @@ impl<'h> Block<'h> {
                 self.p.store(class, column, e);
                 if exact_rest {
                     let is_largest = shifted.simd_eq(zero);
+                    let is_first = is_largest & ties.simd_eq(zero);
+                    top = is_first.select(i32x16::splat(simd, class as i32), top);
                     others += is_largest.select(zero, e);
                     ties += is_largest.select(one, zero);
                 } else {
@@ -489,6 +506,10 @@ impl<'h> Block<'h> {
                         self.ln_p.store(class, column, math::finite_ln(simd, ln_p));
                     }
                 }
+            }
+            if has_top {
+                top.store_slice(&mut self.top[column * LANES..][..LANES]);
+                self.q_top.store(0, column, rest * share);
             }
             if own {
                 let p = own_e * share;
@@ -570,6 +591,12 @@ impl<'h> Block<'h> {
             self.ln_q.store(class, column, top.select(ln_q, from_q));
         }
     }
+}
+
+/// See [`Block::has_top`].
+pub(super) fn has_top(head: &Head) -> bool {
+    let pixel_terms = !head.pixels.values.outputs().is_empty();
+    head.problem.activation == Activation::Softmax && !head.own_class && pixel_terms
 }
 
 /// The target of one class by column. A type and not a closure: what must be compiled for an instruction set has to be

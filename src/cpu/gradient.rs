@@ -1,6 +1,6 @@
 //! The gradient of a block, from the coefficients of its sums.
 
-use super::block::{Block, ClassTruth, Range, with_truth};
+use super::block::{Block, ClassTruth, Range, has_top, with_truth};
 use super::interpret::ArrayProgram;
 use super::planes::{LANES, Planes};
 use super::view::Target;
@@ -57,8 +57,10 @@ impl Slopes {
 pub(super) struct Scratch {
     /// The local gradient per class: for softmax e = ∂L/∂ln p, for sigmoid ∂L/∂z, else ∂L/∂p.
     e: Planes,
-    /// Σe over the classes, for softmax.
+    /// Σe over the classes, for softmax; without the largest class where [`Block::has_top`].
     sum: Planes,
+    /// e of the largest class.
+    e_top: Planes,
     /// ∂L/∂ln p of the voxel's own class, from pixel terms that look at no other.
     own: Planes,
     /// u = b·p/q of each class, b = ∂L/∂ln q; softmax with ln q only.
@@ -82,6 +84,7 @@ impl Scratch {
         Scratch {
             e: planes(true, classes),
             sum: planes(true, 1),
+            e_top: planes(has_top(head), 1),
             own: planes(head.own_class, 1),
             complement: planes(complement, classes),
             complement_sum: planes(complement, 1),
@@ -198,6 +201,19 @@ fn local<S: Simd>(
                 (x + held(simd, e, has_base)).store_array(e);
             }
         }
+        Activation::Softmax if block.has_top() => {
+            let e_top = scratch.e_top.vectors_mut(0, columns);
+            for column in 0..columns {
+                let p = p.load(simd, column);
+                let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * p;
+                let x = x + held(simd, &e[column], has_base);
+                x.store_array(&mut e[column]);
+                let (top, zero) = (block.is_top(simd, class, column), f32x16::splat(simd, 0.0));
+                let others = held(simd, &sum[column], class > 0);
+                (others + top.select(zero, x)).store_array(&mut sum[column]);
+                top.select(x, held(simd, &e_top[column], class > 0)).store_array(&mut e_top[column]);
+            }
+        }
         Activation::Softmax => {
             for column in 0..columns {
                 let p = p.load(simd, column);
@@ -256,17 +272,25 @@ fn last_step<S: Simd>(
             let dz = (e.load(simd, column) - p * sum.load(simd, column)) + own_x.load(simd, column) * share;
             block.weigh(simd, column, dz).store_array(into);
         }
-    } else if scratch.complement.is_empty() {
+    } else if block.has_top() {
+        // e − p·Σe of the largest class is e·(1 − p) − p·(Σ of the others), with 1 − p as it is.
+        let (q_top, e_top) = (block.q_top(), scratch.e_top.vectors(0, columns));
+        let with_ln_q = !scratch.complement.is_empty();
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
-            let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
+            let (e, p, others) = (e.load(simd, column), p.load(simd, column), sum.load(simd, column));
+            let of_top = e * q_top.load(simd, column) - p * others;
+            let of_other = e - p * (others + e_top.load(simd, column));
+            let mut dz = block.is_top(simd, class, column).select(of_top, of_other);
+            if with_ln_q {
+                dz += complement_slope(simd, block, scratch, class, column);
+            }
             block.weigh(simd, column, dz).store_array(into);
         }
     } else {
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
             let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
-            let dz = dz + complement_slope(simd, block, scratch, class, column);
             block.weigh(simd, column, dz).store_array(into);
         }
     }

@@ -6,8 +6,7 @@ pub mod random;
 
 use half::{bf16, f16};
 use segfuse::{
-    Activation, DType, Evaluation, Gradient, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice,
-    SliceMut, Target,
+    Activation, DType, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice, SliceMut, Target,
 };
 use segfuse_reference as reference;
 use std::collections::BTreeMap;
@@ -277,18 +276,20 @@ impl Case {
     }
 
     /// Runs the case on the CPU backend.
+    #[cfg(feature = "cpu")]
     pub fn run(&self) -> Outcome {
         self.run_scaled(None)
     }
 
     /// Runs the case on the CPU backend with this `grad_output`.
+    #[cfg(feature = "cpu")]
     pub fn run_scaled(&self, grad_output: Option<&[f64]>) -> Outcome {
         let (plan, host) = (self.plan(), self.host());
         let inputs = host.inputs();
         let runtime = segfuse::Runtime::on("cpu").expect("the CPU is there");
         let elements = self.prediction.len();
-        let mut gradient = Gradient::zeros(self.problem.gradient_dtype(), elements).expect("a float type");
-        let evaluation: Evaluation = {
+        let mut gradient = segfuse::Gradient::zeros(self.problem.gradient_dtype(), elements).expect("a float type");
+        let evaluation: segfuse::Evaluation = {
             let mut slices: [SliceMut<'_>; 1] = [gradient.as_slice_mut()];
             runtime.forward_backward(&plan, &[inputs], &mut slices, grad_output).expect("the buffers fit")
         };
