@@ -131,6 +131,14 @@ pub struct TermEvaluation {
     pub groups: Vec<Vec<Option<f64>>>,
 }
 
+impl std::ops::AddAssign for HardCounts {
+    fn add_assign(&mut self, other: HardCounts) {
+        self.true_positives += other.true_positives;
+        self.false_positives += other.false_positives;
+        self.false_negatives += other.false_negatives;
+    }
+}
+
 /// True positives, false positives and false negatives of the hard prediction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

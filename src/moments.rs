@@ -59,11 +59,7 @@ impl MomentTable {
         self.values.iter_mut().zip(&other.values).for_each(|(a, b)| *a += b);
         self.valid_voxels += other.valid_voxels;
         self.invalid_labels += other.invalid_labels;
-        for (a, b) in self.hard_counts.iter_mut().zip(&other.hard_counts) {
-            a.true_positives += b.true_positives;
-            a.false_positives += b.false_positives;
-            a.false_negatives += b.false_negatives;
-        }
+        self.hard_counts.iter_mut().zip(&other.hard_counts).for_each(|(a, b)| *a += *b);
         Ok(())
     }
     /// The moments of one group.

@@ -78,11 +78,7 @@ pub(super) fn run(
                 let rows = &mut table.hard_counts[sample * hard..(sample + 1) * hard];
                 rows.fill(HardCounts::default());
                 for unit in k * per_sample..(k + 1) * per_sample {
-                    for (total, x) in rows.iter_mut().zip(&hard_partials[unit * hard..]) {
-                        total.true_positives += x.true_positives;
-                        total.false_positives += x.false_positives;
-                        total.false_negatives += x.false_negatives;
-                    }
+                    rows.iter_mut().zip(&hard_partials[unit * hard..]).for_each(|(total, x)| *total += *x);
                 }
             }
         }

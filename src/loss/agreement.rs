@@ -1,7 +1,7 @@
 //! Losses over the whole confusion table: κ, MCC, sensitivity and specificity.
 
-use super::{Built, Part, loss, words};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use super::{loss, whole, words};
+use crate::spec::{Formula, Moments, Real, Scope, Voxel};
 
 words! {
     /// Which κ [`Kappa`] computes.
@@ -88,11 +88,7 @@ impl Formula for Kappa {
         vec![mixed(m).select(kappa.complement(), all_or_nothing(m))]
     }
 }
-impl Built for Kappa {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Kappa);
 
 loss! {
     /// 1 − MCC, MCC = (N·I − P·G)/√(P·G·(N−P)·(N−G) + smooth), the correlation of prediction and target.
@@ -122,11 +118,7 @@ impl Formula for Mcc {
         vec![mixed(m).select(mcc.complement(), all_or_nothing(m))]
     }
 }
-impl Built for Mcc {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Mcc);
 
 loss! {
     /// r·Σ(g−p)²g/(G + smooth) + (1−r)·Σ(g−p)²(1−g)/(N − G + smooth): the error inside and outside of the class.
@@ -154,8 +146,4 @@ impl Formula for SensitivitySpecificity {
         vec![R::lit(self.r) * inside + R::lit(1.0 - self.r) * outside]
     }
 }
-impl Built for SensitivitySpecificity {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(SensitivitySpecificity);

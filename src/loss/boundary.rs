@@ -1,7 +1,7 @@
 //! Losses over a distance map.
 
-use super::{Built, Part, loss};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use super::{loss, whole};
+use crate::spec::{Formula, Moments, Real, Scope, Voxel};
 
 loss! {
     /// Boundary loss: Σφ·p/N, φ the signed distance to the target's boundary, negative inside. Needs a map.
@@ -21,8 +21,4 @@ impl Formula for Boundary {
         vec![m.pixel(0).over(m.n(), R::lit(0.0))]
     }
 }
-impl Built for Boundary {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Boundary);

@@ -3,7 +3,7 @@
 use super::cross_entropy::{negative, positive, voxels};
 use super::focal::modulation;
 use super::tversky::{focus, tversky_index};
-use super::{Built, Form, Part, loss};
+use super::{Built, Form, Part, loss, whole};
 use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
 
 loss! {
@@ -35,11 +35,7 @@ impl Formula for Combo {
         vec![R::lit(self.alpha) * entropy - R::lit(1.0 - self.alpha) * score]
     }
 }
-impl Built for Combo {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Combo);
 
 loss! {
     /// Exponential logarithmic loss: w_dice·(−ln S)^gamma_dice + w_ce·mean of v·(−ln p)^gamma_ce.

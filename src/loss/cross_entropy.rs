@@ -1,6 +1,6 @@
 //! The cross-entropies: means over voxels of −ln p, weighed in many ways.
 
-use super::{Built, Form, Part, loss};
+use super::{Built, Form, Part, loss, whole};
 use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
 
 /// −g·ln p.
@@ -44,11 +44,7 @@ impl Formula for Bce {
         vec![m.pixel(0), m.n()]
     }
 }
-impl Built for Bce {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Bce);
 
 loss! {
     /// Binary cross-entropy with a weight on the positives: the mean of −pos_weight·g·ln p − (1−g)·ln q.
@@ -69,11 +65,7 @@ impl Formula for WeightedCe {
         vec![m.pixel(0), m.n()]
     }
 }
-impl Built for WeightedCe {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(WeightedCe);
 
 loss! {
     /// Balanced cross-entropy: the mean of −β·g·ln p − (1−β)(1−g)·ln q, β = 1 − G/N of the sample's class.
@@ -98,11 +90,7 @@ impl Formula for BalancedCe {
         vec![beta * m.pixel(0) + beta.complement() * m.pixel(1), m.n()]
     }
 }
-impl Built for BalancedCe {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(BalancedCe);
 
 loss! {
     /// Softmax cross-entropy: Σw·(−ln p) of the target class over Σw, w the weight of the voxel's class.
@@ -160,11 +148,7 @@ impl Formula for Poly1 {
         vec![m.pixel(0), voxels(m, self.form.is_categorical(m.context()))]
     }
 }
-impl Built for Poly1 {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Poly1);
 
 loss! {
     /// Cross-entropy over the hard voxels alone: those whose target probability lies below a threshold.

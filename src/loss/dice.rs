@@ -1,7 +1,7 @@
 //! The Dice family: overlap over the sum of the sizes.
 
-use super::{Built, Part, loss, words};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use super::{loss, whole, words};
+use crate::spec::{Formula, Moments, Real, Scope, Voxel};
 
 loss! {
     /// Soft Dice: 1 − S, S = (2I + smooth_nr)/(P + G + smooth_dr), per class and sample.
@@ -38,11 +38,7 @@ impl Formula for Dice {
         vec![dice_value(m.pg(), sizes, self.smooth_nr, self.smooth_dr, self.log)]
     }
 }
-impl Built for Dice {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Dice);
 
 loss! {
     /// Soft Dice for soft targets: I is replaced by (P + G − Σ|p − g|)/2, so that the minimum lies at p = g.
@@ -67,11 +63,7 @@ impl Formula for SoftDice {
         vec![dice_value(m.pixel(0), m.p() + m.g(), self.smooth_nr, self.smooth_dr, self.log)]
     }
 }
-impl Built for SoftDice {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(SoftDice);
 
 /// (p + g − |p − g|)/2 = min(p, g), the overlap of soft values; slope ½ where they are equal.
 ///
@@ -101,11 +93,7 @@ impl Formula for LogCoshDice {
         vec![x + tail - R::lit(std::f64::consts::LN_2)]
     }
 }
-impl Built for LogCoshDice {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(LogCoshDice);
 
 words! {
     /// How [`GeneralizedDice`] weighs a class by its size G.
@@ -155,8 +143,4 @@ impl Formula for GeneralizedDice {
         loss / (R::lit(1.0) + R::lit(self.penalty) * loss)
     }
 }
-impl Built for GeneralizedDice {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(GeneralizedDice);

@@ -1,8 +1,8 @@
 //! Focal loss: cross-entropy with the easy voxels turned down.
 
 use super::cross_entropy::{negative, positive, voxels};
-use super::{Built, Form, Part, loss};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use super::{Form, loss, whole};
+use crate::spec::{Formula, Moments, Real, Scope, Voxel};
 
 loss! {
     /// Focal loss: (1 − p)^gamma·(−ln p) of the target; gamma = 0 is cross-entropy exactly.
@@ -56,8 +56,4 @@ impl Formula for Focal {
         vec![weight * m.pixel(0), voxels(m, categorical)]
     }
 }
-impl Built for Focal {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Focal);

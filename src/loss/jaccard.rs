@@ -1,8 +1,8 @@
 //! The Jaccard family: intersection over union.
 
 use super::dice::soft_overlap;
-use super::{Built, Part, loss};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use super::{loss, whole};
+use crate::spec::{Formula, Moments, Real, Scope, Voxel};
 
 /// 1 − (overlap + smooth)/(sizes − overlap + smooth). A denominator of 0 scores 1.
 fn jaccard_value<R: Real>(overlap: R, sizes: R, smooth: f64) -> R {
@@ -29,11 +29,7 @@ impl Formula for Jaccard {
         vec![jaccard_value(m.pg(), sizes, self.smooth)]
     }
 }
-impl Built for Jaccard {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Jaccard);
 
 loss! {
     /// Jaccard for soft targets: I is replaced by (P + G − Σ|p − g|)/2, so that the minimum lies at p = g.
@@ -54,11 +50,7 @@ impl Formula for SoftJaccard {
         vec![jaccard_value(m.pixel(0), m.p() + m.g(), self.smooth)]
     }
 }
-impl Built for SoftJaccard {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(SoftJaccard);
 
 loss! {
     /// Power Jaccard: 1 − (I + smooth)/(Σp^k + Σg^k − I + smooth), k = power.
@@ -82,8 +74,4 @@ impl Formula for PowerJaccard {
         vec![jaccard_value(m.pg(), m.pixel(0) + m.pixel(1), self.smooth)]
     }
 }
-impl Built for PowerJaccard {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(PowerJaccard);

@@ -2,7 +2,8 @@
 //!
 //! # Adding a loss
 //! 1. In the file of its family, declare it with `loss!`: name, source, parameters with their docs, defaults and ranges.
-//!    Implement [`Formula`] for it (the whole mathematics: pixel terms, `inner`, `outer`) and [`Built`].
+//!    Implement [`Formula`] for it (the whole mathematics: pixel terms, `inner`, `outer`) and say `whole!(Name)`, or
+//!    implement [`Built`] where it has several parts or conditions.
 //!    No derivative is typed, no kernel is touched.
 //! 2. Add its type to the list in `entries!` below.
 //! 3. Write its value in `reference/` and its cases in `test_vectors/`, and its row in `docs/losses.md`.
@@ -34,6 +35,7 @@ pub use jaccard::{Jaccard, PowerJaccard, SoftJaccard};
 pub use objective::{Absent, Objective, Options, Term};
 pub use parameter::{Parameter, ParameterInfo, Range};
 pub(crate) use parameter::{loss, words};
+use part::whole;
 pub use part::{Built, Loss, OutOfRange, Parameters, Part};
 pub use spec_string::Value;
 pub use tversky::{AsymmetricSimilarity, FocalTversky, SoftTversky, Tversky};

@@ -50,6 +50,18 @@ pub trait Built {
     }
 }
 
+/// Declares that a loss is its formula.
+macro_rules! whole {
+    ($name:ident) => {
+        impl $crate::loss::Built for $name {
+            fn parts(&self, _: $crate::spec::Context) -> Vec<$crate::loss::Part> {
+                vec![$crate::loss::Part::whole(self)]
+            }
+        }
+    };
+}
+pub(super) use whole;
+
 /// A loss of any type, as an objective holds it.
 pub trait Loss: Debug + Send + Sync {
     /// The name in a spec string.

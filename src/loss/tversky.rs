@@ -1,8 +1,8 @@
 //! The Tversky family: false positives and false negatives weighed apart.
 
 use super::dice::soft_overlap;
-use super::{Built, Part, loss};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use super::{loss, whole};
+use crate::spec::{Formula, Moments, Real, Scope, Voxel};
 
 /// T = (I + smooth)/(I + alpha·(P − I) + beta·(G − I) + smooth). A denominator of 0 scores 1.
 pub(super) fn tversky_index<R: Real>(overlap: R, p: R, g: R, alpha: f64, beta: f64, smooth: f64) -> R {
@@ -31,11 +31,7 @@ impl Formula for Tversky {
         vec![tversky_index(m.pg(), m.p(), m.g(), self.alpha, self.beta, self.smooth).complement()]
     }
 }
-impl Built for Tversky {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(Tversky);
 
 loss! {
     /// Tversky for soft targets: I is replaced by (P + G − Σ|p − g|)/2, so that the minimum lies at p = g.
@@ -60,11 +56,7 @@ impl Formula for SoftTversky {
         vec![tversky_index(m.pixel(0), m.p(), m.g(), self.alpha, self.beta, self.smooth).complement()]
     }
 }
-impl Built for SoftTversky {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(SoftTversky);
 
 loss! {
     /// Focal Tversky: (1 − T)^(1/gamma) per class, 1 − T floored at 1e-6 where the exponent is below 1.
@@ -95,11 +87,7 @@ impl Formula for FocalTversky {
         vec![focus(t.complement(), 1.0 / self.gamma)]
     }
 }
-impl Built for FocalTversky {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(FocalTversky);
 
 loss! {
     /// The F_β loss: Tversky with alpha = 1/(1 + β²) and beta = β²/(1 + β²).
@@ -121,8 +109,4 @@ impl Formula for AsymmetricSimilarity {
         vec![tversky_index(m.pg(), m.p(), m.g(), alpha, beta, self.smooth).complement()]
     }
 }
-impl Built for AsymmetricSimilarity {
-    fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::whole(self)]
-    }
-}
+whole!(AsymmetricSimilarity);

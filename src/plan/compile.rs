@@ -13,6 +13,7 @@ use crate::spec::{
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a term asks of the problem, after the problem's defaults have filled in.
+#[derive(Clone)]
 struct Resolved {
     batch: bool,
     background: bool,
@@ -123,7 +124,7 @@ struct Draft {
     term: usize,
     weight: f64,
     scope: Scope,
-    resolved: (bool, bool, Absent, Option<Vec<f64>>),
+    resolved: Resolved,
     graph: Graph,
     terms: Vec<Id>,
     /// For each input slot of `inner`, the moment it stands for.
@@ -168,16 +169,7 @@ impl Draft {
         }
         let graph = recorder.finish();
         let outer = (scope == Scope::Pool).then(|| record_outer(part, terms.len())).transpose()?;
-        let draft = Draft {
-            term,
-            weight: part.weight,
-            scope,
-            resolved: (resolved.batch, resolved.background, resolved.absent, resolved.class_weights.clone()),
-            graph,
-            terms,
-            slots,
-            outer,
-        };
+        let draft = Draft { term, weight: part.weight, scope, resolved: resolved.clone(), graph, terms, slots, outer };
         for slot in draft.read_slots() {
             if draft.slots[slot] == Some(Moment::Cost) && part.formula.cost_matrix(context.classes).is_none() {
                 let reason = "reads the cost of a class, but gives no cost matrix".into();
@@ -212,7 +204,7 @@ impl Draft {
     /// The slots of the context that read G of the pool's classes.
     fn reads_target_sizes(&self) -> bool {
         let slots = self.read_slots();
-        slots.contains(&Slots::G_SUM) || slots.contains(&Slots::G_MIN) || self.resolved.2 != Absent::Count
+        slots.contains(&Slots::G_SUM) || slots.contains(&Slots::G_MIN) || self.resolved.absent != Absent::Count
     }
 }
 
@@ -288,7 +280,7 @@ fn assemble(
         for &term in &draft.terms {
             outputs.extend(graph.adjoint(&[(term, one)], &inputs));
         }
-        let (batch, background, absent, class_weights) = draft.resolved;
+        let Resolved { batch, background, absent, class_weights } = draft.resolved;
         parts.push(PlannedPart {
             term: draft.term,
             weight: draft.weight,
@@ -361,11 +353,9 @@ fn looks_at_own_class(problem: &Problem, graph: &Graph, values: &[Id]) -> bool {
 
 /// The first loss whose pixel terms read the map.
 fn needs_map(objective: &Objective, problem: &Problem) -> String {
-    let shape = problem.shape();
     let with_map = problem.clone().map(Map::Shared);
     let alone = |term: &Term| Plan::new(&term.clone().into(), &with_map);
     let reads = |plan: Plan| plan.heads()[0].pixels.values.reads(VoxelInput::Map as usize);
-    debug_assert!(shape.classes() > 0);
     let name = |term: &Term| term.loss.name().to_string();
     objective.terms().iter().find(|t| alone(t).is_ok_and(reads)).map(name).unwrap_or_default()
 }
