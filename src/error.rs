@@ -83,8 +83,8 @@ pub enum Error {
         /// What was given.
         got: u64,
     },
-    /// Sizes whose product does not fit 64 bits.
-    #[error("shape: the number of bytes of {what} overflows 64 bits")]
+    /// More elements than a plan may have.
+    #[error("shape: {what} has more than {} elements", crate::shape::ELEMENTS_MAX)]
     Overflow {
         /// Which buffer.
         what: &'static str,

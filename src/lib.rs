@@ -49,7 +49,7 @@ pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
 #[cfg(feature = "cpu")]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
-pub use shape::{CLASSES_MAX, SPATIAL_MAX, Shape};
+pub use shape::{CLASSES_MAX, ELEMENTS_MAX, SPATIAL_MAX, Shape};
 
 /// The README's example is compiled and run as a test.
 #[cfg(all(doctest, feature = "cpu"))]

@@ -13,8 +13,8 @@ pub struct Shape {
 
 /// Most spatial dimensions.
 pub const SPATIAL_MAX: usize = 5;
-/// A bound on the bytes that all passes of a plan read and write per element.
-const PLAN_BYTES: usize = 1024;
+/// Most elements N·C·V: what all passes of a plan read and write then fits 63 bits.
+pub const ELEMENTS_MAX: u64 = i64::MAX as u64 / 1024;
 /// Most classes.
 pub const CLASSES_MAX: usize = 4096;
 
@@ -23,7 +23,7 @@ impl Shape {
     ///
     /// # Errors
     /// [`Error::Shape`] when an extent is 0, there are no or more than 5 spatial dimensions, or more than 4096 classes;
-    /// [`Error::Overflow`] when the bytes that a plan moves, at most 1024 per element, would not fit 63 bits.
+    /// [`Error::Overflow`] when there are more than [`ELEMENTS_MAX`] elements.
     pub fn new(samples: usize, classes: usize, spatial: impl AsRef<[usize]>) -> Result<Shape, Error> {
         let spatial = spatial.as_ref();
         let within = |what, got: usize, max: usize| {
@@ -38,9 +38,9 @@ impl Shape {
         }
         let times = |product: Option<u64>, &x: &usize| product?.checked_mul(x as u64);
         let voxels = spatial.iter().fold(Some(1), times);
-        let bytes = [samples, classes, PLAN_BYTES].iter().fold(voxels, times);
-        match (voxels, bytes) {
-            (Some(voxels), Some(bytes)) if bytes <= i64::MAX as u64 => {
+        let elements = [samples, classes].iter().fold(voxels, times);
+        match (voxels, elements) {
+            (Some(voxels), Some(elements)) if elements <= ELEMENTS_MAX => {
                 Ok(Shape { samples, classes, spatial: spatial.to_vec(), voxels })
             }
             _ => Err(Error::Overflow { what: "the prediction" }),

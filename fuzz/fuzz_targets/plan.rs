@@ -4,7 +4,9 @@
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use segfuse::loss::{Absent, ENTRIES};
-use segfuse::{Activation, CLASSES_MAX, DType, Layout, Map, Objective, Plan, Problem, Reduction, SPATIAL_MAX, Shape};
+use segfuse::{
+    Activation, CLASSES_MAX, DType, ELEMENTS_MAX, Layout, Map, Objective, Plan, Problem, Reduction, SPATIAL_MAX, Shape,
+};
 
 #[derive(Debug)]
 struct Case {
@@ -33,7 +35,7 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
     // Whatever the numbers, a shape or an error.
     let _ = Shape::new(u.arbitrary()?, u.arbitrary()?, u.arbitrary::<Vec<usize>>()?);
     // Then one that fits, as large as a shape may be.
-    let mut room = i64::MAX as usize / 8;
+    let mut room = ELEMENTS_MAX as usize;
     let mut extent = |u: &mut Unstructured<'_>, max: usize| -> Result<usize> {
         let extent = size(u, room.min(max))?;
         room /= extent;
@@ -41,7 +43,7 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
     };
     let (samples, classes) = (extent(u, u32::MAX as usize)?, extent(u, CLASSES_MAX)?);
     let spatial = (0..u.int_in_range(1..=SPATIAL_MAX)?).map(|_| extent(u, usize::MAX)).collect::<Result<Vec<_>>>()?;
-    let shape = Shape::new(samples, classes, spatial).expect("at most i64::MAX bytes");
+    let shape = Shape::new(samples, classes, spatial).expect("at most ELEMENTS_MAX elements");
     let mut problem = Problem::new(shape)
         .prediction(*u.choose(&TYPES)?, *u.choose(&[Activation::None, Activation::Sigmoid, Activation::Softmax])?)
         .layout(*u.choose(&[Layout::Planar, Layout::Interleaved])?)
