@@ -71,8 +71,9 @@ pub(crate) fn run(args: &EvalArgs) -> CommandResult {
     let plan = Plan::new(&objective, &loaded.problem)?;
     let grad_output = args.grad_output.as_deref().map(|factors| spread(factors, plan.losses())).transpose()?;
 
-    let (evaluation, gradient, time) = evaluate(&runtime, &plan, &loaded, args.grad.is_some(), grad_output.as_deref())?;
-    if let (Some(path), Some(gradient)) = (&args.grad, gradient) {
+    let (evaluation, gradient, time) = evaluate(&runtime, &plan, &loaded, grad_output.as_deref())?;
+    let size = GradientSize::of(&gradient);
+    if let Some(path) = &args.grad {
         let (shape, data) = loaded.in_file_axes(gradient);
         write_npy(path, &shape, data)?;
     }
@@ -81,7 +82,7 @@ pub(crate) fn run(args: &EvalArgs) -> CommandResult {
     }
 
     let explanation = plan.explain();
-    let bytes = if args.grad.is_some() { explanation.total_bytes } else { explanation.forward_bytes };
+    let bytes = explanation.total_bytes;
     let per_sample = args.problem.reduction() == Reduction::None;
     let classes = loaded.problem.shape().classes();
     let head = &evaluation.heads[0];
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &EvalArgs) -> CommandResult {
     if args.json {
         say(json(&report));
     } else {
-        print(&report, &explanation, loaded.problem.shape().all_voxels(), args.grad.as_deref());
+        print(&report, &explanation, loaded.problem.shape().all_voxels(), &size, args.grad.as_deref());
     }
     Ok(Verdict::Good)
 }
@@ -120,25 +121,38 @@ fn spread(factors: &[f64], losses: usize) -> Result<Vec<f64>, CliError> {
     }
 }
 
-/// The result, the gradient where it is wanted, and the time of the fastest of a few calls.
+/// How large a gradient is, for people.
+struct GradientSize {
+    norm: f64,
+    largest: f64,
+}
+
+impl GradientSize {
+    fn of(gradient: &Gradient) -> GradientSize {
+        let values = gradient.to_f32();
+        let squares: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        // A NaN shows in both.
+        let largest = values.iter().fold(0.0f32, |m, x| if x.abs() <= m { m } else { x.abs() });
+        GradientSize { norm: squares.sqrt(), largest: f64::from(largest) }
+    }
+}
+
+/// The result, the gradient, and the time of the fastest of a few calls.
 fn evaluate(
     runtime: &Runtime,
     plan: &Plan,
     loaded: &Loaded,
-    with_gradient: bool,
     grad_output: Option<&[f64]>,
-) -> Result<(Evaluation, Option<Gradient>, Duration), CliError> {
+) -> Result<(Evaluation, Gradient, Duration), CliError> {
     let inputs = [loaded.inputs()];
     let elements = loaded.problem.shape().elements() as usize;
-    let mut gradient = with_gradient.then(|| Gradient::zeros(loaded.problem.gradient_dtype(), elements)).flatten();
+    let mut gradient =
+        Gradient::zeros(loaded.problem.gradient_dtype(), elements).expect("a plan's gradient has a float type");
     let (mut best, begin) = (Duration::MAX, Instant::now());
     let mut calls = 0;
     loop {
         let start = Instant::now();
-        let evaluation = match &mut gradient {
-            Some(gradient) => runtime.forward_backward(plan, &inputs, &mut [gradient.as_slice_mut()], grad_output)?,
-            None => runtime.forward(plan, &inputs)?,
-        };
+        let evaluation = runtime.forward_backward(plan, &inputs, &mut [gradient.as_slice_mut()], grad_output)?;
         best = best.min(start.elapsed()).max(Duration::from_nanos(1));
         calls += 1;
         if calls == CALLS_MAX || begin.elapsed() > TIMING {
@@ -147,7 +161,7 @@ fn evaluate(
     }
 }
 
-fn print(report: &Report, explanation: &Explanation, voxels: u64, gradient: Option<&Path>) {
+fn print(report: &Report, explanation: &Explanation, voxels: u64, size: &GradientSize, file: Option<&Path>) {
     let mut terms = table(&["term", "weight", "value"]);
     for term in &report.terms {
         terms.add_row([term.name.clone(), term.weight.to_string(), term.value.text()]);
@@ -170,7 +184,6 @@ fn print(report: &Report, explanation: &Explanation, voxels: u64, gradient: Opti
     say(explanation);
     let (time, speed) = (seconds(report.time_ms / 1e3), report.gb_per_s);
     say(format_args!("run        {time} on {}, {speed:.2} GB/s for {} B", report.device, report.bytes));
-    if let Some(path) = gradient {
-        say(format_args!("gradient   {}", path.display()));
-    }
+    let place = file.map(|path| format!(", in {}", path.display())).unwrap_or_default();
+    say(format_args!("gradient   norm {:.6e}, largest entry {:.6e}{place}", size.norm, size.largest));
 }
