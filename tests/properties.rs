@@ -4,7 +4,7 @@
 mod common;
 
 use common::random::{Numbers, Recipe, config, recipes};
-use common::{Case, Settings, compare};
+use common::{Case, GRADIENT_RELATIVE, Settings, compare};
 use proptest::prelude::*;
 use segfuse::{Activation, DType, Layout, Map, Reduction, Target};
 use segfuse_reference as reference;
@@ -307,6 +307,43 @@ fn one_nan_is_enough() {
             let case = Case::new(spec.parse().expect("a valid spec"), &s, prediction, labels, None, None, map);
             let loss = case.run().losses[0];
             assert!(loss.is_nan(), "{spec}, {classes} classes, {activation:?}: {loss}");
+        }
+    }
+}
+
+/// A trained network: every voxel right, the label's class ahead by m. The gradient is tiny, and still right to 1e-5 of its
+/// largest entry, without the absolute part of the tolerance. (Not of log_cosh_dice and squared forms: their slopes vanish with 1 − S, which
+/// has only the digits that the sums leave.)
+#[test]
+fn gradients_of_a_nearly_perfect_prediction() {
+    let labels: Vec<f64> = (0..64).map(|i| f64::from(i * 7 % 3 % 2)).collect();
+    for spec in ["dice", "jaccard", "tversky", "generalized_dice", "dice + ce"] {
+        for m in [4.0, 8.0, 12.0, 16.0, 20.0] {
+            let logits: Vec<f64> = (0..128)
+                .map(|i| if labels[i % 64] == (i / 64) as f64 { m + (i % 5) as f64 / 8.0 } else { 0.0 })
+                .collect();
+            let case = simple(spec, &settings(&[1, 2, 64], Activation::Softmax), &logits, &labels);
+            let (terms, problem) = case.reference();
+            let truth = segfuse_reference::evaluate(&terms, &problem, None);
+            let largest = truth.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            for (got, want) in case.run().gradient.iter().zip(&truth.gradient) {
+                assert!(
+                    (got - want).abs() <= GRADIENT_RELATIVE * largest,
+                    "{spec}, m = {m}: {got} for {want}, of {largest}"
+                );
+            }
+        }
+    }
+}
+
+/// A class that is everywhere or nowhere: κ and MCC are 1 unless the prediction says exactly so.
+#[test]
+fn agreement_with_a_target_of_one_class() {
+    for spec in ["kappa", "kappa(form=squared)", "mcc"] {
+        for m in [5.0, 17.0, 40.0, 80.0] {
+            let logits: Vec<f64> = (0..128).map(|i| if i < 64 { m } else { 0.0 }).collect();
+            let case = simple(spec, &settings(&[1, 2, 64], Activation::Softmax), &logits, &[0.0; 64]);
+            assert_eq!(case.run().losses, [1.0], "{spec}, m = {m}");
         }
     }
 }

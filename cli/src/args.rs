@@ -122,7 +122,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "OUT.npy")]
     pub(crate) grad: Option<PathBuf>,
     /// Factor of the gradient; with reduction none one per sample
-    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true, requires = "grad")]
+    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub(crate) grad_output: Option<Vec<f64>>,
     /// Also count the hard prediction: TP, FP, FN, Dice, IoU, precision and recall per class
     #[arg(long)]

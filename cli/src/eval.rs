@@ -66,6 +66,7 @@ struct Report {
 /// Evaluates a loss on files.
 pub(crate) fn run(args: &EvalArgs) -> CommandResult {
     let objective: Objective = args.loss.parse()?;
+    check_output(args)?;
     let runtime = args.device.runtime()?;
     let loaded = Loaded::new(args)?;
     let plan = Plan::new(&objective, &loaded.problem)?;
@@ -79,6 +80,13 @@ pub(crate) fn run(args: &EvalArgs) -> CommandResult {
     }
     for note in &loaded.notes {
         eprintln!("note: {note}");
+    }
+    let (valid, invalid) = (evaluation.heads[0].valid_voxels, evaluation.heads[0].invalid_labels);
+    if invalid > 0 {
+        eprintln!("note: {invalid} labels are out of range; their voxels do not count");
+    }
+    if valid == 0 {
+        eprintln!("note: no voxel counts, so the loss is 0");
     }
 
     let explanation = plan.explain();
@@ -109,8 +117,24 @@ pub(crate) fn run(args: &EvalArgs) -> CommandResult {
     Ok(Verdict::Good)
 }
 
+/// Whether the gradient goes to a file of its own.
+fn check_output(args: &EvalArgs) -> Result<(), CliError> {
+    let Some(output) = args.grad.as_ref().and_then(|path| path.canonicalize().ok()) else { return Ok(()) };
+    let inputs =
+        [Some(&args.pred), Some(&args.target), args.mask.as_ref(), args.weights.as_ref(), args.distance.as_ref()];
+    for input in inputs.into_iter().flatten() {
+        if input.canonicalize().is_ok_and(|input| input == output) {
+            return Err(CliError::Arguments(format!("--grad would replace the input {}", input.display())));
+        }
+    }
+    Ok(())
+}
+
 /// One factor per loss; a single one stands for all.
 fn spread(factors: &[f64], losses: usize) -> Result<Vec<f64>, CliError> {
+    if let Some(factor) = factors.iter().find(|factor| !factor.is_finite()) {
+        return Err(CliError::Arguments(format!("--grad-output: must be finite, got {factor}")));
+    }
     match factors {
         [factor] => Ok(vec![*factor; losses]),
         factors if factors.len() == losses => Ok(factors.to_vec()),

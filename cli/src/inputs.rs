@@ -231,13 +231,14 @@ impl Frame {
 
     fn per_voxel(&self, path: &Path, role: &str) -> Result<Array, CliError> {
         let file = read(path)?;
-        let got = file.shape.clone();
-        match self.fit(file, role)? {
-            (array, false) => Ok(array),
-            (array, true) => {
-                let need = show(&self.without_classes);
-                Err(array.error(format!("{role} has shape {}; it must have one value per voxel, {need}", show(&got))))
-            }
+        let (got, need) = (show(&file.shape), show(&self.without_classes));
+        let wrong = |path: &Path| {
+            CliError::file(path, format!("{role} has shape {got}; it must have one value per voxel, {need}"))
+        };
+        match self.fit(file, role) {
+            Ok((array, false)) => Ok(array),
+            Ok((array, true)) => Err(wrong(&array.path)),
+            Err(_) => Err(wrong(path)),
         }
     }
 

@@ -119,4 +119,25 @@ fn a_gradient_that_cannot_be_written() {
     let error =
         bad(&["eval", "--loss", "dice", "--pred", &pred, "--target", &target, "--grad", "no/such/folder/g.npy"]);
     has(&error, &["no/such/folder/g.npy"]);
+    // Neither an input nor anything but an ordinary file is replaced.
+    let error = bad(&["eval", "--loss", "dice", "--pred", &pred, "--target", &target, "--grad", &pred]);
+    has(&error, &["--grad", "logits.npy"]);
+    let folder = std::env::temp_dir();
+    let folder = folder.to_str().expect("a UTF-8 path");
+    let error = bad(&["eval", "--loss", "dice", "--pred", &pred, "--target", &target, "--grad", folder]);
+    has(&error, &["not an ordinary file"]);
+    let error = bad(&[
+        "eval",
+        "--loss",
+        "dice",
+        "--pred",
+        &pred,
+        "--target",
+        &target,
+        "--grad",
+        "g.npy",
+        "--grad-output",
+        "nan",
+    ]);
+    has(&error, &["--grad-output", "finite"]);
 }

@@ -476,8 +476,10 @@ impl<'h> Block<'h> {
                 self.p.store(class, column, e);
                 if exact_rest {
                     let is_largest = shifted.simd_eq(zero);
-                    let is_first = is_largest & ties.simd_eq(zero);
-                    top = is_first.select(i32x16::splat(simd, class as i32), top);
+                    if has_top {
+                        let is_first = is_largest & ties.simd_eq(zero);
+                        top = is_first.select(i32x16::splat(simd, class as i32), top);
+                    }
                     others += is_largest.select(zero, e);
                     ties += is_largest.select(one, zero);
                 } else {
@@ -521,7 +523,8 @@ impl<'h> Block<'h> {
                 let p = self.p.load(simd, class, column) * share;
                 self.p.store(class, column, p);
                 if q {
-                    self.q.store(class, column, one - p);
+                    let is_top = top.simd_eq(i32x16::splat(simd, class as i32));
+                    self.q.store(class, column, is_top.select(rest * share, one - p));
                 }
             }
             if self.reads.ln_q {

@@ -61,6 +61,8 @@ pub(super) struct Scratch {
     sum: Planes,
     /// e of the largest class.
     e_top: Planes,
+    /// The slope of the most probable class from P, I and PP; see [`shifts`].
+    shift: Planes,
     /// ∂L/∂ln p of the voxel's own class, from pixel terms that look at no other.
     own: Planes,
     /// u = b·p/q of each class, b = ∂L/∂ln q; softmax with ln q only.
@@ -85,6 +87,7 @@ impl Scratch {
             e: planes(true, classes),
             sum: planes(true, 1),
             e_top: planes(has_top(head), 1),
+            shift: planes(true, 1),
             own: planes(head.own_class, 1),
             complement: planes(complement, classes),
             complement_sum: planes(complement, 1),
@@ -138,6 +141,9 @@ pub(super) unsafe fn gradient<S: Simd>(
         add_cost_slopes(simd, head, block, slopes, scratch, dense_terms);
     }
     let has_base = dense_terms || !slopes.cost.is_empty();
+    if head.problem.activation == Activation::Softmax {
+        shifts(simd, block, slopes, scratch);
+    }
     for class in 0..classes {
         with_truth!(block, class, |truth| local(simd, head, block, slopes, scratch, class, has_base, truth));
     }
@@ -166,6 +172,27 @@ pub(super) unsafe fn gradient<S: Simd>(
     }
 }
 
+/// The slope ∂L/∂p of each voxel's most probable class, from the sums P, I and PP.
+///
+/// The gradient of a softmax does not change when the same number is taken from the slopes of all classes. With this one
+/// taken, the class that is nearly certain has slope 0, and e − p·Σe has nothing to cancel.
+#[inline(always)]
+fn shifts<S: Simd>(simd: S, block: &Block<'_>, slopes: &Slopes, scratch: &mut Scratch) {
+    for column in 0..block.columns() {
+        let truth = block.truth(simd, column);
+        let mut largest = f32x16::splat(simd, -1.0);
+        let mut shift = f32x16::splat(simd, 0.0);
+        for (class, &[by_p, by_pg, by_pp]) in slopes.affine.iter().enumerate() {
+            let p = block.p_at(simd, class, column);
+            let slope = truth.g(class) * by_pg + by_p + p * by_pp;
+            let wins = p.simd_gt(largest);
+            largest = wins.select(p, largest);
+            shift = wins.select(slope, shift);
+        }
+        scratch.shift.store(0, column, shift);
+    }
+}
+
 /// The local gradient of a class: what the sums P, I and PP give, times the slope of the activation, added to what the cost
 /// and the pixel terms have left. For softmax its sum over the classes as well.
 #[inline(always)]
@@ -185,6 +212,7 @@ fn local<S: Simd>(
     let p = block.p(class);
     let e = scratch.e.vectors_mut(class, columns);
     let sum = scratch.sum.vectors_mut(0, columns);
+    let shift = scratch.shift.vectors(0, columns);
     match head.problem.activation {
         Activation::None => {
             for (column, e) in e.iter_mut().enumerate() {
@@ -205,7 +233,8 @@ fn local<S: Simd>(
             let e_top = scratch.e_top.vectors_mut(0, columns);
             for column in 0..columns {
                 let p = p.load(simd, column);
-                let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * p;
+                let slope = truth.g(simd, column) * by_pg + by_p + p * by_pp;
+                let x = (slope - shift.load(simd, column)) * p;
                 let x = x + held(simd, &e[column], has_base);
                 x.store_array(&mut e[column]);
                 let (top, zero) = (block.is_top(simd, class, column), f32x16::splat(simd, 0.0));
@@ -217,7 +246,8 @@ fn local<S: Simd>(
         Activation::Softmax => {
             for column in 0..columns {
                 let p = p.load(simd, column);
-                let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * p;
+                let slope = truth.g(simd, column) * by_pg + by_p + p * by_pp;
+                let x = (slope - shift.load(simd, column)) * p;
                 let x = x + held(simd, &e[column], has_base);
                 x.store_array(&mut e[column]);
                 (x + held(simd, &sum[column], class > 0)).store_array(&mut sum[column]);

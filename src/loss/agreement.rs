@@ -31,9 +31,10 @@ fn mixed<R: Real>(m: &Moments<R>) -> R {
     m.g() * (m.n() - m.g())
 }
 
-/// The loss where the target is empty or full: 0 if P = G, else 1.
+/// The loss where the target is empty or full: 0 if P = G, else 1. P is looked at where G = 0, Σq where G = N.
 fn all_or_nothing<R: Real>(m: &Moments<R>) -> R {
-    (m.p() - m.g()).abs().select(R::lit(1.0), R::lit(0.0))
+    let wrong = m.g().select(m.pixel(0), m.p());
+    wrong.select(R::lit(1.0), R::lit(0.0))
 }
 
 /// The pixel terms of [`Means`]: Σq and Σq·g.

@@ -18,7 +18,7 @@ pub(crate) const GRADIENT_TOLERANCE: f64 = 1e-5;
 const GRADIENT_SCALE_MIN: f64 = 0.1;
 /// Half an ulp of f16, relative.
 const F16_ROUNDING: f64 = 1.0 / 2048.0;
-/// Half an ulp of bf16 is 2⁻⁹, relative to the lower end of a binade; one rounding may follow another in f32.
+/// Half an ulp of bf16 is 2⁻⁸, relative to the lower end of a binade; one rounding may follow another in f32.
 const BF16_ROUNDING: f64 = 1.0 / 256.0;
 /// The smallest positive f16: below it, values come in steps.
 const F16_STEP: f64 = 6e-8;

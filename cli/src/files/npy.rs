@@ -114,6 +114,12 @@ fn check_header(file: &mut File) -> Result<(), String> {
 
 /// Writes values in C order. The file appears whole or not at all.
 pub(crate) fn write(path: &Path, shape: &[usize], data: Data) -> Result<(), CliError> {
+    // A link is followed, and nothing but an ordinary file is replaced.
+    let followed = if path.exists() { path.canonicalize().map_err(CliError::io(path))? } else { path.to_path_buf() };
+    if followed.exists() && !followed.is_file() {
+        return Err(CliError::file(path, "is not an ordinary file, and so is not replaced"));
+    }
+    let path = followed.as_path();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".segfuse-").suffix(".npy");
