@@ -169,13 +169,12 @@ impl<'h> Block<'h> {
         if self.all_kept() {
             return weighed;
         }
-        let zero = f32x16::splat(simd, 0.0);
-        classes_at(simd, &self.labels, column).simd_ge(i32x16::splat(simd, 0)).select(weighed, zero)
+        self.kept(simd, column).select(weighed, f32x16::splat(simd, 0.0))
     }
-    /// Whether a voxel counts.
+    /// Which voxels count.
     #[inline(always)]
-    pub(super) fn is_kept(&self, voxel: usize) -> bool {
-        self.labels[voxel] >= 0
+    pub(super) fn kept<S: Simd>(&self, simd: S, column: usize) -> mask32x16<S> {
+        classes_at(simd, &self.labels, column).simd_ge(i32x16::splat(simd, 0))
     }
     /// p of a class.
     #[inline(always)]
@@ -207,11 +206,11 @@ impl<'h> Block<'h> {
     pub(super) fn own_q(&self) -> Vectors<'_> {
         self.own.vectors(Own::Q as usize, self.columns())
     }
-    /// Where a class is the voxel's own, with labels. With one class, label 1 is the class and 0 is not.
+    /// Where a class is the voxel's own, with labels.
     #[inline(always)]
     pub(super) fn own_class(&self, class: usize) -> OwnClass<'_> {
         let labels = self.labels[..self.len].as_chunks::<LANES>().0;
-        OwnClass { labels, label: if self.classes == 1 { 1 } else { class as i32 } }
+        OwnClass { labels, label: label_of(class, self.classes) }
     }
     /// g of a class by column, with a dense target.
     #[inline(always)]
@@ -226,7 +225,7 @@ impl<'h> Block<'h> {
     /// The target of sixteen voxels.
     #[inline(always)]
     pub(super) fn truth<S: Simd>(&self, simd: S, column: usize) -> Truth<'_, S> {
-        let dense = (!self.dense.is_empty()).then_some(&self.dense);
+        let dense = self.is_dense().then_some(&self.dense);
         Truth { simd, labels: classes_at(simd, &self.labels, column), classes: self.classes, dense, column }
     }
     /// Where a class is the first of the largest; only with [`Block::has_top`].
@@ -662,11 +661,10 @@ pub(super) struct Truth<'a, S: Simd> {
 }
 
 impl<S: Simd> Truth<'_, S> {
-    /// Where `class` is the voxel's own, with labels. With one class, label 1 is the class and 0 is not.
+    /// Where `class` is the voxel's own, with labels.
     #[inline(always)]
     pub(super) fn is_own(&self, class: usize) -> mask32x16<S> {
-        let label = if self.classes == 1 { 1 } else { class as i32 };
-        self.labels.simd_eq(i32x16::splat(self.simd, label))
+        self.labels.simd_eq(i32x16::splat(self.simd, label_of(class, self.classes)))
     }
     /// g of a class.
     #[inline(always)]
@@ -682,6 +680,12 @@ impl<S: Simd> Truth<'_, S> {
         let labels = self.labels.to_array();
         f32x16::from_fn(self.simd, |lane| by_class[labels[lane].max(0) as usize])
     }
+}
+
+/// The label that means `class`: with one class, label 1 is the class and 0 is not.
+#[inline(always)]
+fn label_of(class: usize, classes: usize) -> i32 {
+    if classes == 1 { 1 } else { class as i32 }
 }
 
 /// Sixteen classes.

@@ -182,9 +182,9 @@ fn shifts<S: Simd>(simd: S, block: &Block<'_>, slopes: &Slopes, scratch: &mut Sc
         let truth = block.truth(simd, column);
         let mut largest = f32x16::splat(simd, -1.0);
         let mut shift = f32x16::splat(simd, 0.0);
-        for (class, &[by_p, by_pg, by_pp]) in slopes.affine.iter().enumerate() {
+        for (class, &coefficients) in slopes.affine.iter().enumerate() {
             let p = block.p_at(simd, class, column);
-            let slope = truth.g(class) * by_pg + by_p + p * by_pp;
+            let slope = affine(p, truth.g(class), coefficients);
             let wins = p.simd_gt(largest);
             largest = wins.select(p, largest);
             shift = wins.select(slope, shift);
@@ -208,7 +208,7 @@ fn local<S: Simd>(
     truth: impl ClassTruth<S>,
 ) {
     let columns = block.columns();
-    let [by_p, by_pg, by_pp] = slopes.affine[class];
+    let coefficients = slopes.affine[class];
     let p = block.p(class);
     let e = scratch.e.vectors_mut(class, columns);
     let sum = scratch.sum.vectors_mut(0, columns);
@@ -217,7 +217,7 @@ fn local<S: Simd>(
         Activation::None => {
             for (column, e) in e.iter_mut().enumerate() {
                 let p = p.load(simd, column);
-                let x = truth.g(simd, column) * by_pg + by_p + p * by_pp;
+                let x = affine(p, truth.g(simd, column), coefficients);
                 (x + held(simd, e, has_base)).store_array(e);
             }
         }
@@ -225,7 +225,7 @@ fn local<S: Simd>(
             let q = block.q(class);
             for (column, e) in e.iter_mut().enumerate() {
                 let p = p.load(simd, column);
-                let x = (truth.g(simd, column) * by_pg + by_p + p * by_pp) * (p * q.load(simd, column));
+                let x = affine(p, truth.g(simd, column), coefficients) * (p * q.load(simd, column));
                 (x + held(simd, e, has_base)).store_array(e);
             }
         }
@@ -233,7 +233,7 @@ fn local<S: Simd>(
             let e_top = scratch.e_top.vectors_mut(0, columns);
             for column in 0..columns {
                 let p = p.load(simd, column);
-                let slope = truth.g(simd, column) * by_pg + by_p + p * by_pp;
+                let slope = affine(p, truth.g(simd, column), coefficients);
                 let x = (slope - shift.load(simd, column)) * p;
                 let x = x + held(simd, &e[column], has_base);
                 x.store_array(&mut e[column]);
@@ -246,7 +246,7 @@ fn local<S: Simd>(
         Activation::Softmax => {
             for column in 0..columns {
                 let p = p.load(simd, column);
-                let slope = truth.g(simd, column) * by_pg + by_p + p * by_pp;
+                let slope = affine(p, truth.g(simd, column), coefficients);
                 let x = (slope - shift.load(simd, column)) * p;
                 let x = x + held(simd, &e[column], has_base);
                 x.store_array(&mut e[column]);
@@ -254,6 +254,12 @@ fn local<S: Simd>(
             }
         }
     }
+}
+
+/// ∂L/∂p from the sums P, I and PP, with the coefficients of [`Slopes`].
+#[inline(always)]
+fn affine<S: Simd>(p: f32x16<S>, g: f32x16<S>, [by_p, by_pg, by_pp]: [f32; 3]) -> f32x16<S> {
+    g * by_pg + by_p + p * by_pp
 }
 
 /// What an array holds, or 0.

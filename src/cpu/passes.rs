@@ -57,8 +57,8 @@ pub(super) fn run(
         .for_each_init(
             || Worker::new(head, &pass),
             |worker, (((unit, sums), hard), counts)| {
-                if let Some(output) = &pass.gradient {
-                    worker.set_slopes(head, output, unit.sample);
+                if let (Some(output), Some(gradient)) = (&pass.gradient, &mut worker.gradient) {
+                    gradient.set_slopes(head, output, unit.sample);
                 }
                 // SAFETY: units do not overlap, so no other thread touches this one's range of the gradient; it overlaps no
                 // source but, exactly, the prediction: slices by their borrows, addresses by the checks in `raw`.
@@ -114,10 +114,15 @@ fn units(head: &Head, samples: std::ops::Range<usize>, row: usize, hard: usize) 
 struct Worker<'h> {
     block: Block<'h>,
     sums: Option<(Sums, ArrayProgram<'h>)>,
+    /// Only in a pass that writes a gradient.
+    gradient: Option<GradientWorker<'h>>,
+}
+
+struct GradientWorker<'h> {
     slopes: Slopes,
     /// The sample whose coefficients `slopes` holds.
     slopes_of: Option<usize>,
-    slope_program: ArrayProgram<'h>,
+    program: ArrayProgram<'h>,
     scratch: Scratch,
 }
 
@@ -135,14 +140,18 @@ impl<'h> Worker<'h> {
         let stride = block::stride(head.problem.shape.classes());
         Worker {
             sums: values.map(|(sums, program)| (sums, ArrayProgram::new(program, stride))),
-            slopes: Slopes::new(head),
-            slopes_of: None,
-            slope_program: ArrayProgram::new(&head.pixels.slopes, stride),
-            scratch: Scratch::new(head, stride),
+            gradient: pass.gradient.map(|_| GradientWorker {
+                slopes: Slopes::new(head),
+                slopes_of: None,
+                program: ArrayProgram::new(&head.pixels.slopes, stride),
+                scratch: Scratch::new(head, stride),
+            }),
             block,
         }
     }
+}
 
+impl GradientWorker<'_> {
     fn set_slopes(&mut self, head: &Head, output: &Output<'_>, sample: usize) {
         if self.slopes_of != Some(sample) {
             for class in 0..head.problem.shape.classes() {
@@ -187,10 +196,10 @@ unsafe fn process<S: Simd>(
                 reduce::count_hard(simd, head, block, hard);
             }
         }
-        if let Some(output) = &pass.gradient {
-            let (program, scratch) = (&mut worker.slope_program, &mut worker.scratch);
+        if let (Some(output), Some(worker)) = (&pass.gradient, &mut worker.gradient) {
+            let GradientWorker { slopes, program, scratch, .. } = worker;
             // SAFETY: the caller's promise.
-            unsafe { gradient::gradient(simd, head, block, &worker.slopes, program, scratch, &output.target, range) };
+            unsafe { gradient::gradient(simd, head, block, slopes, program, scratch, &output.target, range) };
         }
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn count_hard<S: Simd>(simd: S, head: &Head, block: &Block<'_>, count
             best = wins.select(p, best);
             winner = wins.select(i32x16::splat(simd, class as i32), winner);
         }
-        let kept = (0..LANES).fold(0u64, |bits, lane| bits | u64::from(block.is_kept(column * LANES + lane)) << lane);
+        let kept = block.kept(simd, column).to_bitmask();
         for (class, counts) in counts.iter_mut().enumerate() {
             let predicted = if argmax {
                 winner.simd_eq(i32x16::splat(simd, class as i32)).to_bitmask()
