@@ -32,6 +32,7 @@ mod dtype;
 mod error;
 mod evaluation;
 mod explain;
+mod finish;
 mod moments;
 mod plan;
 mod problem;

@@ -7,7 +7,6 @@
 //! The vector code is chosen at run time: AVX-512, AVX2, NEON or portable.
 
 mod block;
-mod finish;
 mod gradient;
 mod interpret;
 pub mod math;
@@ -21,6 +20,7 @@ mod view;
 use crate::dtype::{Slice, SliceMut};
 use crate::error::Error;
 use crate::evaluation::{Evaluation, HeadEvaluation, Inputs};
+use crate::finish;
 use crate::moments::{Coefficients, MomentTable};
 use crate::plan::{Head, Plan, Schedule};
 use crate::problem::Reduction;

@@ -8,7 +8,7 @@ use crate::problem::Reduction;
 use crate::spec::{Moment, Scope, Slots};
 
 /// The loss of a head and ∂loss/∂moment, the head's weight included in the latter.
-pub(super) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coefficients) {
+pub(crate) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coefficients) {
     let (samples, classes) = (table.samples, table.classes);
     let losses = if head.problem.reduction == Reduction::None { samples } else { 1 };
     let mut coefficients = Coefficients {
