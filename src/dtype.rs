@@ -79,6 +79,10 @@ macro_rules! slices {
             pub fn as_ptr(&self) -> *const u8 {
                 match self { $(Slice::$variant(s) => s.as_ptr().cast()),* }
             }
+            /// The elements as bytes.
+            pub fn as_bytes(&self) -> &[u8] {
+                match self { $(Slice::$variant(s) => bytemuck::cast_slice(s)),* }
+            }
         }
         impl SliceMut<'_> {
             /// The element type.
@@ -96,6 +100,10 @@ macro_rules! slices {
             /// The address of the first element.
             pub fn as_mut_ptr(&mut self) -> *mut u8 {
                 match self { $(SliceMut::$variant(s) => s.as_mut_ptr().cast()),* }
+            }
+            /// The elements as bytes, to write.
+            pub fn as_bytes_mut(&mut self) -> &mut [u8] {
+                match self { $(SliceMut::$variant(s) => bytemuck::cast_slice_mut(s)),* }
             }
         }
         $(

@@ -189,6 +189,70 @@ pub enum Error {
         /// How many were given.
         got: usize,
     },
+    /// More than the device can do.
+    #[error("the device allows {got} {what}, the plan needs {need}")]
+    DeviceLimit {
+        /// What there is too little of.
+        what: &'static str,
+        /// How much is needed.
+        need: u64,
+        /// How much the device allows.
+        got: u64,
+    },
+    /// No memory left on the device.
+    #[error("the device has no memory left for {what}")]
+    DeviceMemory {
+        /// What it was for.
+        what: &'static str,
+    },
+    /// The device was lost: removed, reset or destroyed. Another one can be used.
+    #[error("the device was lost: {reason}")]
+    DeviceLost {
+        /// What the driver says.
+        reason: String,
+    },
+    /// The device refused something that the library holds to be right.
+    #[error("the device refused: {reason}")]
+    Device {
+        /// What the driver says.
+        reason: String,
+    },
+    /// A device buffer that was made without a usage that it needs.
+    #[error("{role}: the buffer needs the usage {need}")]
+    BufferUsage {
+        /// Which buffer.
+        role: &'static str,
+        /// The usage.
+        need: &'static str,
+    },
+    /// A device buffer that begins where it cannot be bound.
+    #[error("{role}: the offset must be a multiple of {need} bytes, is {got}")]
+    BufferOffset {
+        /// Which buffer.
+        role: &'static str,
+        /// What it must be a multiple of.
+        need: u64,
+        /// The offset given.
+        got: u64,
+    },
+    /// A device buffer that is too short.
+    #[error("{role}: need {need} bytes, got {got}")]
+    BufferBytes {
+        /// Which buffer.
+        role: &'static str,
+        /// Bytes needed, up to whole words.
+        need: u64,
+        /// Bytes given.
+        got: u64,
+    },
+    /// One device buffer for two roles that a pass cannot bind together.
+    #[error("{role} and {other} are one buffer; a pass that writes to a buffer can bind it once")]
+    BufferShared {
+        /// Which buffer.
+        role: &'static str,
+        /// And which other.
+        other: &'static str,
+    },
     /// A device that is not there or not in this build.
     #[error("device `{name}` is not available; available: {}", available.join(", "))]
     UnknownDevice {

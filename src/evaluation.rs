@@ -1,6 +1,7 @@
 //! What goes into a call and what comes out of it.
 
 use crate::dtype::{DType, Slice, SliceMut};
+use crate::plan::Head;
 use half::{bf16, f16};
 
 /// The host buffers of one head, in the types that its problem declares.
@@ -56,6 +57,12 @@ impl Gradient {
             DType::BF16 => Gradient::BF16(vec![bf16::ZERO; elements]),
             _ => return None,
         })
+    }
+    /// Zeros for the gradient of a head.
+    pub(crate) fn of(head: &Head) -> Gradient {
+        let problem = head.problem();
+        let elements = problem.shape().elements() as usize;
+        Gradient::zeros(problem.gradient_dtype(), elements).expect("a checked problem has a float gradient")
     }
     /// The values.
     pub fn as_slice(&self) -> Slice<'_> {

@@ -20,13 +20,18 @@
 //!
 //! Features: `cpu` (default) is the CPU backend; `serde` makes what a plan explains and a call returns serialisable.
 
-#![cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "a plan is compiled for backends that this build lacks"))]
+#![cfg_attr(
+    not(any(feature = "cpu", feature = "wgpu")),
+    allow(dead_code, reason = "a plan is compiled for backends that this build lacks")
+)]
 
 pub mod loss;
 pub mod spec;
 
 #[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 mod dtype;
 mod error;
@@ -34,11 +39,15 @@ mod evaluation;
 mod explain;
 mod finish;
 mod moments;
+#[doc(hidden)]
+pub mod numeric;
 mod plan;
 mod problem;
-#[cfg(feature = "cpu")]
+#[cfg(any(feature = "cpu", feature = "wgpu"))]
 mod runtime;
 mod shape;
+#[cfg(any(feature = "cpu", feature = "wgpu"))]
+mod validate;
 
 pub use dtype::{DType, Slice, SliceMut};
 pub use error::Error;
@@ -48,7 +57,7 @@ pub use loss::Objective;
 pub use moments::{Coefficients, MomentTable};
 pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
-#[cfg(feature = "cpu")]
+#[cfg(any(feature = "cpu", feature = "wgpu"))]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, ELEMENTS_MAX, SPATIAL_MAX, Shape};
 

@@ -7,14 +7,11 @@ use crate::error::Error;
 use crate::explain::{self, Explanation};
 use crate::loss::{Absent, Objective};
 use crate::problem::{Problem, Reduction};
-use crate::spec::{Graph, Moment, Program, Scope};
+use crate::spec::{Graph, Id, Moment, Program, Scope};
 use std::sync::Arc;
 
 /// Most distinct pixel terms of one plan.
 pub const PLAN_PIXEL_TERMS_MAX: usize = 16;
-
-/// Where a logarithm of a given probability stops: ln max(p, 1e-12). Its slope stays 1/max(p, 1e-12).
-pub(crate) const PROBABILITY_FLOOR: f64 = 1e-12;
 
 /// An objective compiled for one problem, or for several heads of different sizes.
 ///
@@ -103,9 +100,22 @@ pub(crate) struct PixelPrograms {
     pub(crate) target_values: Program,
     /// voxel and coefficients → the local gradient; see `compile::record_pixel_slopes`
     pub(crate) slopes: Program,
-    /// The recorded graph and the ids of the values, for lowering.
-    #[allow(dead_code, reason = "the GPU backends lower it")]
+    /// The same as recorded, for backends that lower them to the text of a kernel.
+    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU backend interprets the programs"))]
+    pub(crate) recorded: RecordedPixels,
+}
+
+/// Pixel terms before they are compiled: each list holds the outputs of the program of the same name.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU backend interprets the programs"))]
+pub(crate) struct RecordedPixels {
+    /// Of the values.
     pub(crate) graph: Graph,
+    pub(crate) values: Vec<Id>,
+    pub(crate) target_values: Vec<Id>,
+    /// Of the slopes.
+    pub(crate) slope_graph: Graph,
+    pub(crate) slopes: Vec<Id>,
 }
 
 impl Head {

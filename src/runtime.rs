@@ -1,12 +1,15 @@
 //! The easy way: choose a device, hand in slices, get loss and gradient back.
 
+#[cfg(feature = "cpu")]
 use crate::cpu;
 use crate::dtype::SliceMut;
 use crate::error::Error;
 use crate::evaluation::{Evaluation, Gradient, Inputs};
 use crate::plan::Plan;
+#[cfg(feature = "wgpu")]
+use crate::wgpu;
 
-/// The environment variable that chooses the device: `cpu`, or `auto`.
+/// The environment variable that chooses the device: `auto`, `cpu`, `wgpu`, or `wgpu:` and the number of an adapter.
 pub const DEVICE_VARIABLE: &str = "SEGFUSE_DEVICE";
 
 /// A device of this machine that a plan can run on.
@@ -22,7 +25,16 @@ pub struct DeviceInfo {
 /// A chosen device.
 #[derive(Clone, Debug)]
 pub struct Runtime {
-    cpu: cpu::Device,
+    backend: Backend,
+    name: String,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    #[cfg(feature = "cpu")]
+    Cpu(cpu::Device),
+    #[cfg(feature = "wgpu")]
+    Wgpu(wgpu::Device),
 }
 
 impl Runtime {
@@ -35,26 +47,82 @@ impl Runtime {
         Runtime::on(if name.is_empty() { "auto" } else { &name })
     }
 
-    /// The device of this name, as [`Runtime::devices`] lists them; `auto` is the best of this machine.
+    /// The device of this name: one of [`Runtime::devices`]; `wgpu`, the best GPU that wgpu reaches; or `auto`, that GPU or
+    /// else the CPU. A software renderer is chosen by its number alone.
     ///
     /// # Errors
-    /// [`Error::UnknownDevice`] when it is not there or not in this build.
+    /// [`Error::UnknownDevice`] when it is not there or not in this build, and what a GPU refuses.
     pub fn on(name: &str) -> Result<Runtime, Error> {
-        if matches!(name, "auto" | "cpu") {
-            return Ok(Runtime { cpu: cpu::Device::new() });
+        match name {
+            "auto" => {
+                #[cfg(feature = "wgpu")]
+                if let Ok(gpu) = Runtime::on("wgpu") {
+                    return Ok(gpu);
+                }
+                Runtime::on("cpu")
+            }
+            #[cfg(feature = "cpu")]
+            "cpu" => Ok(Runtime { backend: Backend::Cpu(cpu::Device::new()), name: "cpu".into() }),
+            #[cfg(feature = "wgpu")]
+            "wgpu" => Ok(Runtime::of_wgpu(wgpu::Device::new().map_err(|e| Runtime::unknown(name, e))?, name)),
+            _ => {
+                #[cfg(feature = "wgpu")]
+                if let Some(Ok(number)) = name.strip_prefix("wgpu:").map(str::parse) {
+                    let device = wgpu::Device::open(number).map_err(|e| Runtime::unknown(name, e))?;
+                    return Ok(Runtime::of_wgpu(device, name));
+                }
+                Err(Runtime::unknown(name, Error::UnknownDevice { name: name.into(), available: vec![] }))
+            }
         }
-        let available = Runtime::devices().into_iter().map(|d| d.name).collect();
-        Err(Error::UnknownDevice { name: name.into(), available })
     }
 
-    /// Every device of this machine that this build can use, best first.
+    /// A device of the caller.
+    #[cfg(feature = "wgpu")]
+    pub fn with_wgpu(device: wgpu::Device) -> Runtime {
+        Runtime::of_wgpu(device, "wgpu")
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn of_wgpu(device: wgpu::Device, name: &str) -> Runtime {
+        Runtime { backend: Backend::Wgpu(device), name: name.into() }
+    }
+
+    /// A device that is not there, with the names of those that are; any other error as it is.
+    fn unknown(name: &str, error: Error) -> Error {
+        match error {
+            Error::UnknownDevice { .. } => {
+                let available = Runtime::devices().into_iter().map(|d| d.name).collect();
+                Error::UnknownDevice { name: name.into(), available }
+            }
+            other => other,
+        }
+    }
+
+    /// Every device of this machine that this build can use.
     pub fn devices() -> Vec<DeviceInfo> {
-        vec![DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() }]
+        let mut devices = Vec::new();
+        #[cfg(feature = "wgpu")]
+        for (number, description) in wgpu::Device::descriptions().into_iter().enumerate() {
+            devices.push(DeviceInfo { name: format!("wgpu:{number}"), description });
+        }
+        #[cfg(feature = "cpu")]
+        devices.push(DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() });
+        devices
     }
 
-    /// The name of the device.
+    /// The name of the device, as it was asked for.
     pub fn name(&self) -> &str {
-        "cpu"
+        &self.name
+    }
+
+    /// What the device is.
+    pub fn description(&self) -> String {
+        match &self.backend {
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(device) => device.description(),
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu(device) => device.description(),
+        }
     }
 
     /// Loss and gradient, in buffers of the plan's types made here.
@@ -62,15 +130,7 @@ impl Runtime {
     /// # Errors
     /// When a buffer does not fit the plan.
     pub fn evaluate(&self, plan: &Plan, heads: &[Inputs<'_>]) -> Result<(Evaluation, Vec<Gradient>), Error> {
-        let mut gradients: Vec<Gradient> = plan
-            .heads()
-            .iter()
-            .map(|head| {
-                let problem = head.problem();
-                let elements = problem.shape().elements() as usize;
-                Gradient::zeros(problem.gradient_dtype(), elements).expect("a checked problem has a float gradient")
-            })
-            .collect();
+        let mut gradients: Vec<Gradient> = plan.heads().iter().map(Gradient::of).collect();
         let mut slices: Vec<SliceMut<'_>> = gradients.iter_mut().map(Gradient::as_slice_mut).collect();
         let evaluation = self.forward_backward(plan, heads, &mut slices, None)?;
         Ok((evaluation, gradients))
@@ -81,7 +141,12 @@ impl Runtime {
     /// # Errors
     /// When a buffer does not fit the plan.
     pub fn forward(&self, plan: &Plan, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
-        self.cpu.prepare(plan).forward(heads)
+        match &self.backend {
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(device) => device.prepare(plan).forward(heads),
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu(device) => device.prepare(plan)?.forward(heads),
+        }
     }
 
     /// Loss and gradient, the gradient in the caller's buffers, one per head.
@@ -97,6 +162,11 @@ impl Runtime {
         gradients: &mut [SliceMut<'_>],
         grad_output: Option<&[f64]>,
     ) -> Result<Evaluation, Error> {
-        self.cpu.prepare(plan).forward_backward(heads, gradients, grad_output)
+        match &self.backend {
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(device) => device.prepare(plan).forward_backward(heads, gradients, grad_output),
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu(device) => device.prepare(plan)?.forward_backward(heads, gradients, grad_output),
+        }
     }
 }

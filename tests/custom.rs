@@ -278,7 +278,7 @@ fn exp_log_leaves_out_overflowing_powers_where_the_target_is_zero() {
             prediction[..voxels].fill(hopeless);
             let target = (0..3 * voxels).map(|k| if k / voxels == 1 + k % 2 { 1.0 } else { 0.0 }).collect();
             let case = Case::new(objective(spec), &settings, prediction, target, None, None, None);
-            let outcome = case.run();
+            let outcome = case.run(common::runtime());
             let (terms, reference) = case.reference();
             let want = segfuse_reference::loss(&terms, &reference)[0];
             assert!(want.is_finite(), "{spec}, {activation:?}");

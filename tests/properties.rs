@@ -12,7 +12,7 @@ use segfuse_reference as reference;
 fn check(case: &Case, grad_output: &[f64]) -> Result<(), String> {
     let (terms, problem) = case.reference();
     let truth = reference::evaluate(&terms, &problem, Some(grad_output));
-    let mut outcome = case.run_scaled(Some(grad_output));
+    let mut outcome = case.run_scaled(common::runtime(), Some(grad_output));
     let mut gradient = truth.gradient;
     // A gradient is a difference of parts of about 1/voxels each. Where every voxel is sure of its class, or nothing can
     // change the loss, the whole gradient is smaller than their rounding, and only the loss can be compared.
@@ -123,7 +123,7 @@ fn kappa_readme_of_light_voxels() {
 #[test]
 fn hard_prediction_of_a_tiny_logit() {
     let s = settings(&[1, 1, 3], Activation::Sigmoid);
-    let counts = |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run().hard_counts;
+    let counts = |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run(common::runtime()).hard_counts;
     assert_eq!(counts(5e-8), Some(vec![[1, 0, 1]]));
     assert_eq!(counts(5e-7), Some(vec![[2, 0, 0]]));
 }
@@ -194,7 +194,7 @@ fn scattered_voxels_agree_with_the_reference() {
             let objective = spec.parse().expect("a valid spec");
             let scattered =
                 Case::new(objective, &s, far, far_labels, Some(mask.clone()), None, Some((Map::Shared, far_map)));
-            let mut outcome = scattered.run();
+            let mut outcome = scattered.run(common::runtime());
             assert!(
                 (0..classes * voxels).all(|i| mask[i % voxels] != 0 || outcome.gradient[i] == 0.0),
                 "{spec}: masked"
@@ -210,7 +210,7 @@ fn scattered_voxels_agree_with_the_reference() {
 
 /// The bits of losses and gradient.
 fn bits(case: &Case) -> (Vec<u64>, Vec<u64>) {
-    let outcome = case.run();
+    let outcome = case.run(common::runtime());
     let bits = |v: Vec<f64>| v.into_iter().map(f64::to_bits).collect();
     (bits(outcome.losses), bits(outcome.gradient))
 }
@@ -272,7 +272,7 @@ proptest! {
         case.prediction.iter_mut().for_each(|p| *p = f64::NAN);
         let (terms, problem) = case.reference();
         let truth = reference::loss(&terms, &problem);
-        let outcome = case.run();
+        let outcome = case.run(common::runtime());
         // Only one direction: a formula may drop what its parameters multiply by 0, where the reference keeps the NaN.
         let plain = terms.iter().all(|t| t.params.is_empty()) && kept.weights.is_none() && kept.class_weights.is_none();
         for (got, want) in outcome.losses.iter().zip(&truth) {
@@ -280,7 +280,7 @@ proptest! {
         }
         let extremes = [-0.0, 1e-40, -1e-40, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::from(f32::MAX), 0.5];
         case.prediction.iter_mut().for_each(|p| *p = r.pick(&extremes));
-        case.run();
+        case.run(common::runtime());
     }
 }
 
@@ -305,7 +305,7 @@ fn one_nan_is_enough() {
             let map = Some((Map::Shared, vec![0.5; voxels]));
             let s = settings(&[1, classes, voxels], activation);
             let case = Case::new(spec.parse().expect("a valid spec"), &s, prediction, labels, None, None, map);
-            let loss = case.run().losses[0];
+            let loss = case.run(common::runtime()).losses[0];
             assert!(loss.is_nan(), "{spec}, {classes} classes, {activation:?}: {loss}");
         }
     }
@@ -326,7 +326,7 @@ fn gradients_of_a_nearly_perfect_prediction() {
             let (terms, problem) = case.reference();
             let truth = segfuse_reference::evaluate(&terms, &problem, None);
             let largest = truth.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-            for (got, want) in case.run().gradient.iter().zip(&truth.gradient) {
+            for (got, want) in case.run(common::runtime()).gradient.iter().zip(&truth.gradient) {
                 assert!(
                     (got - want).abs() <= GRADIENT_RELATIVE * largest,
                     "{spec}, m = {m}: {got} for {want}, of {largest}"
@@ -343,7 +343,7 @@ fn agreement_with_a_target_of_one_class() {
         for m in [5.0, 17.0, 40.0, 80.0] {
             let logits: Vec<f64> = (0..128).map(|i| if i < 64 { m } else { 0.0 }).collect();
             let case = simple(spec, &settings(&[1, 2, 64], Activation::Softmax), &logits, &[0.0; 64]);
-            assert_eq!(case.run().losses, [1.0], "{spec}, m = {m}");
+            assert_eq!(case.run(common::runtime()).losses, [1.0], "{spec}, m = {m}");
         }
     }
 }

@@ -87,7 +87,7 @@ fn check(dtype: DType, layout: Layout, gradient: DType) {
     assert!(vectors.len() > 800, "the vectors are complete");
     let mut failures = Vec::new();
     for v in &vectors {
-        let outcome = case(v, dtype, layout, gradient).run();
+        let outcome = case(v, dtype, layout, gradient).run(common::runtime());
         if let Err(difference) = compare(&outcome, &v.loss, &v.gradient, gradient) {
             failures.push(format!("{}: {}: {difference}", v.name, v.spec));
         }

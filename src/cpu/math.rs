@@ -4,10 +4,8 @@
 //! SSE and the portable path round twice. The errors stated are bounds in units in the last place for either, checked by
 //! `tests/math.rs`.
 
+use crate::numeric::{EXP, HALF_ROOT_BITS, LN, LN_2_HIGH, LN_2_LOW};
 use fearless_simd::{Level, dispatch, f32x16, i32x16, prelude::*};
-
-const LN_2_HIGH: f32 = 0.693_359_4; // 355/512: exact times any exponent
-const LN_2_LOW: f32 = -2.121_944_4e-4;
 
 /// The polynomial with these coefficients, the highest power first.
 #[inline(always)]
@@ -29,7 +27,7 @@ pub(super) fn exp_of_negative<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     let shifted = x.mul_add(lane(std::f32::consts::LOG2_E), lane(ROUND));
     let n = shifted - ROUND;
     let r = n.mul_add(lane(-LN_2_LOW), n.mul_add(lane(-LN_2_HIGH), x));
-    let y = horner(simd, r, [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
+    let y = horner(simd, r, EXP);
     let y = y.mul_add(r * r, r) + 1.0;
     let exponent: i32x16<S> = shifted.bitcast();
     let scale: f32x16<S> = ((exponent - (ROUND.to_bits() as i32 - 127)) << 23).bitcast();
@@ -46,7 +44,6 @@ pub(super) fn exp_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
 /// ln x of normal positive x; anything for other x.
 #[inline(always)]
 pub(super) fn ln_of_normal<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-    const HALF_ROOT_BITS: i32 = 0x3f35_04f3; // √½
     let lane = |x: f32| f32x16::splat(simd, x);
     let bits: i32x16<S> = x.bitcast();
     let exponent = (bits - HALF_ROOT_BITS) >> 23;
@@ -54,18 +51,7 @@ pub(super) fn ln_of_normal<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     let e: f32x16<S> = exponent.to_float();
     let f = mantissa - 1.0;
     let z = f * f;
-    let coefficients = [
-        7.037_683_6e-2,
-        -1.151_461e-1,
-        1.167_699_9e-1,
-        -1.242_014_1e-1,
-        1.424_932_3e-1,
-        -1.666_805_8e-1,
-        2.000_071_5e-1,
-        -2.499_999_4e-1,
-        3.333_333e-1,
-    ];
-    let y = e.mul_add(lane(LN_2_LOW), horner(simd, f, coefficients) * f * z);
+    let y = e.mul_add(lane(LN_2_LOW), horner(simd, f, LN) * f * z);
     let y = z.mul_add(lane(-0.5), y);
     e.mul_add(lane(LN_2_HIGH), f + y)
 }

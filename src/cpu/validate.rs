@@ -3,34 +3,17 @@
 use super::InPlaceInputs;
 use super::block::Sources;
 use super::view::Source;
-use crate::dtype::{DType, SliceMut};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::moments::{Coefficients, MomentTable};
-use crate::plan::{Head, Plan};
+use crate::plan::Head;
 use crate::problem::Target;
+use crate::validate;
 
-pub(super) fn heads(plan: &Plan, got: usize) -> Result<(), Error> {
-    let need = plan.heads().len();
-    if need == got { Ok(()) } else { Err(Error::OtherPlan { what: "heads", need, got }) }
-}
-
-pub(super) fn grad_output(plan: &Plan, values: Option<&[f64]>) -> Result<(), Error> {
-    match values {
-        Some(values) if values.len() != plan.losses() => {
-            Err(Error::BufferLength { role: "grad_output", need: plan.losses() as u64, got: values.len() as u64 })
-        }
-        _ => Ok(()),
-    }
-}
+pub(super) use crate::validate::{grad_output, gradient, heads};
 
 fn expect(role: &'static str, dtype: DType, elements: u64, got: &Source<'_>) -> Result<(), Error> {
-    if got.dtype() != dtype {
-        return Err(Error::BufferType { role, need: dtype, got: got.dtype() });
-    }
-    if got.len() as u64 != elements {
-        return Err(Error::BufferLength { role, need: elements, got: got.len() as u64 });
-    }
-    Ok(())
+    validate::expect(role, dtype, elements, got.dtype(), got.len())
 }
 
 fn optional<'a>(
@@ -39,11 +22,9 @@ fn optional<'a>(
     elements: Option<u64>,
     got: Option<Source<'a>>,
 ) -> Result<Option<Source<'a>>, Error> {
-    match (elements, got) {
+    match (validate::wanted(role, elements, got.is_some())?, got) {
         (Some(elements), Some(source)) => expect(role, dtype, elements, &source).map(|()| Some(source)),
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(Error::BufferMissing { role }),
-        (None, Some(_)) => Err(Error::BufferUnexpected { role }),
+        _ => Ok(None),
     }
 }
 
@@ -71,15 +52,6 @@ pub(super) fn sources<'a>(
         )?,
         map: optional("the map", DType::F32, problem.map_elements(), inputs.map.map(Source::from))?,
     })
-}
-
-pub(super) fn gradient(head: &Head, gradient: &SliceMut<'_>) -> Result<(), Error> {
-    let (need, got) = (head.problem.gradient_dtype(), gradient.dtype());
-    if need != got {
-        return Err(Error::BufferType { role: "the gradient", need, got });
-    }
-    let (need, got) = (head.problem.shape.elements(), gradient.len() as u64);
-    if need != got { Err(Error::BufferLength { role: "the gradient", need, got }) } else { Ok(()) }
 }
 
 pub(super) fn table(head: &Head, table: &MomentTable) -> Result<(), Error> {

@@ -1,10 +1,11 @@
 //! Recording an objective's formulas and gathering what they read.
 
 use super::{
-    Head, PLAN_PIXEL_TERMS_MAX, PROBABILITY_FLOOR, PixelPrograms, Plan, PlannedPart, TermInfo, schedule::schedule,
+    Head, PLAN_PIXEL_TERMS_MAX, PixelPrograms, Plan, PlannedPart, RecordedPixels, TermInfo, schedule::schedule,
 };
 use crate::error::Error;
 use crate::loss::{Absent, Objective, Part, Term};
+use crate::numeric::PROBABILITY_FLOOR;
 use crate::problem::{Activation, Map, Problem, Reduction, Target, check_class_weights};
 use crate::spec::{
     Context, Graph, Id, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, Slots, TERMS_MAX, Voxel,
@@ -303,12 +304,20 @@ fn assemble(
         if own_class { graph.with_input(VoxelInput::G as u8, 1.0, &pixel_ids) } else { (graph, pixel_ids) };
     let predicted = graph.reached(&predicted_inputs);
     let target_ids: Vec<Id> = pixel_ids.iter().copied().filter(|&id| !predicted[id as usize]).collect();
-    let slopes = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation, own_class)?;
+    let (slope_graph, slope_ids) = record_pixel_slopes(graph.clone(), &pixel_ids, problem.activation, own_class);
+    let voxel_slots = VoxelInput::ALL.len();
+    let coefficients = if own_class { 0 } else { pixel_ids.len() };
     let pixels = PixelPrograms {
-        values: Program::compile(&graph, VoxelInput::ALL.len(), &pixel_ids)?,
-        target_values: Program::compile(&graph, VoxelInput::ALL.len(), &target_ids)?,
-        slopes,
-        graph,
+        values: Program::compile(&graph, voxel_slots, &pixel_ids)?,
+        target_values: Program::compile(&graph, voxel_slots, &target_ids)?,
+        slopes: Program::compile(&slope_graph, voxel_slots + coefficients, &slope_ids)?,
+        recorded: RecordedPixels {
+            graph,
+            values: pixel_ids,
+            target_values: target_ids,
+            slope_graph,
+            slopes: slope_ids,
+        },
     };
     if problem.map.is_none() && pixels.values.reads(VoxelInput::Map as usize) {
         return Err(Error::NeedsMap { loss: needs_map(objective, problem) });
@@ -370,14 +379,7 @@ fn needs_map(objective: &Objective, problem: &Problem) -> String {
 ///
 /// Of Σ c_k·(term k), with the coefficients c as inputs after the voxel's: one output, and b. Where the terms look at the
 /// voxel's own class alone, of each term: as many outputs as terms, and no b.
-fn record_pixel_slopes(
-    mut graph: Graph,
-    values: &[Id],
-    activation: Activation,
-    own_class: bool,
-) -> Result<Program, Error> {
-    let voxel_slots = VoxelInput::ALL.len();
-    let inputs = if own_class { voxel_slots } else { voxel_slots + values.len() };
+fn record_pixel_slopes(mut graph: Graph, values: &[Id], activation: Activation, own_class: bool) -> (Graph, Vec<Id>) {
     let mut outputs = Vec::new();
     if own_class {
         let one = graph.lit(1.0);
@@ -385,13 +387,13 @@ fn record_pixel_slopes(
             outputs.push(local_slope(&mut graph, &[(value, one)], activation).0);
         }
     } else {
-        let coefficient = |graph: &mut Graph, k: usize| graph.push(Op::Input((voxel_slots + k) as u8));
+        let coefficient = |graph: &mut Graph, k: usize| graph.push(Op::Input((VoxelInput::ALL.len() + k) as u8));
         let seeds: Vec<(Id, Id)> =
             values.iter().enumerate().map(|(k, &value)| (value, coefficient(&mut graph, k))).collect();
         let (slope, by_ln_q) = local_slope(&mut graph, &seeds, activation);
         outputs.extend([slope, by_ln_q]);
     }
-    Ok(Program::compile(&graph, inputs, &outputs)?)
+    (graph, outputs)
 }
 
 /// The local gradient and, for softmax, b; see [`record_pixel_slopes`].

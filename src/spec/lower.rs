@@ -8,14 +8,15 @@ use std::fmt::Write;
 pub enum Language {
     /// CUDA C++, single precision.
     Cuda,
-    /// WGSL.
+    /// WGSL over `real`, which the kernel defines as `f32` or `vec4<f32>`.
     Wgsl,
 }
 
 /// The statements that compute `outputs`, one local constant per operation, ending with the assignments of the outputs.
 ///
-/// `input` names the value of an input slot, `output` the place of the k-th output. The text relies on nothing but
-/// `abs`, `log`, `exp`, `sqrt` and `pow` of the language.
+/// `input` names the value of an input slot, `output` the place of the k-th output. The text relies on the language's `abs`
+/// and `sqrt`; for CUDA on its `logf`, `expf` and `powf`, for WGSL on `ln`, `exponential`, `power` and `is_nan` of
+/// `kernels/wgsl/math.wgsl`, whose accuracy is known.
 ///
 /// # Errors
 /// [`ProgramError::Literal`] for a constant that is not finite in single precision.
@@ -66,14 +67,14 @@ pub fn lower(
             Op::Mul(a, b) => format!("{} * {}", name(a), name(b)),
             Op::Div(a, b) => format!("{} / {}", name(a), name(b)),
             Op::Neg(a) => format!("-({})", name(a)),
-            Op::Ln(a) => call("logf", "log", &[a]),
-            Op::Exp(a) => call("expf", "exp", &[a]),
+            Op::Ln(a) => call("logf", "ln", &[a]),
+            Op::Exp(a) => call("expf", "exponential", &[a]),
             Op::Sqrt(a) => call("sqrtf", "sqrt", &[a]),
             Op::Abs(a) => call("fabsf", "abs", &[a]),
-            Op::Pow(a, b) => call("powf", "pow", &[a, b]),
+            Op::Pow(a, b) => call("powf", "power", &[a, b]),
             // Comparisons instead of the built-in max and min: those drop a NaN.
-            Op::Max(a, b) => choose(cuda, &format!("{0} >= {1} || {0} != {0}", name(a), name(b)), &name(a), &name(b)),
-            Op::Min(a, b) => choose(cuda, &format!("{0} <= {1} || {0} != {0}", name(a), name(b)), &name(a), &name(b)),
+            Op::Max(a, b) => choose(cuda, &first_wins(cuda, ">=", &name(a), &name(b)), &name(a), &name(b)),
+            Op::Min(a, b) => choose(cuda, &first_wins(cuda, "<=", &name(a), &name(b)), &name(a), &name(b)),
             Op::Select(c, a, b) => {
                 let below = choose(cuda, &format!("{} <= {}", name(c), literal(0.0, language)), &name(b), &name(c));
                 choose(cuda, &format!("{} > {}", name(c), literal(0.0, language)), &name(a), &below)
@@ -87,12 +88,20 @@ pub fn lower(
     Ok(text)
 }
 
+/// Whether `a` is to be taken: by the comparison, or because it is NaN.
+fn first_wins(cuda: bool, comparison: &str, a: &str, b: &str) -> String {
+    if cuda { format!("{a} {comparison} {b} || {a} != {a}") } else { format!("({a} {comparison} {b}) | is_nan({a})") }
+}
+
 fn choose(cuda: bool, condition: &str, yes: &str, no: &str) -> String {
     if cuda { format!("({condition} ? {yes} : {no})") } else { format!("select({no}, {yes}, {condition})") }
 }
 
 fn literal(x: f64, language: Language) -> String {
     let text = format!("{:?}", x as f32);
-    let text = if language == Language::Cuda { text + "f" } else { text };
-    if x < 0.0 { format!("({text})") } else { text }
+    match language {
+        Language::Wgsl => format!("real({text})"),
+        Language::Cuda if x < 0.0 => format!("({text}f)"),
+        Language::Cuda => format!("{text}f"),
+    }
 }

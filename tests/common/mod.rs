@@ -21,6 +21,16 @@ pub const GRADIENT_RELATIVE: f64 = 1e-5;
 /// classes of a softmax, a perfect prediction), what is left is the rounding of the parts, which are about 1/voxels.
 pub const GRADIENT_ABSOLUTE: f64 = 1e-8;
 
+/// The device that the tests run on: that of the environment variable, or the CPU.
+#[cfg(any(feature = "cpu", feature = "wgpu"))]
+pub fn runtime() -> &'static segfuse::Runtime {
+    static RUNTIME: std::sync::OnceLock<segfuse::Runtime> = std::sync::OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let name = std::env::var("SEGFUSE_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+        segfuse::Runtime::on(&name).unwrap_or_else(|e| panic!("{e}"))
+    })
+}
+
 /// A buffer of any element type.
 #[derive(Clone, Debug)]
 pub enum Data {
@@ -275,18 +285,17 @@ impl Case {
         Host { prediction, target, map, mask: self.mask.as_deref(), weights: self.weights.as_deref() }
     }
 
-    /// Runs the case on the CPU backend.
-    #[cfg(feature = "cpu")]
-    pub fn run(&self) -> Outcome {
-        self.run_scaled(None)
+    /// Runs the case on a device.
+    #[cfg(any(feature = "cpu", feature = "wgpu"))]
+    pub fn run(&self, runtime: &segfuse::Runtime) -> Outcome {
+        self.run_scaled(runtime, None)
     }
 
-    /// Runs the case on the CPU backend with this `grad_output`.
-    #[cfg(feature = "cpu")]
-    pub fn run_scaled(&self, grad_output: Option<&[f64]>) -> Outcome {
+    /// Runs the case on a device with this `grad_output`.
+    #[cfg(any(feature = "cpu", feature = "wgpu"))]
+    pub fn run_scaled(&self, runtime: &segfuse::Runtime, grad_output: Option<&[f64]>) -> Outcome {
         let (plan, host) = (self.plan(), self.host());
         let inputs = host.inputs();
-        let runtime = segfuse::Runtime::on("cpu").expect("the CPU is there");
         let elements = self.prediction.len();
         let mut gradient = segfuse::Gradient::zeros(self.problem.gradient_dtype(), elements).expect("a float type");
         let evaluation: segfuse::Evaluation = {

@@ -1,7 +1,9 @@
 //! `cargo xtask gen`: files that are made from the library and committed.
 
+mod math;
 mod pixel_terms;
 mod program;
+mod recipe;
 
 use crate::root;
 use anyhow::{Context, bail};
@@ -11,12 +13,14 @@ use std::path::PathBuf;
 
 /// Every generated file: its path from the root of the workspace, and its content.
 fn files() -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
+    // WGSL needs no pixel terms ahead of time: they are lowered when a plan is prepared.
+    let mut files = vec![(PathBuf::from("kernels/gen/pixel_terms.cuh"), pixel_terms::text())];
     for (language, extension) in [(Language::Cuda, "cuh"), (Language::Wgsl, "wgsl")] {
         let path = |name: &str| PathBuf::from(format!("kernels/gen/{name}.{extension}"));
-        files.push((path("pixel_terms"), pixel_terms::text(language)));
+        files.push((path("math"), math::text(language)));
         files.push((path("program"), program::text(language)));
     }
+    files.push((PathBuf::from("kernels/gen/recipe.wgsl"), recipe::text()));
     files
 }
 

@@ -13,21 +13,14 @@ const PARAMETERS_MAX: usize = 4;
 /// Losses whose terms change shape by a setting, besides the defaults.
 const VARIANTS: [(&str, &str); 1] = [("unified_focal_symmetric", "unified_focal(symmetric=true)")];
 
-pub(super) fn text(language: Language) -> String {
+pub(super) fn text() -> String {
     let mut text =
         header("The pixel terms of the losses: values, and slopes of Σ c[k]·value[k] by p, ln p, q and ln q.");
-    text += &match language {
-        Language::Cuda => format!(
-            "#pragma once\n\n#define PIXEL_TERMS_MAX {PIXEL_TERMS_MAX}\n#define PIXEL_PARAMETERS_MAX {PARAMETERS_MAX}\n\n\
-             struct Voxel {{\n    float p, ln_p, q, ln_q, g, map;\n}};\n\n\
-             struct PixelSlopes {{\n    float p, ln_p, q, ln_q;\n}};\n"
-        ),
-        Language::Wgsl => format!(
-            "const PIXEL_TERMS_MAX = {PIXEL_TERMS_MAX}u;\nconst PIXEL_PARAMETERS_MAX = {PARAMETERS_MAX}u;\n\n\
-             struct Voxel {{\n    p: f32,\n    ln_p: f32,\n    q: f32,\n    ln_q: f32,\n    g: f32,\n    map: f32,\n}}\n\n\
-             struct PixelSlopes {{\n    p: f32,\n    ln_p: f32,\n    q: f32,\n    ln_q: f32,\n}}\n"
-        ),
-    };
+    text += &format!(
+        "#pragma once\n\n#define PIXEL_TERMS_MAX {PIXEL_TERMS_MAX}\n#define PIXEL_PARAMETERS_MAX {PARAMETERS_MAX}\n\n\
+         struct Voxel {{\n    float p, ln_p, q, ln_q, g, map;\n}};\n\n\
+         struct PixelSlopes {{\n    float p, ln_p, q, ln_q;\n}};\n"
+    );
     let defaults = ENTRIES.iter().map(|entry| (entry.name.to_string(), entry.default_loss()));
     let variants = VARIANTS.iter().map(|(name, spec)| {
         let objective: Objective = spec.parse().expect("the table holds valid specs");
@@ -37,7 +30,7 @@ pub(super) fn text(language: Language) -> String {
         for (form, categorical) in [("categorical", true), ("binary", false)] {
             let context = Context { classes: if categorical { 2 } else { 1 }, categorical };
             for (index, part) in loss.parts(context).iter().enumerate() {
-                text += &functions(&format!("{name}_{index}_{form}"), part, context, language);
+                text += &functions(&format!("{name}_{index}_{form}"), part, context);
             }
         }
     }
@@ -45,7 +38,7 @@ pub(super) fn text(language: Language) -> String {
 }
 
 /// The two functions of a part, or nothing where it has no pixel term.
-fn functions(name: &str, part: &Part, context: Context, language: Language) -> String {
+fn functions(name: &str, part: &Part, context: Context) -> String {
     let slots = VoxelInput::ALL.len();
     let recorder = Recorder::new();
     let inputs = VoxelInput::ALL.map(|slot| recorder.input(slot as u8));
@@ -85,43 +78,21 @@ fn functions(name: &str, part: &Part, context: Context, language: Language) -> S
             None => format!("c[{}]", slot - slots - PARAMETERS_MAX),
         }
     };
-    let value_body = lower(&graph, &values, language, &input, &|k| format!("value[{k}]"))
+    let value_body = lower(&graph, &values, Language::Cuda, &input, &|k| format!("value[{k}]"))
         .expect("the constants of the losses are finite");
     let fields = ["p", "ln_p", "q", "ln_q"];
-    let slope_body = lower(&graph, &slopes, language, &input, &|k| format!("slope.{}", fields[k]))
+    let slope_body = lower(&graph, &slopes, Language::Cuda, &input, &|k| format!("slope.{}", fields[k]))
         .expect("the constants of the losses are finite");
     let mut text = String::new();
-    match language {
-        Language::Cuda => {
-            let head = "__device__ __forceinline__";
-            let arguments = "const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX]";
-            writeln!(
-                text,
-                "\n{head} void pixel_{name}({arguments}, float (&value)[PIXEL_TERMS_MAX]) {{\n{value_body}}}"
-            )
-            .expect("writing to a string");
-            writeln!(
-                text,
-                "\n{head} PixelSlopes pixel_{name}_slopes({arguments}, const float (&c)[PIXEL_TERMS_MAX]) {{\n    \
-                 PixelSlopes slope;\n{slope_body}    return slope;\n}}"
-            )
-            .expect("writing to a string");
-        }
-        Language::Wgsl => {
-            let arguments = "v: Voxel, parameter: array<f32, PIXEL_PARAMETERS_MAX>";
-            let terms = "array<f32, PIXEL_TERMS_MAX>";
-            writeln!(
-                text,
-                "\nfn pixel_{name}({arguments}) -> {terms} {{\n    var value: {terms};\n{value_body}    return value;\n}}"
-            )
-            .expect("writing to a string");
-            writeln!(
-                text,
-                "\nfn pixel_{name}_slopes({arguments}, c: {terms}) -> PixelSlopes {{\n    var slope: PixelSlopes;\n\
-                 {slope_body}    return slope;\n}}"
-            )
-            .expect("writing to a string");
-        }
-    }
+    let head = "__device__ __forceinline__";
+    let arguments = "const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX]";
+    writeln!(text, "\n{head} void pixel_{name}({arguments}, float (&value)[PIXEL_TERMS_MAX]) {{\n{value_body}}}")
+        .expect("writing to a string");
+    writeln!(
+        text,
+        "\n{head} PixelSlopes pixel_{name}_slopes({arguments}, const float (&c)[PIXEL_TERMS_MAX]) {{\n    \
+         PixelSlopes slope;\n{slope_body}    return slope;\n}}"
+    )
+    .expect("writing to a string");
     text
 }

@@ -1,0 +1,166 @@
+// The gradient of the voxel at hand, from ∂L/∂sum of its sample.
+//
+// For softmax the local gradient is carried as e = ∂L/∂ln p, so that ∂L/∂z = e − p·Σe and no 1/p is formed.
+
+var<private> e: array<real, SLOTS>;
+#if LN_Q
+// u = b·p/q with b = ∂L/∂ln q; 0 for the largest class.
+var<private> u: array<real, SLOTS>;
+#endif
+
+// ∂L/∂sum of a class, times what the caller scales the loss by.
+fn coefficient(class: u32, k: u32) -> f32 {
+    let at = ((window.first_sample + sample) * CLASSES + min(class, CLASSES - 1u)) * SLOPES + k;
+    return bitcast<f32>(workspace[window.coefficients_at + at]);
+}
+
+// The same of each voxel's own class.
+fn own_coefficient(k: u32) -> real {
+    let class = bits(max(own, whole(0)));
+#if VECTOR
+    return real(coefficient(class.x, k), coefficient(class.y, k), coefficient(class.z, k), coefficient(class.w, k));
+#else
+    return coefficient(class, k);
+#endif
+}
+
+// Whether nothing of a class's own voxels reaches the loss.
+fn is_left_out(slot: u32) -> bool {
+#if COST
+    return false;
+#else
+    var any = false;
+    for (var k = 0u; k < SLOPES; k++) {
+        any = any || coefficient(class_of(slot), k) != 0.0;
+    }
+    return !any;
+#endif
+}
+
+// ∂L/∂p of a slot from P, I and PP.
+fn affine(slot: u32) -> real {
+    var x = real(0.0);
+#if SLOPE_PG
+    x += g_of(slot) * coefficient(class_of(slot), BY_PG);
+#endif
+#if SLOPE_P
+    x += real(coefficient(class_of(slot), BY_P));
+#endif
+#if SLOPE_PP
+    x += p[slot] * (2.0 * coefficient(class_of(slot), BY_PP));
+#endif
+    return x;
+}
+
+#if COST
+// ∂L/∂p_c = Σ_k ∂L/∂D_k·g_k·M[k, c].
+fn cost_slope(slot: u32) -> real {
+    let c = min(class_of(slot), CLASSES - 1u);
+#if LABELS_TARGET
+    let row = u32(max(own, 0));
+    return select(0.0, coefficient(row, BY_COST) * costs[row * CLASSES + c], kept);
+#else
+    var x = 0.0;
+    for (var k = 0u; k < SLOTS; k++) {
+        x += g_of(k) * (coefficient(k, BY_COST) * costs[k * CLASSES + c]);
+    }
+    return x;
+#endif
+}
+#endif
+
+// What the cost and the pixel terms that look at every class give to e, ∂L/∂z or ∂L/∂p, by the activation; and u.
+fn base(slot: u32) -> real {
+    var x = real(0.0);
+#if DENSE_TERMS
+    let slopes = pixel_slopes(
+        p[slot], ln_p_of(slot), q_of(slot), ln_q_of(slot), g_of(slot), map_of(slot), pixel_coefficients(class_of(slot)));
+    x += slopes[0];
+#if LN_Q
+    let b = slopes[1] * p[slot];
+    u[slot] = select(b / q_of(slot), b, is_top(slot));
+#endif
+#endif
+#if COST
+#if SOFTMAX
+    x += cost_slope(slot) * p[slot];
+#endif
+#if SIGMOID
+    x += cost_slope(slot) * (p[slot] * q[slot]);
+#endif
+#if NO_ACTIVATION
+    x += cost_slope(slot);
+#endif
+#endif
+    return x;
+}
+
+// What a voxel that does not count gets is 0, whatever is there.
+fn write_gradient(slot: u32, x: real) {
+    if voxel_is_inside && present(slot) {
+        store_gradient(element(window.gradient_base, slot), select(real(0.0), x * weight, kept));
+    }
+}
+
+#if SOFTMAX
+fn differentiate() {
+    // The slope of the most probable class is taken from all: that changes no gradient of a softmax, and leaves nothing to
+    // cancel where that class is nearly certain.
+    var shift = real(0.0);
+    for (var k = 0u; k < SLOTS; k++) {
+        shift = select(shift, affine(k), is_top(k));
+    }
+    shift = team_sum(shift);
+    var sum = real(0.0);
+    var e_top = real(0.0);
+    for (var k = 0u; k < SLOTS; k++) {
+        let there = truth(present(k));
+        e[k] = (affine(k) - shift) * p[k] + base(k);
+        sum += select(real(0.0), e[k], there & !is_top(k));
+        e_top = select(e_top, e[k], there & is_top(k));
+    }
+    sum = team_sum(sum);
+    e_top = team_sum(e_top);
+#if OWN_CLASS
+    // Terms of the own class come by x = ∂L/∂ln p of it: x·(1 − p) for itself, −x·p for the others.
+    let x = own_slope(pixel_slopes(own_p, own_ln_p, own_q, real(0.0), real(1.0), own_map()));
+#endif
+#if LN_Q
+    // ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is its share of the rest.
+    var u_sum = real(0.0);
+    var of_top = real(0.0);
+    for (var k = 0u; k < SLOTS; k++) {
+        let there = truth(present(k));
+        u_sum += select(real(0.0), u[k], there & !is_top(k));
+        of_top = select(of_top, u[k], there & is_top(k));
+    }
+    u_sum = team_sum(u_sum);
+    of_top = team_sum(of_top);
+#endif
+    for (var k = 0u; k < SLOTS; k++) {
+        // e·(1 − p) − p·(Σ of the others) for the largest class, with 1 − p as it is.
+        var dz = select(e[k] - p[k] * (sum + e_top), e[k] * q_top - p[k] * sum, is_top(k));
+#if OWN_CLASS
+        dz += x * select(-p[k], own_q, is_own(k));
+#endif
+#if LN_Q
+        let u_here = select(u[k], real(0.0), is_top(k));
+        let of_itself = select(u_here * q_of(k), of_top, is_top(k));
+        dz += p[k] * (u_sum - u_here) + of_top * rest_of(k) - of_itself;
+#endif
+        write_gradient(k, dz);
+    }
+}
+#else
+fn differentiate() {
+    for (var k = 0u; k < SLOTS; k++) {
+#if SIGMOID
+        let x = affine(k) * (p[k] * q[k]) + base(k);
+#else
+        let x = affine(k) + base(k);
+#endif
+        // A class that is left out: its own values do not matter, not even a NaN.
+        write_gradient(k, select(x, real(0.0), is_left_out(k)));
+    }
+}
+#endif

@@ -1,0 +1,333 @@
+// One voxel, or four that follow each other, of one thread: loaded, masked, activated.
+//
+// A team of TEAM threads shares a voxel: its members hold SLOTS classes each in registers, and so a pass reads the logits once
+// whatever the number of classes. Slot k of a member is the class k·TEAM + member. TEAM is 1 for few classes.
+#import lanes
+#import load
+#import team
+
+// The range of voxels and samples that a dispatch covers, and where the buffers bound for it begin.
+struct Window {
+    // Voxels per sample of this window; and of the whole sample, which is the stride of its planes.
+    voxels: u32,
+    plane: u32,
+    // Index of its first sample in the batch.
+    first_sample: u32,
+    // Rounds of one load per team in a run; runs of a workgroup.
+    rounds: u32,
+    runs: u32,
+    // Rows of partial sums of a sample, and the first of them that this window writes.
+    rows: u32,
+    first_row: u32,
+    // Places in the workspace, in words.
+    rows_at: u32,
+    coefficients_at: u32,
+    // Element of the bound range where the window begins.
+    prediction_base: u32,
+    target_base: u32,
+    mask_base: u32,
+    weights_base: u32,
+    map_base: u32,
+    gradient_base: u32,
+    padding: u32,
+}
+@group(0) @binding(0) var<uniform> window: Window;
+
+const LOWEST = -3.4028234663852886e38;
+
+// The voxel at hand.
+var<private> sample: u32;
+var<private> voxel: u32;
+// Its class, or IGNORED or INVALID; 0 for a kept voxel of a dense target.
+var<private> own: whole;
+var<private> kept: truth;
+var<private> voxel_is_inside: bool;
+// Whether its label is out of range.
+var<private> invalid: truth;
+// m, 0 where the voxel does not count.
+var<private> weight: real;
+var<private> z: array<real, SLOTS>;
+var<private> p: array<real, SLOTS>;
+#if SIGMOID
+var<private> q: array<real, SLOTS>;
+#endif
+#if SOFTMAX
+var<private> largest: real;
+// ln Σe^(z − largest)
+var<private> ln_sum: real;
+// 1 − p of the first of the largest classes, and which it is.
+var<private> q_top: real;
+var<private> top: whole;
+#if LN_Q
+// ln q of it; largest logit and Σ of the others.
+var<private> ln_q_top: real;
+var<private> second: real;
+var<private> others_of_second: real;
+#endif
+#if OWN_CLASS
+var<private> own_p: real;
+var<private> own_ln_p: real;
+var<private> own_q: real;
+#endif
+#endif
+
+fn class_of(slot: u32) -> u32 {
+    return slot * TEAM + member;
+}
+// Whether a slot holds a class; the last slot of some members does not.
+fn present(slot: u32) -> bool {
+#if FULL_SLOTS
+    return true;
+#else
+    return class_of(slot) < CLASSES;
+#endif
+}
+// Index of a class of the voxel at hand, in a buffer that has the prediction's layout and begins at `base`.
+fn element(base: u32, slot: u32) -> u32 {
+#if FULL_SLOTS
+    let c = class_of(slot);
+#else
+    let c = min(class_of(slot), CLASSES - 1u);
+#endif
+#if INTERLEAVED
+    return base + (sample * window.plane + voxel) * CLASSES + c;
+#else
+    return base + (sample * CLASSES + c) * window.plane + voxel;
+#endif
+}
+fn place(base: u32) -> u32 {
+    return base + sample * window.plane + voxel;
+}
+// The label that means the class of a slot: with one class, label 1 is the class and 0 is not.
+fn is_own(slot: u32) -> truth {
+#if ONE_CLASS
+    return own == whole(1);
+#else
+    return own == whole(i32(class_of(slot)));
+#endif
+}
+fn g_of(slot: u32) -> real {
+#if DENSE
+    let g = load_dense(element(window.target_base, slot));
+    return select(real(0.0), g, kept);
+#else
+    return select(real(0.0), real(1.0), is_own(slot));
+#endif
+}
+#if MAP
+fn map_of(slot: u32) -> real {
+#if MAP_PER_CLASS
+    let x = load_map(element(window.map_base, slot));
+#else
+    let x = load_map(place(window.map_base));
+#endif
+    return select(real(0.0), x, kept);
+}
+#else
+fn map_of(slot: u32) -> real {
+    return real(0.0);
+}
+#endif
+
+#if OWN_CLASS
+// φ of the voxel's own class.
+fn own_map() -> real {
+#if MAP_PER_CLASS
+    var x = real(0.0);
+    for (var k = 0u; k < SLOTS; k++) {
+        x = select(x, map_of(k), is_own(k));
+    }
+    return team_sum(x);
+#else
+    return map_of(0u);
+#endif
+}
+#endif
+
+// The voxel of this thread in a round of a run of a workgroup: a workgroup's runs follow each other.
+fn start_of_round(group: u32, run: u32, round: u32) -> u32 {
+    let rounds = (group * window.runs + run) * window.rounds + round;
+    return (rounds * TEAMS + team) * WIDTH;
+}
+
+// Moves to a voxel of the sample; one beyond its end reads the first and does not count.
+fn load_voxel(at: u32) {
+    let inside = at < window.voxels;
+    voxel_is_inside = inside;
+    voxel = select(0u, at, inside);
+#if LABELS_TARGET
+    own = select(whole(IGNORED), load_labels(place(window.target_base)), truth(inside));
+#else
+    own = select(whole(IGNORED), whole(0), truth(inside));
+#endif
+#if KEEP
+    own = select(own, whole(IGNORED), load_keep(place(window.mask_base)) == whole(0));
+#endif
+    kept = own >= whole(0);
+    invalid = own == whole(INVALID);
+#if WEIGHTS
+    weight = select(real(0.0), load_weights(place(window.weights_base)), kept);
+#else
+    weight = select(real(0.0), real(1.0), kept);
+#endif
+}
+
+#if !CENSUS
+// Loads the prediction of the voxel at hand and makes p, and what the pass reads beside it.
+fn activate() {
+    for (var k = 0u; k < SLOTS; k++) {
+        // What does not count is 0, whatever it holds: NaN times weight 0 would be NaN.
+        z[k] = select(real(0.0), load_prediction(element(window.prediction_base, k)), kept);
+    }
+#if SOFTMAX
+    softmax();
+#endif
+#if SIGMOID
+    for (var k = 0u; k < SLOTS; k++) {
+        let e = exp_of_negative(-abs(z[k]));
+        let large = real(1.0) / (real(1.0) + e);
+        let small = e * large;
+        let positive = z[k] >= real(0.0);
+        p[k] = select(small, large, positive);
+        q[k] = select(large, small, positive);
+    }
+#endif
+#if NO_ACTIVATION
+    for (var k = 0u; k < SLOTS; k++) {
+        p[k] = z[k];
+    }
+#endif
+}
+#endif
+
+#if SOFTMAX
+// The largest classes are counted, the others summed: 1 + others would lose a small sum, and with it ln p and 1 − p of a class
+// that is nearly certain.
+fn softmax() {
+    var most = real(LOWEST);
+    for (var k = 0u; k < SLOTS; k++) {
+        most = select(most, z[k], truth(present(k)) & ((z[k] > most) | is_nan(z[k])));
+    }
+    largest = team_max(most);
+    var others = real(0.0);
+    var ties = real(0.0);
+    var first = whole(i32(CLASSES));
+    for (var k = 0u; k < SLOTS; k++) {
+        let shifted = z[k] - largest;
+        let e = select(real(0.0), exp_of_negative(shifted), truth(present(k)));
+        let is_largest = truth(present(k)) & (shifted == real(0.0));
+        p[k] = e;
+        others += select(e, real(0.0), is_largest);
+        ties += select(real(0.0), real(1.0), is_largest);
+        first = select(first, min(first, whole(i32(class_of(k)))), is_largest);
+    }
+    others = team_sum(others);
+    ties = team_sum(ties);
+    let sum = others + ties;
+    let share = real(1.0) / sum;
+    let rest = others + (ties - real(1.0));
+    // ln(1 + rest): what the rounded sum has lost of the rest comes back as the first term of the series.
+    ln_sum = ln_of_normal(sum) + (rest - (sum - real(1.0))) * share;
+    q_top = rest * share;
+    top = team_min(first);
+    // A NaN has no largest class.
+    top = select(top, whole(0), top == whole(i32(CLASSES)));
+#if OWN_CLASS
+    var own_shifted = real(0.0);
+    var own_e = real(0.0);
+    for (var k = 0u; k < SLOTS; k++) {
+        own_shifted = select(own_shifted, z[k] - largest, is_own(k));
+        own_e = select(own_e, p[k], is_own(k));
+    }
+    own_shifted = team_sum(own_shifted);
+    own_e = team_sum(own_e);
+    own_p = own_e * share;
+    own_ln_p = finite_ln(own_shifted - ln_sum);
+    own_q = select(real(1.0) - own_p, q_top, own_shifted == real(0.0));
+#endif
+    for (var k = 0u; k < SLOTS; k++) {
+        p[k] *= share;
+    }
+#if LN_Q
+    without_largest();
+#endif
+}
+
+fn is_top(slot: u32) -> truth {
+    return top == whole(i32(class_of(slot)));
+}
+
+#if LN_Q
+// For the largest class 1 − p cancels: ln q is the log-sum-exp of the others less that of all.
+fn without_largest() {
+    var most = real(LOWEST);
+    for (var k = 0u; k < SLOTS; k++) {
+        most = select(most, z[k], truth(present(k)) & !is_top(k) & ((z[k] > most) | is_nan(z[k])));
+    }
+    // Where all others are −∞, any finite shift gives them the share 0.
+    second = team_max(most);
+    var total = real(0.0);
+    for (var k = 0u; k < SLOTS; k++) {
+        let e = exp_of_negative(z[k] - second);
+        total += select(real(0.0), e, truth(present(k)) & !is_top(k));
+    }
+    others_of_second = team_sum(total);
+    let ratio = (second - largest) + ln(others_of_second);
+    let tail = ln_1p(exp_of_negative(-abs(ratio)));
+    ln_q_top = finite_ln(select(ratio, real(0.0), ratio > real(0.0)) - tail);
+    // An exact q as well.
+    q_top = exp_of_negative(ln_q_top);
+}
+
+// p of a class among all classes but the largest; 0 for that one.
+fn rest_of(slot: u32) -> real {
+    let share = exp_of_negative(z[slot] - second) / others_of_second;
+    return select(share, real(0.0), is_top(slot) | (others_of_second == real(0.0)));
+}
+#endif
+#endif
+
+// 1 − p, ln p and ln q of a slot.
+fn q_of(slot: u32) -> real {
+#if SOFTMAX
+    return select(real(1.0) - p[slot], q_top, is_top(slot));
+#endif
+#if SIGMOID
+    return q[slot];
+#endif
+#if NO_ACTIVATION
+    return real(1.0) - p[slot];
+#endif
+}
+fn ln_p_of(slot: u32) -> real {
+#if SOFTMAX
+    return finite_ln((z[slot] - largest) - ln_sum);
+#endif
+#if SIGMOID
+    let tail = ln_1p(exp_of_negative(-abs(z[slot])));
+    return finite_ln(select(real(0.0), z[slot], (z[slot] < real(0.0)) | is_nan(z[slot])) - tail);
+#endif
+#if NO_ACTIVATION
+    return ln_of_probability(p[slot]);
+#endif
+}
+fn ln_q_of(slot: u32) -> real {
+#if SOFTMAX
+#if LN_Q
+    // No class but the largest has p above ½.
+    return select(ln_1p(-p[slot]), ln_q_top, is_top(slot));
+#else
+    return real(0.0);
+#endif
+#endif
+#if SIGMOID
+    let tail = ln_1p(exp_of_negative(-abs(z[slot])));
+    return finite_ln(select(real(0.0), -z[slot], (z[slot] > real(0.0)) | is_nan(z[slot])) - tail);
+#endif
+#if NO_ACTIVATION
+    return select(ln_of_probability(real(1.0) - p[slot]), ln_1p(-p[slot]), abs(p[slot]) < real(0.5));
+#endif
+}
+fn ln_of_probability(x: real) -> real {
+    return ln(select(x, real(PROBABILITY_FLOOR), x < real(PROBABILITY_FLOOR)));
+}

@@ -1,0 +1,619 @@
+//! A plan on a device: its pipelines, its workspace, and the commands of a call.
+
+use super::device::Device;
+use super::geometry::{Geometry, Role, WORKGROUP, Window, WindowParams, WindowPlaces};
+use super::pipeline::{Pipeline, Specification, refusal};
+use super::recipe;
+use super::source::{self, Bound, Kernel, Options};
+use crate::error::Error;
+use crate::plan::{Head, Plan, Schedule};
+use bytemuck::{Pod, Zeroable};
+use wgpu::{
+    BindGroup, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferBindingType, BufferSlice, BufferUsages,
+    CommandEncoder, ComputePass, ComputePassTimestampWrites,
+};
+
+/// The device buffers of one head, in the types and layouts that its problem declares. Each slice begins at a multiple of the
+/// device's storage offset alignment and holds its elements up to a whole word of 4 bytes; its buffer has the usage `STORAGE`.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// The prediction.
+    pub prediction: BufferSlice<'a>,
+    /// The target.
+    pub target: BufferSlice<'a>,
+    /// The keep-mask, where the problem has one.
+    pub mask: Option<BufferSlice<'a>>,
+    /// The voxel weights, where the problem has them.
+    pub weights: Option<BufferSlice<'a>>,
+    /// The map, where the problem has one.
+    pub map: Option<BufferSlice<'a>>,
+    /// Where the gradient goes: another buffer than any input. `None` for a call without gradient, and in an executor of
+    /// [`Device::prepare_in_place`], which writes it over the prediction.
+    pub gradient: Option<BufferSlice<'a>>,
+}
+
+impl<'a> Buffers<'a> {
+    /// Prediction, target and gradient.
+    pub fn new(prediction: BufferSlice<'a>, target: BufferSlice<'a>, gradient: Option<BufferSlice<'a>>) -> Buffers<'a> {
+        Buffers { prediction, target, mask: None, weights: None, map: None, gradient }
+    }
+
+    fn of(&self, role: Role, in_place: bool) -> Option<BufferSlice<'a>> {
+        match role {
+            Role::Prediction => Some(self.prediction),
+            Role::Target => Some(self.target),
+            Role::Mask => self.mask,
+            Role::Weights => self.weights,
+            Role::Map => self.map,
+            Role::Gradient if in_place => Some(self.prediction),
+            Role::Gradient => self.gradient,
+            Role::Workspace | Role::Costs => None,
+        }
+    }
+}
+
+/// What a call may be given beside its buffers.
+#[derive(Clone, Debug, Default)]
+pub struct Call<'a> {
+    /// ∂(what is minimised)/∂loss on the device, f32, one number per loss of the plan; 1 where it is `None`.
+    pub grad_output: Option<BufferSlice<'a>>,
+    /// Where the result goes, see [`ResultLayout`]; [`Executor::result`] where it is `None`.
+    pub result: Option<BufferSlice<'a>>,
+    /// Timestamps to write around the passes.
+    pub timestamps: Option<ComputePassTimestampWrites<'a>>,
+}
+
+/// Where the numbers of a result lie: first all of them as f32, then all as doubles.
+///
+/// The numbers are the losses of the plan (1, or one per sample); then for each head the values of its terms, without their
+/// factors, one number per loss each; the voxels that counted; the labels out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultLayout {
+    /// How many numbers there are.
+    pub numbers: u64,
+    /// Byte at which the doubles begin; the f32 begin at 0.
+    pub doubles_at: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+}
+
+/// What is to be computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    Both,
+}
+
+/// The uniform of `kernels/wgsl/combine.wgsl`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct CombineParams {
+    partials_at: u32,
+    partials: u32,
+    row: u32,
+    moments_at: u32,
+    first_slot: u32,
+    first_sample: u32,
+    samples: u32,
+    unused: u32,
+}
+
+/// A kernel over voxels, and the buffers that it binds.
+#[derive(Debug)]
+struct VoxelPipeline {
+    pipeline: Pipeline,
+    bound: Vec<Bound>,
+}
+
+/// What of a head is on the device.
+#[derive(Debug)]
+pub(super) struct DeviceHead {
+    windows: Vec<Window>,
+    /// The windows' uniforms, each at a multiple of `stride`.
+    params: Buffer,
+    stride: u64,
+    census: Option<VoxelPipeline>,
+    reduce: VoxelPipeline,
+    gradient: Option<VoxelPipeline>,
+    one_pass: Option<VoxelPipeline>,
+    combine: Vec<(BindGroup, [u32; 2])>,
+    recipe: Buffer,
+    costs: Option<Buffer>,
+    /// Word of the workspace at which the moments begin, and doubles of a sample.
+    pub(super) moments_at: u64,
+    pub(super) row: u64,
+    pub(super) coefficients_at: u64,
+}
+
+/// A plan on a device. It has a workspace of its own: two calls that run on the device at the same time need two executors;
+/// calls that follow each other on a queue do not.
+#[derive(Debug)]
+pub struct Executor {
+    pub(super) device: Device,
+    pub(super) plan: Plan,
+    in_place: bool,
+    pub(super) heads: Vec<DeviceHead>,
+    pub(super) workspace: Buffer,
+    result: Buffer,
+    /// `grad_output` of calls that give none.
+    ones: Buffer,
+    combine: Pipeline,
+    finish: FinishPipelines,
+}
+
+#[derive(Debug)]
+struct FinishPipelines {
+    /// Result and coefficients.
+    both: Pipeline,
+    result: Pipeline,
+    /// Coefficients from the sums of the census.
+    coefficients: Pipeline,
+    /// Coefficients from the shape alone.
+    known: Pipeline,
+}
+
+const STORAGE: BufferBindingType = BufferBindingType::Storage { read_only: false };
+const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: true };
+
+impl Executor {
+    pub(super) fn new(device: &Device, plan: &Plan, in_place: bool) -> Result<Executor, Error> {
+        for head in plan.heads() {
+            let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
+            if in_place && need != got {
+                return Err(Error::BufferType { role: "a gradient in place", need, got });
+            }
+        }
+        let inner = &device.inner;
+        let geometries: Vec<Geometry> = plan.heads().iter().map(|head| Geometry::new(head, &inner.limits)).collect();
+        // The rows of partial sums are one head's at a time; what follows them is each head's own.
+        let row_words =
+            |(g, head): (&Geometry, &Head)| 2 * g.rows * u64::from(g.row) * head.problem.shape.samples() as u64;
+        let mut words = geometries.iter().zip(plan.heads()).map(row_words).max().expect("a plan has a head");
+        let mut take = |count: u64| {
+            let at = words;
+            words += count;
+            at
+        };
+        let mut places = Vec::new();
+        for (head, geometry) in plan.heads().iter().zip(&geometries) {
+            let samples = head.problem.shape.samples() as u64;
+            let moments = take(2 * samples * u64::from(geometry.row));
+            let coefficients = take((head.groups() * head.slope_count()) as u64);
+            let scratch = take(recipe::scratch_words(head));
+            places.push([moments, coefficients, scratch]);
+        }
+        let bytes = 4 * words.next_multiple_of(2);
+        if bytes > inner.limits.binding || words > u64::from(u32::MAX) {
+            let got = inner.limits.binding.min(4 * u64::from(u32::MAX));
+            return Err(Error::DeviceLimit { what: "bytes of workspace in one storage binding", need: bytes, got });
+        }
+        let scope = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let workspace = device.buffer("workspace", bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
+        let layout = result_layout(plan);
+        let result = device.buffer("result", layout.bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
+        let ones = device.filled("ones", bytemuck::cast_slice(&vec![1.0f32; plan.losses()]), BufferUsages::STORAGE);
+        let combine = inner.pipelines.get(
+            &inner.device,
+            Specification {
+                label: "segfuse combine",
+                text: source::plain(include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl")), &[]),
+                entry: "combine",
+                bindings: &[STORAGE, BufferBindingType::Uniform],
+                constants: &[],
+            },
+        )?;
+        let finish = FinishPipelines::new(device, plan)?;
+        let mut heads = Vec::new();
+        for (k, (geometry, &[moments, coefficients, scratch])) in geometries.iter().zip(&places).enumerate() {
+            let at = recipe::Places {
+                moments: moments as u32,
+                scratch: scratch as u32,
+                coefficients: coefficients as u32,
+                first: k == 0,
+            };
+            heads.push(DeviceHead::new(device, plan, k, geometry, &at, &workspace, &combine, in_place)?);
+        }
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(refusal(error, "the workspace"));
+        }
+        Ok(Executor {
+            device: device.clone(),
+            plan: plan.clone(),
+            in_place,
+            heads,
+            workspace,
+            result,
+            ones,
+            combine,
+            finish,
+        })
+    }
+
+    /// The buffer that takes the result of calls that name no other; usages `STORAGE` and `COPY_SRC`.
+    pub fn result(&self) -> &Buffer {
+        &self.result
+    }
+    /// Where the numbers lie in it.
+    pub fn result_layout(&self) -> ResultLayout {
+        result_layout(&self.plan)
+    }
+    /// Whether gradients are written over their predictions.
+    pub fn is_in_place(&self) -> bool {
+        self.in_place
+    }
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+    /// Bytes of device memory that the executor holds for sums, coefficients and results.
+    pub fn workspace_bytes(&self) -> u64 {
+        self.workspace.size() + self.result.size()
+    }
+
+    /// Records loss and gradient into `encoder`, one set of buffers per head; nothing is submitted.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the plan or the device; nothing is recorded then.
+    pub fn encode(&self, encoder: &mut CommandEncoder, heads: &[Buffers<'_>], call: &Call<'_>) -> Result<(), Error> {
+        self.record(encoder, heads, call, Pass::Both)
+    }
+
+    /// Records the loss alone.
+    ///
+    /// # Errors
+    /// As [`Executor::encode`].
+    pub fn encode_forward(
+        &self,
+        encoder: &mut CommandEncoder,
+        heads: &[Buffers<'_>],
+        call: &Call<'_>,
+    ) -> Result<(), Error> {
+        self.record(encoder, heads, call, Pass::Forward)
+    }
+
+    fn record(
+        &self,
+        encoder: &mut CommandEncoder,
+        heads: &[Buffers<'_>],
+        call: &Call<'_>,
+        pass: Pass,
+    ) -> Result<(), Error> {
+        self.check(heads, call, pass)?;
+        let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("segfuse"),
+            timestamp_writes: call.timestamps.clone(),
+        });
+        for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
+            let mut voxels = |pipeline: &VoxelPipeline| self.dispatch(&mut compute, on_device, pipeline, buffers);
+            match (pass, head.schedule) {
+                (Pass::Forward, _) => {
+                    voxels(&on_device.reduce);
+                    self.sum_up(&mut compute, on_device);
+                    self.finish(&mut compute, on_device, &self.finish.result, call);
+                }
+                (Pass::Both, Schedule::OnePass { .. }) => {
+                    let one_pass = on_device.one_pass.as_ref().expect("made for this schedule");
+                    if let Some(census) = &on_device.census {
+                        voxels(census);
+                        self.sum_up(&mut compute, on_device);
+                        self.finish(&mut compute, on_device, &self.finish.coefficients, call);
+                    } else {
+                        self.finish(&mut compute, on_device, &self.finish.known, call);
+                    }
+                    self.dispatch(&mut compute, on_device, one_pass, buffers);
+                    self.sum_up(&mut compute, on_device);
+                    self.finish(&mut compute, on_device, &self.finish.result, call);
+                }
+                // Chunks of samples are a plan for a cache whose size is known; here all are reduced, then differentiated.
+                (Pass::Both, Schedule::TwoPass | Schedule::Chunked { .. }) => {
+                    voxels(&on_device.reduce);
+                    self.sum_up(&mut compute, on_device);
+                    self.finish(&mut compute, on_device, &self.finish.both, call);
+                    let gradient = on_device.gradient.as_ref().expect("made for this schedule");
+                    self.dispatch(&mut compute, on_device, gradient, buffers);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything about the buffers of a call that could be wrong.
+    fn check(&self, heads: &[Buffers<'_>], call: &Call<'_>, pass: Pass) -> Result<(), Error> {
+        let need = self.plan.heads().len();
+        if heads.len() != need {
+            return Err(Error::OtherPlan { what: "heads", need, got: heads.len() });
+        }
+        let check = |role, slice: &BufferSlice<'_>, bytes| self.device.check(role, slice, bytes);
+        for (head, buffers) in self.plan.heads().iter().zip(heads) {
+            let problem = &head.problem;
+            for (role, wanted) in [
+                (Role::Prediction, true),
+                (Role::Target, true),
+                (Role::Mask, problem.mask),
+                (Role::Weights, problem.weights),
+                (Role::Map, problem.map.is_some()),
+                (Role::Gradient, pass == Pass::Both && !self.in_place),
+            ] {
+                match (wanted, buffers.of(role, false)) {
+                    (true, Some(slice)) => check(role.title(), &slice, role.bytes(problem))?,
+                    (true, None) => return Err(Error::BufferMissing { role: role.title() }),
+                    (false, Some(_)) => return Err(Error::BufferUnexpected { role: role.title() }),
+                    (false, None) => {}
+                }
+            }
+            let written = buffers.of(Role::Gradient, self.in_place).filter(|_| pass == Pass::Both);
+            if let Some(gradient) = written {
+                for role in [Role::Prediction, Role::Target, Role::Mask, Role::Weights, Role::Map] {
+                    let same = buffers.of(role, false).is_some_and(|other| other.buffer() == gradient.buffer());
+                    if same && !(self.in_place && role == Role::Prediction) {
+                        return Err(Error::BufferShared { role: "the gradient", other: role.title() });
+                    }
+                }
+            }
+        }
+        if let Some(slice) = &call.grad_output {
+            check("grad_output", slice, 4 * self.plan.losses() as u64)?;
+        }
+        if let Some(slice) = &call.result {
+            check("the result", slice, self.result_layout().bytes)?;
+            if call.grad_output.is_some_and(|other| other.buffer() == slice.buffer()) {
+                return Err(Error::BufferShared { role: "the result", other: "grad_output" });
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass over the voxels of a head.
+    fn dispatch(
+        &self,
+        compute: &mut ComputePass<'_>,
+        head: &DeviceHead,
+        voxels: &VoxelPipeline,
+        buffers: &Buffers<'_>,
+    ) {
+        compute.set_pipeline(&voxels.pipeline.pipeline);
+        for (k, window) in head.windows.iter().enumerate() {
+            let params = BufferBinding {
+                buffer: &head.params,
+                offset: k as u64 * head.stride,
+                size: wgpu::BufferSize::new(size_of::<WindowParams>() as u64),
+            };
+            let mut entries = vec![BindGroupEntry { binding: 0, resource: BindingResource::Buffer(params) }];
+            for (k, bound) in voxels.bound.iter().enumerate() {
+                let resource = match bound.role {
+                    Role::Workspace => self.workspace.as_entire_binding(),
+                    Role::Costs => head.costs.as_ref().expect("made with the plan").as_entire_binding(),
+                    role => {
+                        let slice = buffers.of(role, self.in_place).expect("checked");
+                        let span = window.spans.iter().find(|s| s.role == role).expect("a window has all buffers");
+                        let binding = BufferBinding {
+                            buffer: slice.buffer(),
+                            offset: slice.offset() + span.offset,
+                            size: wgpu::BufferSize::new(span.size),
+                        };
+                        BindingResource::Buffer(binding)
+                    }
+                };
+                entries.push(BindGroupEntry { binding: k as u32 + 1, resource });
+            }
+            let group = self.device.bind_group(&voxels.pipeline, &entries);
+            compute.set_bind_group(0, &group, &[]);
+            compute.dispatch_workgroups(window.grid[0], window.grid[1], 1);
+        }
+    }
+
+    /// Rows of partial sums to moments.
+    fn sum_up(&self, compute: &mut ComputePass<'_>, head: &DeviceHead) {
+        compute.set_pipeline(&self.combine.pipeline);
+        for (group, [x, y]) in &head.combine {
+            compute.set_bind_group(0, group, &[]);
+            compute.dispatch_workgroups(*x, *y, 1);
+        }
+    }
+
+    fn finish(&self, compute: &mut ComputePass<'_>, head: &DeviceHead, pipeline: &Pipeline, call: &Call<'_>) {
+        let grad_output = match &call.grad_output {
+            Some(slice) => bounded(slice, 4 * self.plan.losses() as u64),
+            None => self.ones.as_entire_buffer_binding(),
+        };
+        let result = match &call.result {
+            Some(slice) => bounded(slice, self.result_layout().bytes),
+            None => self.result.as_entire_buffer_binding(),
+        };
+        let entries = [
+            BindGroupEntry { binding: 0, resource: self.workspace.as_entire_binding() },
+            BindGroupEntry { binding: 1, resource: head.recipe.as_entire_binding() },
+            BindGroupEntry { binding: 2, resource: BindingResource::Buffer(grad_output) },
+            BindGroupEntry { binding: 3, resource: BindingResource::Buffer(result) },
+        ];
+        compute.set_pipeline(&pipeline.pipeline);
+        compute.set_bind_group(0, &self.device.bind_group(pipeline, &entries), &[]);
+        compute.dispatch_workgroups(1, 1, 1);
+    }
+}
+
+/// The first bytes of a slice.
+fn bounded<'a>(slice: &BufferSlice<'a>, bytes: u64) -> BufferBinding<'a> {
+    BufferBinding { buffer: slice.buffer(), offset: slice.offset(), size: wgpu::BufferSize::new(bytes) }
+}
+
+fn result_layout(plan: &Plan) -> ResultLayout {
+    ResultLayout {
+        numbers: recipe::result_numbers(plan),
+        doubles_at: 4 * recipe::result_doubles(plan),
+        bytes: 4 * recipe::result_words(plan),
+    }
+}
+
+impl FinishPipelines {
+    fn new(device: &Device, plan: &Plan) -> Result<FinishPipelines, Error> {
+        // Few sizes, so that plans share their pipelines.
+        let registers = recipe::registers(plan).next_power_of_two().max(32);
+        let make = |coefficients: bool, result: bool, known: bool| {
+            let constants = [
+                ("WRITE_COEFFICIENTS", f64::from(u8::from(coefficients))),
+                ("WRITE_RESULT", f64::from(u8::from(result))),
+                ("KNOWN_COUNTS", f64::from(u8::from(known))),
+            ];
+            let specification = Specification {
+                label: "segfuse finish",
+                text: source::plain(
+                    include_str!(concat!(env!("OUT_DIR"), "/finish.wgsl")),
+                    &[("REGISTERS", registers)],
+                ),
+                entry: "finish",
+                bindings: &[STORAGE, READ_ONLY, READ_ONLY, STORAGE],
+                constants: &constants,
+            };
+            device.inner.pipelines.get(&device.inner.device, specification)
+        };
+        Ok(FinishPipelines {
+            both: make(true, true, false)?,
+            result: make(false, true, false)?,
+            coefficients: make(true, false, false)?,
+            known: make(true, false, true)?,
+        })
+    }
+}
+
+impl DeviceHead {
+    #[expect(clippy::too_many_arguments, reason = "one head with all that it is made of")]
+    fn new(
+        device: &Device,
+        plan: &Plan,
+        number: usize,
+        geometry: &Geometry,
+        places: &recipe::Places,
+        workspace: &Buffer,
+        combine: &Pipeline,
+        in_place: bool,
+    ) -> Result<DeviceHead, Error> {
+        let head = &plan.heads()[number];
+        let inner = &device.inner;
+        let at = WindowPlaces { rows_at: 0, coefficients_at: places.coefficients };
+        let windows = geometry.windows(head, &inner.limits, &at)?;
+        let alignment = u64::from(inner.device.limits().min_uniform_buffer_offset_alignment);
+        let stride = (size_of::<WindowParams>() as u64).next_multiple_of(alignment);
+        let mut params = vec![0u8; (stride * windows.len() as u64) as usize];
+        for (window, bytes) in windows.iter().zip(params.chunks_exact_mut(stride as usize)) {
+            bytes[..size_of::<WindowParams>()].copy_from_slice(bytemuck::bytes_of(&window.params));
+        }
+        let params = device.filled("windows", &params, BufferUsages::UNIFORM);
+        let voxels = |kernel| -> Result<VoxelPipeline, Error> {
+            let options =
+                Options { kernel, in_place, subgroups: device.variant().subgroups, f16: device.variant().f16 };
+            let bound = source::bound(head, options);
+            let mut bindings = vec![BufferBindingType::Uniform];
+            bindings.extend(bound.iter().map(|b| if b.read_only { READ_ONLY } else { STORAGE }));
+            let specification = Specification {
+                label: "segfuse voxels",
+                text: source::text(head, geometry, options)?,
+                entry: "main",
+                bindings: &bindings,
+                constants: &[],
+            };
+            Ok(VoxelPipeline { pipeline: inner.pipelines.get(&inner.device, specification)?, bound })
+        };
+        let wanted = |wanted: bool, kernel| wanted.then(|| voxels(kernel)).transpose();
+        let one_pass = matches!(head.schedule, Schedule::OnePass { .. });
+        let costs = head.cost_matrix.as_ref().map(|matrix| {
+            let single: Vec<f32> = matrix.iter().map(|&x| x as f32).collect();
+            device.filled("costs", bytemuck::cast_slice(&single), BufferUsages::STORAGE)
+        });
+        let words = recipe::recipe(plan, number, places);
+        Ok(DeviceHead {
+            params,
+            stride,
+            census: wanted(head.schedule == Schedule::OnePass { census: true }, Kernel::Census)?,
+            reduce: voxels(Kernel::Reduce)?,
+            gradient: wanted(!one_pass, Kernel::Gradient)?,
+            one_pass: wanted(one_pass, Kernel::OnePass)?,
+            combine: combine_groups(device, head, geometry, places, workspace, combine),
+            recipe: device.filled("recipe", bytemuck::cast_slice(&words), BufferUsages::STORAGE),
+            costs,
+            moments_at: places.moments.into(),
+            row: geometry.row.into(),
+            coefficients_at: places.coefficients.into(),
+            windows,
+        })
+    }
+}
+
+/// The dispatches that add up the rows of a head; grids beyond the limit are several.
+fn combine_groups(
+    device: &Device,
+    head: &Head,
+    geometry: &Geometry,
+    places: &recipe::Places,
+    workspace: &Buffer,
+    combine: &Pipeline,
+) -> Vec<(BindGroup, [u32; 2])> {
+    let most = device.inner.limits.workgroups as u32;
+    let samples = head.problem.shape.samples() as u32;
+    let mut groups = Vec::new();
+    for first_sample in (0..samples).step_by(most as usize) {
+        for first_slot in (0..geometry.row).step_by(most as usize) {
+            let params = CombineParams {
+                partials_at: 0,
+                partials: geometry.rows as u32,
+                row: geometry.row,
+                moments_at: places.moments,
+                first_slot,
+                first_sample,
+                samples,
+                unused: 0,
+            };
+            let params = device.filled("combine", bytemuck::bytes_of(&params), BufferUsages::UNIFORM);
+            let entries = [
+                BindGroupEntry { binding: 0, resource: workspace.as_entire_binding() },
+                BindGroupEntry { binding: 1, resource: params.as_entire_binding() },
+            ];
+            let grid = [most.min(geometry.row - first_slot), most.min(samples - first_sample)];
+            groups.push((device.bind_group(combine, &entries), grid));
+        }
+    }
+    groups
+}
+
+impl Device {
+    pub(super) fn buffer(&self, label: &str, size: u64, usage: BufferUsages) -> Buffer {
+        let size = size.next_multiple_of(4).max(4);
+        self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// A buffer that holds these bytes.
+    fn filled(&self, label: &str, bytes: &[u8], usage: BufferUsages) -> Buffer {
+        let buffer = self.buffer(label, bytes.len() as u64, usage | BufferUsages::COPY_DST);
+        self.inner.queue.write_buffer(&buffer, 0, bytes);
+        buffer
+    }
+
+    fn bind_group(&self, pipeline: &Pipeline, entries: &[BindGroupEntry<'_>]) -> BindGroup {
+        self.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("segfuse"),
+            layout: &pipeline.layout,
+            entries,
+        })
+    }
+
+    fn check(&self, role: &'static str, slice: &BufferSlice<'_>, need: u64) -> Result<(), Error> {
+        if !slice.buffer().usage().contains(BufferUsages::STORAGE) {
+            return Err(Error::BufferUsage { role, need: "STORAGE" });
+        }
+        let alignment = self.inner.limits.alignment;
+        if !slice.offset().is_multiple_of(alignment) {
+            return Err(Error::BufferOffset { role, need: alignment, got: slice.offset() });
+        }
+        if slice.size() < need {
+            return Err(Error::BufferBytes { role, need, got: slice.size() });
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(WORKGROUP == 256, "WebGPU's default of invocations per workgroup");

@@ -1,0 +1,327 @@
+//! The easy way: host slices in, loss and gradient out.
+
+use super::executor::{Buffers, Call, Executor};
+use super::geometry::Role;
+use super::pipeline::refusal;
+use crate::dtype::SliceMut;
+use crate::error::Error;
+use crate::evaluation::{Evaluation, Gradient, HardCounts, Inputs};
+use crate::finish;
+use crate::moments::{Coefficients, MomentTable};
+use crate::plan::Head;
+use crate::validate;
+use std::sync::mpsc;
+use wgpu::{Buffer, BufferUsages, CommandEncoder};
+
+/// The buffers of one head on the device.
+struct Uploaded {
+    prediction: Buffer,
+    target: Buffer,
+    mask: Option<Buffer>,
+    weights: Option<Buffer>,
+    map: Option<Buffer>,
+    gradient: Option<Buffer>,
+}
+
+impl Uploaded {
+    fn buffers(&self) -> Buffers<'_> {
+        Buffers {
+            prediction: self.prediction.slice(..),
+            target: self.target.slice(..),
+            mask: self.mask.as_ref().map(|b| b.slice(..)),
+            weights: self.weights.as_ref().map(|b| b.slice(..)),
+            map: self.map.as_ref().map(|b| b.slice(..)),
+            gradient: self.gradient.as_ref().map(|b| b.slice(..)),
+        }
+    }
+    /// Where the gradient is after the call.
+    fn gradient(&self) -> &Buffer {
+        self.gradient.as_ref().unwrap_or(&self.prediction)
+    }
+}
+
+/// Bytes on their way back from the device.
+struct Download<'a> {
+    source: &'a Buffer,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Executor {
+    /// Loss and gradient of host slices, in buffers made here: uploads, runs, waits and downloads.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the plan or the device, and when the device is lost or has no memory left.
+    pub fn evaluate(&self, heads: &[Inputs<'_>]) -> Result<(Evaluation, Vec<Gradient>), Error> {
+        pollster::block_on(self.evaluate_async(heads))
+    }
+
+    /// As [`Executor::evaluate`], for callers that must not block. Outside of browsers the future waits for the device when it
+    /// is first polled.
+    ///
+    /// # Errors
+    /// As [`Executor::evaluate`].
+    pub async fn evaluate_async(&self, heads: &[Inputs<'_>]) -> Result<(Evaluation, Vec<Gradient>), Error> {
+        let mut gradients: Vec<Gradient> = self.plan.heads().iter().map(Gradient::of).collect();
+        let mut slices: Vec<SliceMut<'_>> = gradients.iter_mut().map(Gradient::as_slice_mut).collect();
+        let evaluation = self.call(heads, Some(&mut slices), None).await?;
+        Ok((evaluation, gradients))
+    }
+
+    /// The loss alone, of host slices.
+    ///
+    /// # Errors
+    /// As [`Executor::evaluate`].
+    pub fn forward(&self, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
+        pollster::block_on(self.call(heads, None, None))
+    }
+
+    /// Loss and gradient of host slices, the gradients in the caller's buffers, one per head.
+    ///
+    /// `grad_output` is ∂(what is minimised)/∂loss, one number per loss of the plan; 1 where it is `None`.
+    ///
+    /// # Errors
+    /// As [`Executor::evaluate`]; nothing is written then.
+    pub fn forward_backward(
+        &self,
+        heads: &[Inputs<'_>],
+        gradients: &mut [SliceMut<'_>],
+        grad_output: Option<&[f64]>,
+    ) -> Result<Evaluation, Error> {
+        pollster::block_on(self.call(heads, Some(gradients), grad_output))
+    }
+
+    async fn call(
+        &self,
+        heads: &[Inputs<'_>],
+        gradients: Option<&mut [SliceMut<'_>]>,
+        grad_output: Option<&[f64]>,
+    ) -> Result<Evaluation, Error> {
+        validate::heads(&self.plan, heads.len())?;
+        validate::grad_output(&self.plan, grad_output)?;
+        for (head, inputs) in self.plan.heads().iter().zip(heads) {
+            validate::inputs(head, inputs)?;
+        }
+        if let Some(gradients) = &gradients {
+            validate::heads(&self.plan, gradients.len())?;
+            for (head, gradient) in self.plan.heads().iter().zip(gradients.iter()) {
+                validate::gradient(head, gradient)?;
+            }
+        }
+        let device = &self.device.inner.device;
+        let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal]
+            .map(|filter| device.push_error_scope(filter));
+        let result = self.submit(heads, gradients.is_some(), grad_output);
+        let refused = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect::<Vec<_>>();
+        let (uploaded, staging, downloads) = result?;
+        for error in refused {
+            if let Some(error) = error.await {
+                return Err(refusal(error, "a call"));
+            }
+        }
+        let mapped = self.map(&staging).await?;
+        let mut rest = &mapped[..];
+        let mut parts = downloads.iter().map(|&bytes| {
+            let (part, after) = rest.split_at(bytes as usize);
+            rest = after;
+            part
+        });
+        let result = parts.next().expect("the result is downloaded first");
+        let tables: Vec<MomentTable> =
+            self.plan.heads().iter().map(|head| table(head, parts.next().expect("as many as heads"))).collect();
+        let evaluation = self.evaluation(&tables, &bytemuck::pod_collect_to_vec(result));
+        for (gradient, part) in gradients.into_iter().flatten().zip(parts) {
+            let bytes = gradient.len() * gradient.dtype().size() as usize;
+            gradient.as_bytes_mut().copy_from_slice(&part[..bytes]);
+        }
+        drop(uploaded);
+        Ok(evaluation)
+    }
+
+    /// Uploads, encodes and submits; gives what must live until the end, the buffer to map, and the bytes of its parts.
+    #[expect(clippy::type_complexity, reason = "three things of one submission")]
+    fn submit(
+        &self,
+        heads: &[Inputs<'_>],
+        with_gradient: bool,
+        grad_output: Option<&[f64]>,
+    ) -> Result<(Vec<Uploaded>, Buffer, Vec<u64>), Error> {
+        let uploaded = self
+            .plan
+            .heads()
+            .iter()
+            .zip(heads)
+            .map(|(head, inputs)| self.upload(head, inputs, with_gradient))
+            .collect::<Result<Vec<_>, _>>()?;
+        let grad_output = grad_output
+            .map(|values| {
+                let single: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+                self.upload_bytes("grad_output", bytemuck::cast_slice(&single), BufferUsages::empty())
+            })
+            .transpose()?;
+        let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let buffers: Vec<Buffers<'_>> = uploaded.iter().map(Uploaded::buffers).collect();
+        let call = Call { grad_output: grad_output.as_ref().map(|b| b.slice(..)), ..Call::default() };
+        if with_gradient {
+            self.encode(&mut encoder, &buffers, &call)?;
+        } else {
+            self.encode_forward(&mut encoder, &buffers, &call)?;
+        }
+        let mut downloads = vec![Download { source: self.result(), offset: 0, bytes: self.result_layout().bytes }];
+        for (head, on_device) in self.plan.heads().iter().zip(&self.heads) {
+            let bytes = 8 * on_device.row * head.problem.shape.samples() as u64;
+            downloads.push(Download { source: &self.workspace, offset: 4 * on_device.moments_at, bytes });
+        }
+        if with_gradient {
+            for (head, uploaded) in self.plan.heads().iter().zip(&uploaded) {
+                let bytes = Role::Gradient.bytes(&head.problem);
+                downloads.push(Download { source: uploaded.gradient(), offset: 0, bytes });
+            }
+        }
+        let staging = self.stage(&mut encoder, &downloads)?;
+        self.device.inner.queue.submit([encoder.finish()]);
+        let bytes = downloads.iter().map(|d| d.bytes).collect();
+        Ok((uploaded, staging, bytes))
+    }
+
+    fn upload(&self, head: &Head, inputs: &Inputs<'_>, with_gradient: bool) -> Result<Uploaded, Error> {
+        let in_place = self.is_in_place();
+        let source = if in_place { BufferUsages::COPY_SRC } else { BufferUsages::empty() };
+        let none = BufferUsages::empty();
+        let optional = |what, bytes: Option<&[u8]>| bytes.map(|b| self.upload_bytes(what, b, none)).transpose();
+        let gradient = with_gradient && !in_place;
+        let room = Role::Gradient.bytes(&head.problem);
+        Ok(Uploaded {
+            prediction: self.upload_bytes("the prediction", inputs.prediction.as_bytes(), source)?,
+            target: self.upload_bytes("the target", inputs.target.as_bytes(), none)?,
+            mask: optional("the mask", inputs.mask)?,
+            weights: optional("the voxel weights", inputs.weights.map(bytemuck::cast_slice))?,
+            map: optional("the map", inputs.map.map(bytemuck::cast_slice))?,
+            gradient: gradient
+                .then(|| self.checked_buffer("the gradient", room, BufferUsages::STORAGE | BufferUsages::COPY_SRC))
+                .transpose()?,
+        })
+    }
+
+    fn upload_bytes(&self, what: &'static str, bytes: &[u8], usage: BufferUsages) -> Result<Buffer, Error> {
+        let usage = usage | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let buffer = self.checked_buffer(what, bytes.len() as u64, usage)?;
+        // A write is of whole words: what is left of the last goes by itself.
+        let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        self.device.inner.queue.write_buffer(&buffer, 0, whole);
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            self.device.inner.queue.write_buffer(&buffer, whole.len() as u64, &last);
+        }
+        Ok(buffer)
+    }
+
+    fn checked_buffer(&self, what: &'static str, bytes: u64, usage: BufferUsages) -> Result<Buffer, Error> {
+        let got = self.device.inner.device.limits().max_buffer_size;
+        if bytes > got {
+            return Err(Error::DeviceLimit { what: "bytes of one buffer", need: bytes, got });
+        }
+        Ok(self.device.buffer(what, bytes, usage))
+    }
+
+    /// Copies what is to be downloaded into one buffer that the host can map.
+    fn stage(&self, encoder: &mut CommandEncoder, downloads: &[Download<'_>]) -> Result<Buffer, Error> {
+        let bytes = downloads.iter().map(|d| d.bytes).sum();
+        let staging = self.checked_buffer("the download", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        let mut at = 0;
+        for download in downloads {
+            encoder.copy_buffer_to_buffer(download.source, download.offset, &staging, at, download.bytes);
+            at += download.bytes;
+        }
+        Ok(staging)
+    }
+
+    /// Waits for the device and maps a buffer.
+    async fn map(&self, staging: &Buffer) -> Result<wgpu::BufferView, Error> {
+        let (sender, receiver) = mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only where the caller has given up.
+            let _ = sender.send(result);
+        });
+        let lost = |reason: String| self.device.lost(reason);
+        self.device.inner.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| lost(e.to_string()))?;
+        match receiver.recv() {
+            Ok(Ok(())) => staging.get_mapped_range(..).map_err(|e| lost(e.to_string())),
+            Ok(Err(e)) => Err(lost(e.to_string())),
+            Err(e) => Err(lost(e.to_string())),
+        }
+    }
+
+    /// What the device computed: losses and terms from its finish step, groups and counts from its sums.
+    fn evaluation(&self, tables: &[MomentTable], result: &[u32]) -> Evaluation {
+        let doubles_at = (self.result_layout().doubles_at / 4) as usize;
+        let mut numbers =
+            result[doubles_at..].chunks_exact(2).map(|w| f64::from_bits(u64::from(w[0]) | u64::from(w[1]) << 32));
+        let losses: Vec<f64> = numbers.by_ref().take(self.plan.losses()).collect();
+        let mut heads = Vec::new();
+        for (head, table) in self.plan.heads().iter().zip(tables) {
+            let (mut evaluation, _) = finish::finish(head, table);
+            for term in &mut evaluation.terms {
+                term.values = numbers.by_ref().take(self.plan.losses()).collect();
+            }
+            let [_valid, _invalid] = [numbers.next(), numbers.next()];
+            evaluation.losses.iter_mut().enumerate().for_each(|(k, loss)| {
+                *loss = evaluation.terms.iter().map(|term| term.weight * term.values[k]).sum();
+            });
+            heads.push(evaluation);
+        }
+        Evaluation { losses, heads }
+    }
+
+    /// Downloads the sums and coefficients of the last call, for tests of the stages.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    #[doc(hidden)]
+    pub fn stages(&self) -> Result<Vec<(MomentTable, Coefficients)>, Error> {
+        let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let whole = Download { source: &self.workspace, offset: 0, bytes: self.workspace.size() };
+        let staging = self.stage(&mut encoder, &[whole])?;
+        self.device.inner.queue.submit([encoder.finish()]);
+        let mapped = pollster::block_on(self.map(&staging))?;
+        let each = self.plan.heads().iter().zip(&self.heads).map(|(head, on_device)| {
+            let shape = &head.problem.shape;
+            let moments = 4 * on_device.moments_at as usize;
+            let table = table(head, &mapped[moments..][..8 * on_device.row as usize * shape.samples()]);
+            let count = head.groups() * head.slope_count();
+            let single = &mapped[4 * on_device.coefficients_at as usize..][..4 * count];
+            let coefficients = Coefficients {
+                samples: shape.samples(),
+                classes: shape.classes(),
+                count: head.slope_count(),
+                values: bytemuck::pod_collect_to_vec::<u8, f32>(single).into_iter().map(f64::from).collect(),
+                fingerprint: head.fingerprint,
+            };
+            (table, coefficients)
+        });
+        Ok(each.collect())
+    }
+}
+
+/// The sums of a head from the rows that the device made: doubles `[N][row]`.
+fn table(head: &Head, bytes: &[u8]) -> MomentTable {
+    let mut table = MomentTable::zeros(head);
+    let rows: Vec<f64> = bytemuck::pod_collect_to_vec(bytes);
+    let (classes, count) = (table.classes, table.count);
+    for (sample, row) in rows.chunks_exact(rows.len() / table.samples).enumerate() {
+        let (moments, rest) = row.split_at(classes * count);
+        table.values[sample * classes * count..][..classes * count].copy_from_slice(moments);
+        let [hard @ .., valid, invalid] = rest else { unreachable!("a row ends with two counts of voxels") };
+        table.valid_voxels += *valid as u64;
+        table.invalid_labels += *invalid as u64;
+        for (class, counts) in hard.chunks_exact(3).enumerate() {
+            table.hard_counts[sample * classes + class] = HardCounts {
+                true_positives: counts[0] as u64,
+                false_positives: counts[1] as u64,
+                false_negatives: counts[2] as u64,
+            };
+        }
+    }
+    table
+}

@@ -1,0 +1,458 @@
+//! The text of a kernel for one head: the file of `kernels/wgsl`, its `#if` lines decided, after a preamble of constants,
+//! buffers and the pixel terms of the objective.
+//!
+//! Specialised by text and not by pipeline-overridable constants: those can size no array outside of workgroup memory, choose
+//! no type and leave no binding out.
+
+use super::geometry::{Geometry, Role, WORKGROUP};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::plan::Head;
+use crate::problem::{Activation, Map, Problem, Target};
+use crate::spec::{Graph, Id, Language, Moment, Operand, VoxelInput, lower};
+use std::collections::HashSet;
+use std::fmt::Write;
+
+/// A kernel that reads voxels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// The sums over the target alone.
+    Census,
+    Reduce,
+    Gradient,
+    OnePass,
+}
+
+impl Kernel {
+    fn source(self) -> &'static str {
+        match self {
+            Kernel::Census | Kernel::Reduce => include_str!(concat!(env!("OUT_DIR"), "/reduce.wgsl")),
+            Kernel::Gradient => include_str!(concat!(env!("OUT_DIR"), "/gradient.wgsl")),
+            Kernel::OnePass => include_str!(concat!(env!("OUT_DIR"), "/one_pass.wgsl")),
+        }
+    }
+    fn sums(self) -> bool {
+        self != Kernel::Gradient
+    }
+    fn writes_gradient(self) -> bool {
+        matches!(self, Kernel::Gradient | Kernel::OnePass)
+    }
+}
+
+/// What the text depends on beside the head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub(super) kernel: Kernel,
+    /// The gradient is written over the prediction.
+    pub(super) in_place: bool,
+    /// The device has operations over subgroups.
+    pub(super) subgroups: bool,
+    /// The device has f16 in shaders.
+    pub(super) f16: bool,
+}
+
+/// A buffer that a kernel binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) role: Role,
+    pub(super) read_only: bool,
+}
+
+/// The buffers that a kernel binds, in the order of their numbers.
+pub(super) fn bound(head: &Head, options: Options) -> Vec<Bound> {
+    let Options { kernel, in_place, .. } = options;
+    let problem = &head.problem;
+    let mut all = Vec::new();
+    let mut bind = |role, wanted: bool, read_only| {
+        if wanted {
+            all.push(Bound { role, read_only });
+        }
+    };
+    let overwrites = in_place && kernel.writes_gradient();
+    bind(Role::Prediction, kernel != Kernel::Census && !overwrites, true);
+    bind(Role::Target, true, true);
+    bind(Role::Mask, problem.mask, true);
+    bind(Role::Weights, problem.weights, true);
+    bind(Role::Map, problem.map.is_some(), true);
+    bind(Role::Gradient, kernel.writes_gradient(), false);
+    bind(Role::Workspace, true, kernel == Kernel::Gradient);
+    bind(Role::Costs, head.cost_matrix.is_some() && kernel != Kernel::Census, true);
+    all
+}
+
+/// The whole text.
+///
+/// # Errors
+/// [`Error::Program`] when a pixel term has a constant that single precision cannot hold.
+pub(super) fn text(head: &Head, geometry: &Geometry, options: Options) -> Result<String, Error> {
+    let mut source = Source::default();
+    source.constants(head, geometry, options);
+    source.buffers(head, geometry, options);
+    source.pixel_terms(head, options)?;
+    let enable = if options.f16 { "enable f16;\n" } else { "" };
+    Ok(format!("{enable}{}\n{}", source.preamble, decide(options.kernel.source(), &source.flags)))
+}
+
+/// The text of a kernel that depends on nothing of a head, with constants before it.
+pub(super) fn plain(source: &str, constants: &[(&str, u32)]) -> String {
+    let constants: String = constants.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
+    constants + &decide(source, &HashSet::new())
+}
+
+/// Keeps the lines whose `#if NAME` or `#if !NAME` hold; `#else` and `#endif` as in C.
+fn decide(source: &str, flags: &HashSet<&'static str>) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut nested: Vec<bool> = Vec::new();
+    for line in source.lines() {
+        let directive = line.trim_start();
+        if let Some(condition) = directive.strip_prefix("#if ") {
+            nested.push(match condition.trim().strip_prefix('!') {
+                Some(name) => !flags.contains(name),
+                None => flags.contains(condition.trim()),
+            });
+        } else if directive.starts_with("#else") {
+            let last = nested.last_mut().expect("#else stands after #if");
+            *last = !*last;
+        } else if directive.starts_with("#endif") {
+            nested.pop().expect("#endif stands after #if");
+        } else if nested.iter().all(|&holds| holds) {
+            kept += line;
+            kept.push('\n');
+        }
+    }
+    assert!(nested.is_empty(), "every #if has its #endif");
+    kept
+}
+
+#[derive(Default)]
+struct Source {
+    flags: HashSet<&'static str>,
+    preamble: String,
+}
+
+impl Source {
+    fn flag(&mut self, name: &'static str, holds: bool) {
+        if holds {
+            self.flags.insert(name);
+        }
+    }
+    fn line(&mut self, text: impl AsRef<str>) {
+        self.preamble += text.as_ref();
+        self.preamble.push('\n');
+    }
+    fn constant(&mut self, name: &str, value: usize) {
+        self.line(format!("const {name} = {value}u;"));
+    }
+
+    fn constants(&mut self, head: &Head, geometry: &Geometry, options: Options) {
+        let problem = &head.problem;
+        let classes = problem.shape.classes();
+        let census = options.kernel == Kernel::Census;
+        self.constant("WORKGROUP", WORKGROUP as usize);
+        self.constant("CLASSES", classes);
+        self.constant("TEAM", geometry.team as usize);
+        self.constant("SLOTS", geometry.slots as usize);
+        self.flag("ALONE", geometry.team == 1);
+        self.flag("FULL_SLOTS", classes.is_multiple_of(geometry.team as usize));
+        self.flag("ONE_CLASS", classes == 1);
+        self.flag("VECTOR", geometry.vector);
+        self.flag("INTERLEAVED", geometry.interleaved);
+        self.flag("TWO_STEPS", WORKGROUP / geometry.team > STEP);
+        // The threads of a class are those of a subgroup only where every thread has every class.
+        self.flag("SUBGROUPS", options.subgroups && geometry.team == 1 && options.kernel.sums());
+        self.flag("CENSUS", census);
+        self.flag("SOFTMAX", problem.activation == Activation::Softmax);
+        self.flag("SIGMOID", problem.activation == Activation::Sigmoid);
+        self.flag("NO_ACTIVATION", problem.activation == Activation::None);
+        self.flag("LN_Q", head.softmax_reads_ln_q());
+        self.flag("OWN_CLASS", head.own_class);
+        self.flag("LABELS_TARGET", matches!(problem.target, Target::Labels(_)));
+        self.flag("DENSE", matches!(problem.target, Target::Dense(_)));
+        self.flag("KEEP", problem.mask);
+        self.flag("WEIGHTS", problem.weights);
+        self.flag("MAP", problem.map.is_some());
+        self.flag("MAP_PER_CLASS", problem.map == Some(Map::PerClass));
+        self.labels(problem);
+
+        let moments = if census { &head.moments[..head.target_moments] } else { &head.moments[..] };
+        let hard = problem.hard_counts && !census;
+        self.constant("MOMENTS", head.moments.len());
+        self.constant("MOMENTS_HERE", moments.len());
+        self.constant("SUMS", moments.len() + if hard { 3 } else { 0 });
+        self.constant("ROW", geometry.row as usize);
+        self.constant("SLOPES", head.slope_count());
+        self.constant("AT_HARD", moments.len());
+        self.flag("HARD", hard);
+        self.flag("HARD_ARGMAX", problem.hard_is_argmax());
+        for (at, moment) in moments.iter().enumerate() {
+            let (flag, name) = match moment {
+                Moment::N => ("SUM_N", "AT_N"),
+                Moment::G => ("SUM_G", "AT_G"),
+                Moment::GG => ("SUM_GG", "AT_GG"),
+                Moment::P => ("SUM_P", "AT_P"),
+                Moment::PG => ("SUM_PG", "AT_PG"),
+                Moment::PP => ("SUM_PP", "AT_PP"),
+                Moment::Cost => ("COST", "AT_COST"),
+                Moment::Pixel(_) => continue,
+            };
+            self.flag(flag, true);
+            self.constant(name, at);
+        }
+        let any = |wanted: &[Moment]| moments.iter().any(|m| wanted.contains(m));
+        self.flag("SUM_TRUTH", any(&[Moment::G, Moment::GG, Moment::PG, Moment::Cost]));
+        self.flag("SUM_PREDICTION", any(&[Moment::P, Moment::PG, Moment::PP]));
+        if !options.kernel.writes_gradient() {
+            return;
+        }
+        for (at, moment) in head.moments[head.target_moments..].iter().enumerate() {
+            let (flag, name) = match moment {
+                Moment::P => ("SLOPE_P", "BY_P"),
+                Moment::PG => ("SLOPE_PG", "BY_PG"),
+                Moment::PP => ("SLOPE_PP", "BY_PP"),
+                Moment::Cost => ("COST", "BY_COST"),
+                _ => continue,
+            };
+            self.flag(flag, true);
+            self.constant(name, at);
+        }
+    }
+
+    fn labels(&mut self, problem: &Problem) {
+        let limit = problem.shape.classes().max(2);
+        self.line(format!("const LABELS = {limit};"));
+        let Some(label) = problem.ignore_label else { return };
+        // A label beyond 32 bits cannot occur in a narrower map.
+        if let Ok(narrow) = i32::try_from(label) {
+            self.flag("IGNORE_LABEL", true);
+            self.line(format!("const IGNORE_LABEL = {narrow};"));
+        }
+        self.flag("IGNORE_LABEL_WIDE", true);
+        self.constant("IGNORE_LABEL_LOW", label as u32 as usize);
+        self.constant("IGNORE_LABEL_HIGH", (label >> 32) as u32 as usize);
+    }
+
+    /// The bindings, and a function per buffer that reads or writes what a thread holds of it.
+    fn buffers(&mut self, head: &Head, geometry: &Geometry, options: Options) {
+        let problem = &head.problem;
+        let vector = geometry.vector;
+        for (k, bound) in bound(head, options).into_iter().enumerate() {
+            let access = if bound.read_only { "read" } else { "read_write" };
+            let name = bound.role.name();
+            let binding = format!("@group(0) @binding({}) var<storage, {access}>", k + 1);
+            let element = match bound.role {
+                Role::Workspace => "u32".into(),
+                Role::Costs => "f32".into(),
+                Role::Gradient if shares_words(problem, geometry) => "atomic<u32>".into(),
+                role => words(role.dtype(problem), vector, options.f16 && bound.read_only),
+            };
+            self.line(format!("{binding} {name}: array<{element}>;"));
+            match bound.role {
+                Role::Prediction => {
+                    let value = read(problem.prediction, name, vector, options.f16, false);
+                    self.function("load_prediction", "real", &value);
+                }
+                Role::Target => match problem.target {
+                    Target::Labels(dtype) => self.function("load_labels", "whole", &read_label(dtype, name, vector)),
+                    Target::Dense(dtype) => {
+                        let value = read(dtype, name, vector, options.f16, false);
+                        self.function("load_dense", "real", &value);
+                    }
+                },
+                Role::Mask => {
+                    let value = format!("whole({})", bytes(name, vector));
+                    self.function("load_keep", "whole", &value);
+                }
+                Role::Weights => self.function("load_weights", "real", &read(DType::F32, name, vector, false, false)),
+                Role::Map => self.function("load_map", "real", &read(DType::F32, name, vector, false, false)),
+                Role::Gradient => {
+                    let atomic = shares_words(problem, geometry);
+                    if options.in_place {
+                        let value = read(problem.prediction, name, vector, false, atomic);
+                        self.function("load_prediction", "real", &value);
+                    }
+                    self.store(problem.gradient_dtype(), name, vector);
+                }
+                Role::Workspace | Role::Costs => {}
+            }
+        }
+    }
+
+    fn function(&mut self, name: &str, result: &str, value: &str) {
+        self.line(format!("fn {name}(i: u32) -> {result} {{\n    return {value};\n}}"));
+    }
+
+    fn store(&mut self, dtype: DType, name: &str, vector: bool) {
+        let rounded = match dtype {
+            DType::F16 => "real_to_half(x)",
+            DType::BF16 => "real_to_brain(x)",
+            _ => "",
+        };
+        let body = match (dtype, vector) {
+            (DType::F32, true) => format!("{name}[i >> 2u] = bitcast<vec4<u32>>(x);"),
+            (DType::F32, false) => format!("{name}[i] = bitcast<u32>(x);"),
+            (_, true) => format!("{name}[i >> 2u] = pack_halves({rounded});"),
+            // Two threads share a word; each changes its own half of it.
+            (_, false) => format!(
+                "let shift = 16u * (i & 1u);\n    atomicAnd(&{name}[i >> 1u], ~(0xffffu << shift));\n    \
+                 atomicOr(&{name}[i >> 1u], {rounded} << shift);"
+            ),
+        };
+        self.line(format!("fn store_gradient(i: u32, x: real) {{\n    {body}\n}}"));
+    }
+
+    /// The pixel terms and their slopes as functions of a voxel, and where their sums and coefficients lie.
+    fn pixel_terms(&mut self, head: &Head, options: Options) -> Result<(), Error> {
+        let recorded = &head.pixels.recorded;
+        let values = if options.kernel == Kernel::Census { &recorded.target_values } else { &recorded.values };
+        let count = values.len();
+        self.flag("DENSE_TERMS", !head.own_class && count > 0);
+        self.flag("SUM_PIXEL", count > 0 && options.kernel.sums());
+        if count == 0 {
+            return Ok(());
+        }
+        self.constant("PIXELS", count);
+        let voxel = "p: real, ln_p: real, q: real, ln_q: real, g: real, phi: real";
+        if options.kernel.sums() {
+            let body = lowered(&recorded.graph, values)?;
+            self.line(format!("fn pixel_values({voxel}) -> array<real, PIXELS> {{\n{}}}", returning(&body, "PIXELS")));
+            let mut adds = String::new();
+            for (at, moment) in head.moments.iter().enumerate() {
+                if let Moment::Pixel(k) = moment
+                    && (*k as usize) < count
+                {
+                    writeln!(adds, "    sums[at + {at}u] += select(real(0.0), m * values[{k}], counts);")
+                        .expect("writing to a string");
+                }
+            }
+            self.line(format!(
+                "fn add_pixel_sums(at: u32, m: real, counts: truth, values: array<real, PIXELS>) {{\n{adds}}}"
+            ));
+        }
+        if options.kernel.writes_gradient() {
+            let body = lowered(&recorded.slope_graph, &recorded.slopes)?;
+            let place = |k: usize| {
+                let slopes = &head.moments[head.target_moments..];
+                slopes.iter().position(|&m| m == Moment::Pixel(k as u8))
+            };
+            if head.own_class {
+                self.line(format!(
+                    "fn pixel_slopes({voxel}) -> array<real, PIXELS> {{\n{}}}",
+                    returning(&body, "PIXELS")
+                ));
+                let products: Vec<String> = (0..count)
+                    .filter_map(|k| place(k).map(|at| format!("slopes[{k}] * own_coefficient({at}u)")))
+                    .collect();
+                let sum = if products.is_empty() { "real(0.0)".into() } else { products.join(" + ") };
+                self.line(format!("fn own_slope(slopes: array<real, PIXELS>) -> real {{\n    return {sum};\n}}"));
+            } else {
+                self.line(format!(
+                    "fn pixel_slopes({voxel}, c: array<f32, PIXELS>) -> array<real, 2> {{\n{}}}",
+                    returning(&body, "2")
+                ));
+                let each: Vec<String> = (0..count)
+                    .map(|k| place(k).map_or("0.0".into(), |at| format!("coefficient(class, {at}u)")))
+                    .collect();
+                self.line(format!(
+                    "fn pixel_coefficients(class: u32) -> array<f32, PIXELS> {{\n    return array<f32, PIXELS>({});\n}}",
+                    each.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values that one step of the tree in `kernels/wgsl/sums.wgsl` adds.
+const STEP: u32 = 16;
+
+/// Whether two threads write to one word of the gradient.
+fn shares_words(problem: &Problem, geometry: &Geometry) -> bool {
+    !geometry.vector && problem.gradient_dtype() != DType::F32
+}
+
+fn lowered(graph: &Graph, outputs: &[Id]) -> Result<String, Error> {
+    let names = ["p", "ln_p", "q", "ln_q", "g", "phi"];
+    let input = |slot: u8| match names.get(slot as usize) {
+        Some(name) => (*name).into(),
+        None => format!("real(c[{}])", slot as usize - VoxelInput::ALL.len()),
+    };
+    Ok(lower(graph, outputs, Language::Wgsl, &input, &|k| format!("values[{k}]"))?)
+}
+
+fn returning(body: &str, count: &str) -> String {
+    format!("    var values: array<real, {count}>;\n{body}    return values;\n")
+}
+
+/// The element type that a buffer is bound as: the words that a thread takes at once.
+fn words(dtype: DType, vector: bool, native: bool) -> String {
+    let words = match (dtype, vector) {
+        (DType::F16, true) if native => "vec4<f16>",
+        (DType::F16, false) if native => "f16",
+        (DType::U8, true) => "u32",
+        (DType::F16 | DType::BF16 | DType::I16, true) => "vec2<u32>",
+        (DType::F32 | DType::I32 | DType::I64, true) => "vec4<u32>",
+        (DType::I64, false) => "vec2<u32>",
+        (_, false) => "u32",
+    };
+    words.into()
+}
+
+fn bytes(name: &str, vector: bool) -> String {
+    if vector { format!("bytes_of({name}[i >> 2u])") } else { format!("byte_of({name}[i >> 2u], i)") }
+}
+
+fn halves(name: &str, vector: bool, atomic: bool) -> String {
+    match (vector, atomic) {
+        (true, _) => format!("halves_of({name}[i >> 2u])"),
+        (false, true) => format!("half_of(atomicLoad(&{name}[i >> 1u]), i)"),
+        (false, false) => format!("half_of({name}[i >> 1u], i)"),
+    }
+}
+
+/// The expression that reads numbers.
+fn read(dtype: DType, name: &str, vector: bool, native: bool, atomic: bool) -> String {
+    match dtype {
+        DType::F32 if vector => format!("bitcast<real>({name}[i >> 2u])"),
+        DType::F32 => format!("bitcast<real>({name}[i])"),
+        DType::F16 if native && vector => format!("real({name}[i >> 2u])"),
+        DType::F16 if native => format!("real({name}[i])"),
+        DType::F16 => format!("half_to_real({})", halves(name, vector, atomic)),
+        DType::BF16 => format!("bitcast<real>({} << bits(16u))", halves(name, vector, atomic)),
+        DType::U8 => format!("real({})", bytes(name, vector)),
+        DType::I16 | DType::I32 | DType::I64 => unreachable!("validated: a value buffer is u8 or float"),
+    }
+}
+
+/// The expression that reads labels.
+fn read_label(dtype: DType, name: &str, vector: bool) -> String {
+    match dtype {
+        DType::U8 => format!("classify(whole({}))", bytes(name, vector)),
+        DType::I16 => format!("classify(signed_half({}))", halves(name, vector, false)),
+        DType::I32 if vector => format!("classify(bitcast<whole>({name}[i >> 2u]))"),
+        DType::I32 => format!("classify(bitcast<whole>({name}[i]))"),
+        DType::I64 if vector => format!(
+            "classify_wide(vec4<u32>({name}[i >> 1u].xz, {name}[(i >> 1u) + 1u].xz), \
+             vec4<u32>({name}[i >> 1u].yw, {name}[(i >> 1u) + 1u].yw))"
+        ),
+        DType::I64 => format!("classify_wide({name}[i].x, {name}[i].y)"),
+        DType::F32 | DType::F16 | DType::BF16 => unreachable!("validated: labels are integers"),
+    }
+}
+
+impl Head {
+    /// Whether softmax needs ln q, or a gradient by it: then 1 − p of the largest class is kept without cancelling.
+    pub(super) fn softmax_reads_ln_q(&self) -> bool {
+        let by_ln_q = || match self.pixels.slopes.outputs()[1] {
+            Operand::Literal(l) => self.pixels.slopes.literals()[l as usize] != 0.0,
+            Operand::Register(_) | Operand::Input(_) => true,
+        };
+        let reads = || {
+            let slot = VoxelInput::LnQ as usize;
+            self.pixels.values.reads(slot) || self.pixels.slopes.reads(slot)
+        };
+        self.problem.activation == Activation::Softmax
+            && !self.own_class
+            && !self.pixels.values.outputs().is_empty()
+            && (reads() || by_ln_q())
+    }
+}
