@@ -27,6 +27,8 @@ pub mod spec;
 
 #[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 mod dtype;
 mod error;

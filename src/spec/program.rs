@@ -73,7 +73,7 @@ pub enum Operand {
 }
 
 impl Operand {
-    fn encode(self) -> [u8; 2] {
+    pub(crate) fn encode(self) -> [u8; 2] {
         match self {
             Operand::Register(i) => [0, i],
             Operand::Input(i) => [1, i],

@@ -2,6 +2,7 @@
 
 mod pixel_terms;
 mod program;
+mod recipe;
 
 use crate::root;
 use anyhow::{Context, bail};
@@ -17,6 +18,7 @@ fn files() -> Vec<(PathBuf, String)> {
         files.push((path("pixel_terms"), pixel_terms::text(language)));
         files.push((path("program"), program::text(language)));
     }
+    files.push((PathBuf::from("kernels/gen/recipe.wgsl"), recipe::text()));
     files
 }
 
