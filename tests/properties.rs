@@ -123,7 +123,8 @@ fn kappa_readme_of_light_voxels() {
 #[test]
 fn hard_prediction_of_a_tiny_logit() {
     let s = settings(&[1, 1, 3], Activation::Sigmoid);
-    let counts = |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run(common::runtime()).hard_counts;
+    let counts =
+        |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run(common::runtime()).hard_counts;
     assert_eq!(counts(5e-8), Some(vec![[1, 0, 1]]));
     assert_eq!(counts(5e-7), Some(vec![[2, 0, 0]]));
 }

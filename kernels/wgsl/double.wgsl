@@ -518,7 +518,7 @@ fn double_parity(a: vec2<u32>) -> u32 {
 /// integer.
 fn double_pow(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let size = double_abs(a);
-    if double_is_zero(b) || all(a == DOUBLE_ONE) {
+    if double_exponent(b) == 0u || all(a == DOUBLE_ONE) {
         return DOUBLE_ONE;
     }
     if double_is_nan(a) || double_is_nan(b) {

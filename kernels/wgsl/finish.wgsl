@@ -61,7 +61,7 @@ fn reciprocal(a: vec2<u32>) -> vec2<u32> {
 
 /// For each of `ranges` ranges the sum of `length` doubles, to consecutive doubles at `to`. All threads take part; each
 /// range has a power of two of them, as many as are free and the range is long.
-fn fold(from: u32, range_stride: u32, stride: u32, ranges: u32, length: u32, to: u32, thread: u32) {
+fn fold(source: u32, range_stride: u32, stride: u32, ranges: u32, length: u32, to: u32, thread: u32) {
     var lanes = 1u;
     while lanes < length && 2u * lanes * ranges <= THREADS {
         lanes *= 2u;
@@ -73,7 +73,7 @@ fn fold(from: u32, range_stride: u32, stride: u32, ranges: u32, length: u32, to:
         var sum = DOUBLE_ZERO;
         if range < ranges {
             for (var item = lane; item < length; item += lanes) {
-                sum = double_add(sum, load(from + range * range_stride + item * stride));
+                sum = double_add(sum, load(source + range * range_stride + item * stride));
             }
         }
         partial[thread] = sum;
@@ -173,8 +173,8 @@ fn run(program: u32, to: u32) {
 // ---- one part ----
 
 /// Where a moment of a pool lies; a part whose samples are one pool reads the sums over them.
-fn moment_at(part: u32, pool: u32, class: u32, moment: u32) -> u32 {
-    let within = class * recipe[HEAD_MOMENTS] + moment;
+fn moment_at(part: u32, pool: u32, c: u32, moment: u32) -> u32 {
+    let within = c * recipe[HEAD_MOMENTS] + moment;
     if recipe[part + PART_BATCH] != 0u {
         return recipe[HEAD_POOLED_AT] + 2u * within;
     }
@@ -182,14 +182,14 @@ fn moment_at(part: u32, pool: u32, class: u32, moment: u32) -> u32 {
 }
 
 /// A moment of a pool.
-fn pooled(part: u32, pool: u32, class: u32, moment: u32) -> vec2<u32> {
+fn pooled(part: u32, pool: u32, c: u32, moment: u32) -> vec2<u32> {
     if KNOWN_COUNTS {
         if moment != 0u {
             return DOUBLE_ZERO;
         }
         return constant(select(HEAD_VOXELS, HEAD_ALL_VOXELS, recipe[part + PART_BATCH] != 0u));
     }
-    return load(moment_at(part, pool, class, moment));
+    return load(moment_at(part, pool, c, moment));
 }
 
 /// ΣG and the least G > 0 of the counted classes of each pool, where the part reads them.
@@ -200,15 +200,15 @@ fn context(part: u32, thread: u32) {
     let g = recipe[HEAD_MOMENT_G];
     let sums_at = recipe[HEAD_CONTEXT_AT];
     if recipe[part + PART_READS_G_SUM] != 0u {
-        let from = moment_at(part, 0u, first, g);
+        let source = moment_at(part, 0u, first, g);
         let pool_stride = select(2u * recipe[HEAD_ROW], 0u, recipe[part + PART_BATCH] != 0u);
-        fold(from, pool_stride, 2u * recipe[HEAD_MOMENTS], pools, classes - first, sums_at, thread);
+        fold(source, pool_stride, 2u * recipe[HEAD_MOMENTS], pools, classes - first, sums_at, thread);
     }
     if recipe[part + PART_READS_G_MIN] != 0u {
         for (var pool = thread; pool < pools; pool += THREADS) {
             var least = DOUBLE_INFINITY;
-            for (var class = first; class < classes; class++) {
-                let size = pooled(part, pool, class, g);
+            for (var c = first; c < classes; c++) {
+                let size = pooled(part, pool, c, g);
                 if double_less(DOUBLE_ZERO, size) || double_is_nan(size) {
                     least = select(size, least, double_less_equal(least, size));
                 }
@@ -237,21 +237,21 @@ fn groups(part: u32, thread: u32) {
     let g = recipe[HEAD_MOMENT_G];
     for (var index = thread; index < pools * classes; index += THREADS) {
         let pool = index / classes;
-        let class = index % classes;
+        let c = index % classes;
         let group = recipe[HEAD_GROUPS_AT] + 2u * index * group_doubles(part);
         var absent = false;
         if g != NONE {
             // A NaN size is not absent: it must reach the loss.
-            absent = double_less_equal(pooled(part, pool, class, g), DOUBLE_ZERO);
+            absent = double_less_equal(pooled(part, pool, c, g), DOUBLE_ZERO);
         }
         var weight = DOUBLE_ONE;
         if weights != NONE {
-            weight = constant(weights + 2u * class);
+            weight = constant(weights + 2u * c);
         }
-        if class < recipe[part + PART_FIRST_CLASS] || (absent && recipe[part + PART_ABSENT_SKIP] != 0u) {
+        if c < recipe[part + PART_FIRST_CLASS] || (absent && recipe[part + PART_ABSENT_SKIP] != 0u) {
             weight = DOUBLE_ZERO;
         }
-        let empty = double_is_zero(pooled(part, pool, class, 0u));
+        let empty = double_is_zero(pooled(part, pool, c, 0u));
         let live = !(empty || (absent && recipe[part + PART_ABSENT_ZERO] != 0u));
         let left_out = double_is_zero(weight);
         store(group, weight);
@@ -261,10 +261,10 @@ fn groups(part: u32, thread: u32) {
                 let moment = recipe[recipe[part + PART_SLOTS_BLOCK] + slot];
                 inputs[slot] = DOUBLE_ZERO;
                 if moment != NONE {
-                    inputs[slot] = pooled(part, pool, class, moment);
+                    inputs[slot] = pooled(part, pool, c, moment);
                 }
             }
-            inputs[SLOT_CLASS] = double_from_u32(class);
+            inputs[SLOT_CLASS] = double_from_u32(c);
             inputs[SLOT_G_SUM] = DOUBLE_ZERO;
             inputs[SLOT_G_MIN] = DOUBLE_ZERO;
             if recipe[part + PART_READS_G_SUM] != 0u {
@@ -305,8 +305,8 @@ fn sums(part: u32, thread: u32) {
     let stride = 2u * group_doubles(part);
     for (var field = 0u; field <= recipe[part + PART_TERMS]; field++) {
         let first = select(0u, 2u, recipe[part + PART_SCOPE] == SCOPE_POOL);
-        let from = recipe[HEAD_GROUPS_AT] + select(2u + 2u * field, first, field == 0u);
-        fold(from, length * stride, stride, count, length, recipe[HEAD_SUMS_AT] + 2u * field * count, thread);
+        let source = recipe[HEAD_GROUPS_AT] + select(2u + 2u * field, first, field == 0u);
+        fold(source, length * stride, stride, count, length, recipe[HEAD_SUMS_AT] + 2u * field * count, thread);
     }
 }
 
@@ -374,9 +374,9 @@ fn add_coefficients(part: u32, thread: u32) {
         if scope == SCOPE_POOL {
             share = double_mul(constant(part + PART_FACTOR), constant(part + PART_POOL_SHARE));
         }
-        let common = double_mul(share, weight);
+        let shared_scale = double_mul(share, weight);
         for (var term = 0u; term < terms; term++) {
-            var scale = common;
+            var scale = shared_scale;
             if scope == SCOPE_RATIO && term == 1u {
                 if recipe[HEAD_IS_SUM] != 0u {
                     continue;

@@ -15,6 +15,8 @@ mod host;
 mod pipeline;
 mod recipe;
 mod source;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use device::{Device, Variant};

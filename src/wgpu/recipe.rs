@@ -77,7 +77,6 @@ pub(crate) fn recipe(plan: &Plan, head: usize, places: &Places) -> Vec<u32> {
     set(HeadWord::Row, word(row(head)));
     set(HeadWord::Moments, word(head.moments.len() as u64));
     set(HeadWord::MomentG, head.moment_index(Moment::G).map_or(NONE, |index| index as u32));
-    set(HeadWord::TargetMoments, word(head.target_moments as u64));
     set(HeadWord::SlopeCount, word(head.slope_count() as u64));
     set(HeadWord::Losses, word(plan.losses() as u64));
     set(HeadWord::EachPool, u32::from(problem.reduction == Reduction::None));

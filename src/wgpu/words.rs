@@ -28,9 +28,7 @@ words! {
         Moments,
         /// The number of moment G, or NONE.
         MomentG,
-        /// Moments in front that have no slope.
-        TargetMoments,
-        /// Moments that have one: the coefficients of a group.
+        /// Moments that have a slope: the coefficients of a group.
         SlopeCount,
         /// Numbers in the loss: 1, or N with reduction `none`.
         Losses,
@@ -114,7 +112,7 @@ words! {
         ClassWeightsBlock,
         /// The program from inputs to terms.
         InnerBlock,
-        /// The program from inputs to slopes.
+        /// The program from inputs to slopes; the kernel takes the two in turn.
         SlopesBlock,
         /// The program from summed terms to value and slopes; pool scope only.
         OuterBlock,
