@@ -9,18 +9,18 @@ var<private> u: array<real, SLOTS>;
 #endif
 
 // ∂L/∂sum of a class, times what the caller scales the loss by.
-fn coefficient(class: u32, k: u32) -> f32 {
-    let at = ((window.first_sample + sample) * CLASSES + min(class, CLASSES - 1u)) * SLOPES + k;
+fn coefficient(of_class: u32, k: u32) -> f32 {
+    let at = ((window.first_sample + sample) * CLASSES + min(of_class, CLASSES - 1u)) * SLOPES + k;
     return bitcast<f32>(workspace[window.coefficients_at + at]);
 }
 
 // The same of each voxel's own class.
 fn own_coefficient(k: u32) -> real {
-    let class = bits(max(own, whole(0)));
+    let of_class = bits(max(own, whole(0)));
 #if VECTOR
-    return real(coefficient(class.x, k), coefficient(class.y, k), coefficient(class.z, k), coefficient(class.w, k));
+    return real(coefficient(of_class.x, k), coefficient(of_class.y, k), coefficient(of_class.z, k), coefficient(of_class.w, k));
 #else
-    return coefficient(class, k);
+    return coefficient(of_class, k);
 #endif
 }
 

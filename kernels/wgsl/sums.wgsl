@@ -157,12 +157,12 @@ fn place_in_row(i: u32, of_member: u32) -> u32 {
     if i >= SLOTS * SUMS {
         return ROW - 2u + (i - SLOTS * SUMS);
     }
-    let class = (i / SUMS) * TEAM + of_member;
+    let c = (i / SUMS) * TEAM + of_member;
     let j = i % SUMS;
     if j < MOMENTS_HERE {
-        return class * MOMENTS + j;
+        return c * MOMENTS + j;
     }
-    return CLASSES * MOMENTS + class * 3u + (j - MOMENTS_HERE);
+    return CLASSES * MOMENTS + c * 3u + (j - MOMENTS_HERE);
 }
 
 // Adds a run to the row of this workgroup; the first run overwrites what the workspace held.

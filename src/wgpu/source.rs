@@ -350,10 +350,10 @@ impl Source {
                     returning(&body, "2")
                 ));
                 let each: Vec<String> = (0..count)
-                    .map(|k| place(k).map_or("0.0".into(), |at| format!("coefficient(class, {at}u)")))
+                    .map(|k| place(k).map_or("0.0".into(), |at| format!("coefficient(of_class, {at}u)")))
                     .collect();
                 self.line(format!(
-                    "fn pixel_coefficients(class: u32) -> array<f32, PIXELS> {{\n    return array<f32, PIXELS>({});\n}}",
+                    "fn pixel_coefficients(of_class: u32) -> array<f32, PIXELS> {{\n    return array<f32, PIXELS>({});\n}}",
                     each.join(", ")
                 ));
             }
