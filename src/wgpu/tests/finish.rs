@@ -9,10 +9,13 @@ use crate::moments::MomentTable;
 use crate::plan::{Head, Plan};
 use crate::problem::{Map, Problem, Reduction};
 use crate::shape::Shape;
-use crate::spec::{Formula, Moment, Moments, Real, Scope, limits};
+use crate::spec::{Formula, Moment, Moments, Real, Scope, limits::REGISTERS as REGISTERS_MAX};
 use crate::wgpu::recipe::{self, Places};
 use crate::{Activation, DType, Error, Objective};
+use std::sync::OnceLock;
 
+/// Registers for every program there can be.
+const REGISTERS: u32 = REGISTERS_MAX as u32;
 /// How far a double may lie off, as a fraction; both sides round.
 const RELATIVE: f64 = 1e-12;
 
@@ -125,6 +128,7 @@ fn rows(head: &Head, table: &MomentTable) -> Vec<f64> {
 }
 
 /// The pipelines of the kernel that the tests use.
+#[derive(Clone)]
 struct Pipelines {
     /// Coefficients and result.
     both: wgpu::ComputePipeline,
@@ -141,14 +145,15 @@ fn pipeline(gpu: &Gpu, registers: u32, constants: &[(&str, f64)]) -> wgpu::Compu
 }
 
 impl Pipelines {
-    fn new(gpu: &Gpu) -> Pipelines {
-        let all = limits::REGISTERS as u32;
-        Pipelines {
-            both: pipeline(gpu, all, &[]),
-            coefficients: pipeline(gpu, all, &[("WRITE_RESULT", 0.0)]),
-            result: pipeline(gpu, all, &[("WRITE_COEFFICIENTS", 0.0)]),
-            known: pipeline(gpu, all, &[("WRITE_RESULT", 0.0), ("KNOWN_COUNTS", 1.0)]),
-        }
+    /// With registers for the programs of every test.
+    fn get(gpu: &Gpu) -> &'static Pipelines {
+        static PIPELINES: OnceLock<Pipelines> = OnceLock::new();
+        PIPELINES.get_or_init(|| Pipelines {
+            both: pipeline(gpu, REGISTERS, &[]),
+            coefficients: pipeline(gpu, REGISTERS, &[("WRITE_RESULT", 0.0)]),
+            result: pipeline(gpu, REGISTERS, &[("WRITE_COEFFICIENTS", 0.0)]),
+            known: pipeline(gpu, REGISTERS, &[("WRITE_RESULT", 0.0), ("KNOWN_COUNTS", 1.0)]),
+        })
     }
 }
 
@@ -313,10 +318,10 @@ fn report(worst: &Worst) {
 #[test]
 fn every_loss_is_that_of_the_host() {
     let Some(gpu) = Gpu::get() else { return };
-    let pipelines = Pipelines::new(gpu);
+    let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
     for objective in defaults() {
-        let plans: usize = [1, 2, 5].map(|c| compare_all(gpu, &pipelines, &objective, c, &mut worst)).iter().sum();
+        let plans: usize = [1, 2, 5].map(|c| compare_all(gpu, pipelines, &objective, c, &mut worst)).iter().sum();
         assert!(plans >= 20, "{objective}: {plans} plans");
     }
     report(&worst);
@@ -325,7 +330,7 @@ fn every_loss_is_that_of_the_host() {
 #[test]
 fn parameters_and_options_are_those_of_the_host() {
     let Some(gpu) = Gpu::get() else { return };
-    let pipelines = Pipelines::new(gpu);
+    let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
     let objectives = [
         "dice(squared=true, log=true)",
@@ -340,7 +345,7 @@ fn parameters_and_options_are_those_of_the_host() {
     ];
     for text in objectives {
         let objective: Objective = text.parse().expect("a spec string");
-        assert!(compare_all(gpu, &pipelines, &objective, 5, &mut worst) >= 9, "{text}");
+        assert!(compare_all(gpu, pipelines, &objective, 5, &mut worst) >= 9, "{text}");
     }
     report(&worst);
 }
@@ -348,7 +353,7 @@ fn parameters_and_options_are_those_of_the_host() {
 #[test]
 fn many_classes_and_samples_are_those_of_the_host() {
     let Some(gpu) = Gpu::get() else { return };
-    let pipelines = Pipelines::new(gpu);
+    let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
     let settings = settings();
     for (samples, classes) in [(2, 150), (1, 300), (3, 300), (257, 2), (600, 1), (64, 17)] {
@@ -359,7 +364,7 @@ fn many_classes_and_samples_are_those_of_the_host() {
                 let Ok(plan) = Plan::new(objective, &problem) else { continue };
                 let context = format!("{samples} samples, {classes} classes, {objective}, {name}");
                 let mut random = Random(index as u64);
-                said(&context, || compare(gpu, &pipelines, &plan, DATA[index % 3], &mut random, &mut worst));
+                said(&context, || compare(gpu, pipelines, &plan, DATA[index % 3], &mut random, &mut worst));
             }
         }
     }
@@ -369,7 +374,7 @@ fn many_classes_and_samples_are_those_of_the_host() {
 #[test]
 fn heads_add_up() {
     let Some(gpu) = Gpu::get() else { return };
-    let pipelines = Pipelines::new(gpu);
+    let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
     let objective: Objective = "dice(absent=skip) + 0.5*generalized_dice - 2*ce".parse().expect("a spec string");
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
@@ -382,7 +387,7 @@ fn heads_add_up() {
             .collect();
         let plan = Plan::with_heads(&objective, &heads).expect("the heads agree");
         for data in DATA {
-            compare(gpu, &pipelines, &plan, data, &mut Random(data as u64), &mut worst);
+            compare(gpu, pipelines, &plan, data, &mut Random(data as u64), &mut worst);
         }
     }
     report(&worst);
@@ -403,11 +408,11 @@ impl Formula for LeastSize {
 #[test]
 fn a_formula_of_the_caller_is_that_of_the_host() {
     let Some(gpu) = Gpu::get() else { return };
-    let pipelines = Pipelines::new(gpu);
+    let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
     let objective = Objective::from(Term::custom("least", LeastSize));
     for classes in [1, 2, 5] {
-        assert!(compare_all(gpu, &pipelines, &objective, classes, &mut worst) >= 13);
+        assert!(compare_all(gpu, pipelines, &objective, classes, &mut worst) >= 13);
     }
     report(&worst);
 }
@@ -415,7 +420,7 @@ fn a_formula_of_the_caller_is_that_of_the_host() {
 #[test]
 fn counts_that_are_known_are_not_read() {
     let Some(gpu) = Gpu::get() else { return };
-    let pipelines = Pipelines::new(gpu);
+    let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
     let mut random = Random(3);
     for text in
@@ -451,8 +456,8 @@ fn counts_that_are_known_are_not_read() {
 #[test]
 fn registers_suffice_where_there_are_no_more_than_needed() {
     let Some(gpu) = Gpu::get() else { return };
-    let mut pipelines = Pipelines::new(gpu);
-    let (mut most, mut last) = (0, 0);
+    let mut pipelines = Pipelines::get(gpu).clone();
+    let mut last = 0;
     let mut plans: Vec<Plan> = defaults()
         .iter()
         .map(|objective| {
@@ -464,12 +469,11 @@ fn registers_suffice_where_there_are_no_more_than_needed() {
     plans.sort_by_key(recipe::registers);
     for plan in &plans {
         let registers = recipe::registers(plan);
-        most = most.max(registers);
         if registers != last {
             pipelines.both = pipeline(gpu, registers, &[]);
             last = registers;
         }
         compare(gpu, &pipelines, plan, Data::Plain, &mut Random(1), &mut Worst::default());
     }
-    eprintln!("at most {most} registers");
+    eprintln!("at most {last} registers");
 }
