@@ -36,8 +36,11 @@ enum Data {
 
 const DATA: [Data; 5] = [Data::Plain, Data::Absent, Data::Empty, Data::NotANumber, Data::Nothing];
 
+/// The name of a change of a problem, and the change.
+type Setting = (&'static str, fn(Problem) -> Problem);
+
 /// The settings of a problem that the finish step looks at.
-fn settings() -> Vec<(&'static str, fn(Problem) -> Problem)> {
+fn settings() -> Vec<Setting> {
     /// Weights of which one is 0.
     fn weights(problem: Problem) -> Problem {
         let classes = problem.shape().classes();
@@ -476,4 +479,37 @@ fn registers_suffice_where_there_are_no_more_than_needed() {
         compare(gpu, &pipelines, plan, Data::Plain, &mut Random(1), &mut Worst::default());
     }
     eprintln!("at most {last} registers");
+}
+
+#[test]
+#[ignore = "a measurement: upload, kernel and readback of one call"]
+fn time_of_a_call() {
+    let Some(gpu) = Gpu::get() else { return };
+    let pipelines = Pipelines::get(gpu);
+    for (text, samples, classes) in [
+        ("dice", 2, 5),
+        ("dice + ce", 2, 5),
+        ("dice(batch=true) + ce", 8, 20),
+        ("generalized_dice + mcc + exp_log", 8, 20),
+        ("dice + ce", 8, 300),
+    ] {
+        let objective: Objective = text.parse().expect("a spec string");
+        let problem = Problem::new(Shape::new(samples, classes, [64, 64]).expect("a shape"));
+        let plan = Plan::new(&objective, &problem).expect("a plan");
+        let head = &plan.heads()[0];
+        let mut random = Random(1);
+        let table = table(head, Data::Plain, &mut random);
+        let (workspace, places) = workspace(head, &rows(head, &table), true, &mut random);
+        let (recipe, result) = (recipe::recipe(&plan, 0, &places), vec![0; recipe::result_words(&plan) as usize]);
+        let grad = [1f32.to_bits()];
+        let bindings =
+            [Binding::Out(&workspace), Binding::Storage(&recipe), Binding::Storage(&grad), Binding::Out(&result)];
+        let call = || {
+            let start = std::time::Instant::now();
+            gpu.run(&pipelines.both, &bindings, (1, 1));
+            start.elapsed()
+        };
+        let best = (0..30).map(|_| call()).min().expect("calls were made");
+        eprintln!("{text}, {samples} samples, {classes} classes: {best:?}");
+    }
 }
