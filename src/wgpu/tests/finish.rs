@@ -30,11 +30,14 @@ enum Data {
     Empty,
     /// Sums that are not numbers.
     NotANumber,
+    /// The same, and no target voxel anywhere: denominators of 0.
+    NotANumberAbsent,
     /// Nothing at all.
     Nothing,
 }
 
-const DATA: [Data; 5] = [Data::Plain, Data::Absent, Data::Empty, Data::NotANumber, Data::Nothing];
+const DATA: [Data; 6] =
+    [Data::Plain, Data::Absent, Data::Empty, Data::NotANumber, Data::NotANumberAbsent, Data::Nothing];
 
 /// The name of a change of a problem, and the change.
 type Setting = (&'static str, fn(Problem) -> Problem);
@@ -76,7 +79,7 @@ fn table(head: &Head, data: Data, random: &mut Random) -> MomentTable {
         let empty_sample = data == Data::Nothing || (data == Data::Empty && random.below(3) == 0);
         for class in 0..classes {
             let empty = empty_sample || (data == Data::Empty && random.below(4) == 0);
-            let absent = data == Data::Absent && random.below(3) == 0;
+            let absent = (data == Data::Absent && random.below(3) == 0) || data == Data::NotANumberAbsent;
             let n = random.between(500.0, 4096.0).floor();
             let g = if absent { 0.0 } else { (n * random.between(0.001, 0.9)).ceil() };
             let p = n * random.between(0.001, 0.9);
@@ -92,7 +95,11 @@ fn table(head: &Head, data: Data, random: &mut Random) -> MomentTable {
                     Moment::Cost => g * random.unit(),
                     Moment::Pixel(_) => n * random.between(0.0, 1.5),
                 };
-                let broken = data == Data::NotANumber && random.below(12) == 0;
+                let broken = match data {
+                    Data::NotANumber => random.below(12) == 0,
+                    Data::NotANumberAbsent => !matches!(moment, Moment::G | Moment::GG) && random.below(6) == 0,
+                    _ => false,
+                };
                 let broken_value = [f64::NAN, f64::INFINITY][random.below(2) as usize];
                 table.values[start + slot] = match (empty, broken) {
                     (true, _) => 0.0,
@@ -408,14 +415,30 @@ impl Formula for LeastSize {
     }
 }
 
+/// Per pool a value that is 1 and not 0 where nothing is summed, with a slope by each of two terms.
+struct Misses;
+
+impl Formula for Misses {
+    fn scope(&self) -> Scope {
+        Scope::Pool
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pg() / m.n(), m.p()]
+    }
+    fn outer<R: Real>(&self, terms: &[R]) -> R {
+        (R::lit(1.0) - terms[0]) * (R::lit(3.0) + terms[1])
+    }
+}
+
 #[test]
 fn a_formula_of_the_caller_is_that_of_the_host() {
     let Some(gpu) = Gpu::get() else { return };
     let pipelines = Pipelines::get(gpu);
     let mut worst = Worst::default();
-    let objective = Objective::from(Term::custom("least", LeastSize));
-    for classes in [1, 2, 5] {
-        assert!(compare_all(gpu, pipelines, &objective, classes, &mut worst) >= 13);
+    for term in [Term::custom("least", LeastSize), Term::custom("misses", Misses)] {
+        for classes in [1, 2, 5] {
+            assert!(compare_all(gpu, pipelines, &term.clone().into(), classes, &mut worst) >= 13);
+        }
     }
     report(&worst);
 }
