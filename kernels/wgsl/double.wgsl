@@ -9,8 +9,8 @@
 //   extended_*  finite numbers with 64 significant bits, the format in which everything is computed
 //   double_*    what kernels call
 //
-// double_add, _sub, _mul, _div, _sqrt and the conversions round to nearest, ties to even. double_ln, _exp and _pow are
-// within 1 ulp. Denormal doubles are not represented: they are read as zeros and results below 2^-1022 are zeros of their
+// double_add, _sub, _mul, _div, _sqrt and the conversions round to nearest, ties to even. double_ln and _exp are within
+// 1 ulp, double_pow within 2. Denormal doubles are not represented: they are read as zeros and results below 2^-1022 are zeros of their
 // sign. NaN and infinities are as in IEEE 754; a NaN that is made has the bits of DOUBLE_NAN.
 //
 // Single-precision numbers come and go as their bits in a u32: a load or store as f32 may flush denormals, and WGSL
@@ -133,11 +133,6 @@ fn extended_from_i32(n: i32) -> Extended {
     return extended_normalize(select(0u, DOUBLE_SIGN, n < 0), 63, vec2<u32>(u32(abs(n)), 0u));
 }
 
-/// −a.
-fn extended_neg(a: Extended) -> Extended {
-    return Extended(a.sign ^ DOUBLE_SIGN, a.exponent, a.significand);
-}
-
 /// a + b; the difference of equal numbers is +0.
 fn extended_add(a: Extended, b: Extended) -> Extended {
     var large = a;
@@ -236,14 +231,18 @@ const LN_SERIES = array<vec2<u32>, 13>(
     vec2<u32>(0xeb851eb8u, 0x051eb851u),
 );
 
-/// ln a for a > 0 whose significand has its two lowest bits clear.
+/// ln a for a > 0 whose significand has its three lowest bits clear.
 ///
 /// a = 2^k·m with √½ < m ≤ √2, and ln m = 2·artanh s = 2s·Σ s^(2i)/(2i + 1) with s = (m − 1)/(m + 1), |s| < 0.172.
 fn extended_ln(a: Extended) -> Extended {
-    let one = Extended(0u, 0, vec2<u32>(0u, 0x80000000u));
+    // m in units of 2^-63, and with it m − 1 and m + 1 without rounding.
+    let one = vec2<u32>(0u, 0x80000000u);
     let over = wide_less(vec2<u32>(0xf9de6484u, 0xb504f333u), a.significand);
-    let m = Extended(0u, select(0, -1, over), a.significand);
-    let s = extended_div(extended_add(m, extended_neg(one)), extended_add(m, one));
+    let m = wide_shift_right(a.significand, select(0u, 1u, over));
+    let less_one = select(wide_sub(m, one), wide_sub(one, m), over);
+    let and_one = wide_add(wide_shift_right(m, 1u), wide_shift_right(one, 1u));
+    let numerator = extended_normalize(select(0u, DOUBLE_SIGN, over), 0, less_one);
+    let s = extended_div(numerator, extended_normalize(0u, 1, and_one));
     let square = extended_mul(s, s);
     // In units of 2^-64; the square is below 2^-5.
     let z = wide_shift_right(square.significand, u32(-(square.exponent + 1)));
@@ -469,31 +468,6 @@ fn double_sqrt(a: vec2<u32>) -> vec2<u32> {
     return double_round(extended_sqrt(double_unpack(a)));
 }
 
-/// ln a; −∞ at 0, NaN where a < 0.
-fn double_ln(a: vec2<u32>) -> vec2<u32> {
-    if double_exponent(a) == 0u {
-        return double_neg(DOUBLE_INFINITY);
-    }
-    if double_sign(a) != 0u || double_is_nan(a) {
-        return DOUBLE_NAN;
-    }
-    if double_is_infinite(a) {
-        return a;
-    }
-    return double_round(extended_ln(double_unpack(a)));
-}
-
-/// e^a.
-fn double_exp(a: vec2<u32>) -> vec2<u32> {
-    if double_is_nan(a) {
-        return DOUBLE_NAN;
-    }
-    if double_is_infinite(a) {
-        return select(DOUBLE_INFINITY, DOUBLE_ZERO, double_sign(a) != 0u);
-    }
-    return double_round(extended_exp(double_unpack(a)));
-}
-
 /// 1 where a finite a is an odd integer, 0 where it is an even one, 2 where it is none.
 fn double_parity(a: vec2<u32>) -> u32 {
     if double_is_zero(a) {
@@ -514,33 +488,83 @@ fn double_parity(a: vec2<u32>) -> u32 {
     return rest.y >> 31u;
 }
 
+/// What double_elementary computes.
+const DOUBLE_LN = 1u;
+const DOUBLE_EXP = 2u;
+const DOUBLE_POW = 3u;
+
+/// ln a, e^a or a^b; see the functions of these names. They are one function because compilers copy a function to wherever
+/// it is called, and an interpreter would hold the series of ln and exp twice.
+fn double_elementary(which: u32, a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let zero = double_exponent(a) == 0u;
+    let infinite = double_is_infinite(a);
+    let negative = double_sign(a) != 0u;
+    var sign = 0u;
+    if which == DOUBLE_POW {
+        // A denormal exponent is a zero.
+        if double_exponent(b) == 0u || all(a == DOUBLE_ONE) {
+            return DOUBLE_ONE;
+        }
+        if double_is_nan(a) || double_is_nan(b) {
+            return DOUBLE_NAN;
+        }
+        let grows = double_sign(b) == 0u;
+        if double_is_infinite(b) {
+            if all(double_abs(a) == DOUBLE_ONE) {
+                return DOUBLE_ONE;
+            }
+            return select(DOUBLE_ZERO, DOUBLE_INFINITY, wide_less(DOUBLE_ONE, double_abs(a)) == grows);
+        }
+        let parity = double_parity(b);
+        if parity == 1u {
+            sign = double_sign(a);
+        }
+        if zero || infinite {
+            return vec2<u32>(0u, sign | select(0u, DOUBLE_INFINITY.y, infinite == grows));
+        }
+        if negative && parity == 2u {
+            return DOUBLE_NAN;
+        }
+    } else {
+        if double_is_nan(a) || (which == DOUBLE_LN && negative && !zero) {
+            return DOUBLE_NAN;
+        }
+        if which == DOUBLE_LN && zero {
+            return double_neg(DOUBLE_INFINITY);
+        }
+        if infinite {
+            return select(DOUBLE_INFINITY, DOUBLE_ZERO, negative);
+        }
+    }
+    var x = double_unpack(a);
+    if which != DOUBLE_EXP {
+        x.sign = 0u;
+        x = extended_ln(x);
+    }
+    if which == DOUBLE_POW {
+        x = extended_mul(x, double_unpack(b));
+    }
+    if which != DOUBLE_LN {
+        x = extended_exp(x);
+        x.sign = sign;
+    }
+    return double_round(x);
+}
+
+/// ln a; −∞ at 0, NaN where a < 0.
+fn double_ln(a: vec2<u32>) -> vec2<u32> {
+    return double_elementary(DOUBLE_LN, a, DOUBLE_ONE);
+}
+
+/// e^a.
+fn double_exp(a: vec2<u32>) -> vec2<u32> {
+    return double_elementary(DOUBLE_EXP, a, DOUBLE_ONE);
+}
+
 /// a^b as IEEE 754 has it: 1 where b = 0 or a = 1, and otherwise NaN where either is NaN; a < 0 has a power where b is an
 /// integer.
 fn double_pow(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let size = double_abs(a);
-    if double_exponent(b) == 0u || all(a == DOUBLE_ONE) {
-        return DOUBLE_ONE;
-    }
-    if double_is_nan(a) || double_is_nan(b) {
-        return DOUBLE_NAN;
-    }
-    let grows = double_sign(b) == 0u;
-    if double_is_infinite(b) {
-        if all(size == DOUBLE_ONE) {
-            return DOUBLE_ONE;
-        }
-        return select(DOUBLE_ZERO, DOUBLE_INFINITY, wide_less(DOUBLE_ONE, size) == grows);
-    }
-    let parity = double_parity(b);
-    let sign = select(0u, double_sign(a), parity == 1u);
-    if double_exponent(a) == 0u || double_is_infinite(a) {
-        return vec2<u32>(0u, sign | select(0u, DOUBLE_INFINITY.y, (double_exponent(a) != 0u) == grows));
-    }
-    if double_sign(a) != 0u && parity == 2u {
-        return DOUBLE_NAN;
-    }
-    let power = extended_exp(extended_mul(extended_ln(double_unpack(size)), double_unpack(b)));
-    return double_round(Extended(sign, power.exponent, power.significand));
+    return double_elementary(DOUBLE_POW, a, b);
 }
 
 /// a < b; false where either is NaN.
