@@ -11,7 +11,7 @@
 //
 // Before this text comes `const REGISTERS = …;`, the registers of the longest program.
 
-#import double
+#import double_functions
 #import gen/program
 #import gen/recipe
 
