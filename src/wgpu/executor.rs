@@ -1,7 +1,7 @@
 //! A plan on a device: its pipelines, its workspace, and the commands of a call.
 
 use super::device::Device;
-use super::geometry::{Geometry, Role, WORKGROUP, Window, WindowParams, WindowPlaces};
+use super::geometry::{self, Geometry, Role, Staging, WORKGROUP, Window, WindowParams, WindowPlaces};
 use super::pipeline::{Pipeline, Specification, refusal};
 use super::recipe;
 use super::source::{self, Bound, Kernel, Options};
@@ -119,6 +119,8 @@ pub(super) struct DeviceHead {
     combine: Vec<(BindGroup, [u32; 2])>,
     recipe: Buffer,
     costs: Option<Buffer>,
+    /// Where planes are gathered, for buffers beyond a binding.
+    stages: Vec<(Role, Buffer)>,
     /// Word of the workspace at which the moments begin, and doubles of a sample.
     pub(super) moments_at: u64,
     pub(super) row: u64,
@@ -245,9 +247,11 @@ impl Executor {
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
-    /// Bytes of device memory that the executor holds for sums, coefficients and results.
+    /// Bytes of device memory that the executor holds: for sums, coefficients and results, and for planes that are gathered
+    /// because a sample is beyond one binding.
     pub fn workspace_bytes(&self) -> u64 {
-        self.workspace.size() + self.result.size()
+        let stages = self.heads.iter().flat_map(|head| &head.stages).map(|(_, buffer)| buffer.size());
+        self.workspace.size() + self.result.size() + stages.sum::<u64>()
     }
 
     /// Records loss and gradient into `encoder`, one set of buffers per head; nothing is submitted.
@@ -279,41 +283,40 @@ impl Executor {
         pass: Pass,
     ) -> Result<(), Error> {
         self.check(heads, call, pass)?;
-        let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some("segfuse"),
-            timestamp_writes: call.timestamps.clone(),
-        });
+        let mut recorder = Recorder::new(encoder, call.timestamps.as_ref());
+        let recorder = &mut recorder;
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
-            let mut voxels = |pipeline: &VoxelPipeline| self.dispatch(&mut compute, on_device, pipeline, buffers);
+            let mut voxels = |pipeline: &VoxelPipeline| self.dispatch(recorder, head, on_device, pipeline, buffers);
             match (pass, head.schedule) {
                 (Pass::Forward, _) => {
                     voxels(&on_device.reduce);
-                    self.sum_up(&mut compute, on_device);
-                    self.finish(&mut compute, on_device, &self.finish.result, call);
+                    self.sum_up(recorder, on_device);
+                    self.finish(recorder, on_device, &self.finish.result, call);
                 }
                 (Pass::Both, Schedule::OnePass { .. }) => {
                     let one_pass = on_device.one_pass.as_ref().expect("made for this schedule");
                     if let Some(census) = &on_device.census {
                         voxels(census);
-                        self.sum_up(&mut compute, on_device);
-                        self.finish(&mut compute, on_device, &self.finish.coefficients, call);
+                        self.sum_up(recorder, on_device);
+                        self.finish(recorder, on_device, &self.finish.coefficients, call);
                     } else {
-                        self.finish(&mut compute, on_device, &self.finish.known, call);
+                        self.finish(recorder, on_device, &self.finish.known, call);
                     }
-                    self.dispatch(&mut compute, on_device, one_pass, buffers);
-                    self.sum_up(&mut compute, on_device);
-                    self.finish(&mut compute, on_device, &self.finish.result, call);
+                    self.dispatch(recorder, head, on_device, one_pass, buffers);
+                    self.sum_up(recorder, on_device);
+                    self.finish(recorder, on_device, &self.finish.result, call);
                 }
                 // Chunks of samples are a plan for a cache whose size is known; here all are reduced, then differentiated.
                 (Pass::Both, Schedule::TwoPass | Schedule::Chunked { .. }) => {
                     voxels(&on_device.reduce);
-                    self.sum_up(&mut compute, on_device);
-                    self.finish(&mut compute, on_device, &self.finish.both, call);
+                    self.sum_up(recorder, on_device);
+                    self.finish(recorder, on_device, &self.finish.both, call);
                     let gradient = on_device.gradient.as_ref().expect("made for this schedule");
-                    self.dispatch(&mut compute, on_device, gradient, buffers);
+                    self.dispatch(recorder, head, on_device, gradient, buffers);
                 }
             }
         }
+        recorder.end();
         Ok(())
     }
 
@@ -324,7 +327,7 @@ impl Executor {
             return Err(Error::OtherPlan { what: "heads", need, got: heads.len() });
         }
         let check = |role, slice: &BufferSlice<'_>, bytes| self.device.check(role, slice, bytes);
-        for (head, buffers) in self.plan.heads().iter().zip(heads) {
+        for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
             let problem = &head.problem;
             for (role, wanted) in [
                 (Role::Prediction, true),
@@ -335,7 +338,19 @@ impl Executor {
                 (Role::Gradient, pass == Pass::Both && !self.in_place),
             ] {
                 match (wanted, buffers.of(role, false)) {
-                    (true, Some(slice)) => check(role.title(), &slice, role.bytes(problem))?,
+                    (true, Some(slice)) => {
+                        check(role.title(), &slice, role.bytes(problem))?;
+                        let staged = on_device.windows[0].staging.is_some() && role.is_per_class(problem);
+                        let written = role == Role::Gradient || (self.in_place && role == Role::Prediction);
+                        for (usage, need, wanted) in [
+                            (BufferUsages::COPY_SRC, "COPY_SRC", role != Role::Gradient),
+                            (BufferUsages::COPY_DST, "COPY_DST", written),
+                        ] {
+                            if staged && wanted && !slice.buffer().usage().contains(usage) {
+                                return Err(Error::BufferUsage { role: role.title(), need });
+                            }
+                        }
+                    }
                     (true, None) => return Err(Error::BufferMissing { role: role.title() }),
                     (false, Some(_)) => return Err(Error::BufferUnexpected { role: role.title() }),
                     (false, None) => {}
@@ -366,52 +381,77 @@ impl Executor {
     /// One pass over the voxels of a head.
     fn dispatch(
         &self,
-        compute: &mut ComputePass<'_>,
-        head: &DeviceHead,
+        recorder: &mut Recorder<'_, '_>,
+        head: &Head,
+        on_device: &DeviceHead,
         voxels: &VoxelPipeline,
         buffers: &Buffers<'_>,
     ) {
-        compute.set_pipeline(&voxels.pipeline.pipeline);
-        for (k, window) in head.windows.iter().enumerate() {
+        let problem = &head.problem;
+        for (k, window) in on_device.windows.iter().enumerate() {
+            let of = |role| buffers.of(role, self.in_place).expect("checked");
+            let staged = |bound: &Bound| -> Option<(Staging, &Buffer, u64)> {
+                let staging = window.staging?;
+                let buffer = on_device.stages.iter().find(|(role, _)| *role == bound.role).map(|(_, buffer)| buffer)?;
+                Some((staging, buffer, bound.role.dtype(problem).size()))
+            };
+            for bound in &voxels.bound {
+                // What is only written needs no copy; in place, the prediction is read from where the gradient goes.
+                if let Some((staging, buffer, size)) = staged(bound)
+                    && (bound.read_only || self.in_place)
+                {
+                    let slice = of(bound.role);
+                    for [from, to, bytes] in staging.copies(size) {
+                        recorder.copy(slice.buffer(), slice.offset() + from, buffer, to, bytes);
+                    }
+                }
+            }
             let params = BufferBinding {
-                buffer: &head.params,
-                offset: k as u64 * head.stride,
+                buffer: &on_device.params,
+                offset: k as u64 * on_device.stride,
                 size: wgpu::BufferSize::new(size_of::<WindowParams>() as u64),
             };
             let mut entries = vec![BindGroupEntry { binding: 0, resource: BindingResource::Buffer(params) }];
             for (k, bound) in voxels.bound.iter().enumerate() {
                 let resource = match bound.role {
                     Role::Workspace => self.workspace.as_entire_binding(),
-                    Role::Costs => head.costs.as_ref().expect("made with the plan").as_entire_binding(),
-                    role => {
-                        let slice = buffers.of(role, self.in_place).expect("checked");
-                        let span = window.spans.iter().find(|s| s.role == role).expect("a window has all buffers");
-                        let binding = BufferBinding {
-                            buffer: slice.buffer(),
-                            offset: slice.offset() + span.offset,
-                            size: wgpu::BufferSize::new(span.size),
-                        };
-                        BindingResource::Buffer(binding)
-                    }
+                    Role::Costs => on_device.costs.as_ref().expect("made with the plan").as_entire_binding(),
+                    role => match staged(bound) {
+                        Some((_, buffer, _)) => buffer.as_entire_binding(),
+                        None => {
+                            let span = window.spans.iter().find(|s| s.role == role).expect("a window has all buffers");
+                            let slice = of(role);
+                            BindingResource::Buffer(BufferBinding {
+                                buffer: slice.buffer(),
+                                offset: slice.offset() + span.offset,
+                                size: wgpu::BufferSize::new(span.size),
+                            })
+                        }
+                    },
                 };
                 entries.push(BindGroupEntry { binding: k as u32 + 1, resource });
             }
             let group = self.device.bind_group(&voxels.pipeline, &entries);
-            compute.set_bind_group(0, &group, &[]);
-            compute.dispatch_workgroups(window.grid[0], window.grid[1], 1);
+            recorder.dispatch(&voxels.pipeline, &group, window.grid);
+            for bound in voxels.bound.iter().filter(|bound| bound.role == Role::Gradient) {
+                if let Some((staging, buffer, size)) = staged(bound) {
+                    let slice = of(bound.role);
+                    for [to, from, bytes] in staging.copies(size) {
+                        recorder.copy(buffer, from, slice.buffer(), slice.offset() + to, bytes);
+                    }
+                }
+            }
         }
     }
 
     /// Rows of partial sums to moments.
-    fn sum_up(&self, compute: &mut ComputePass<'_>, head: &DeviceHead) {
-        compute.set_pipeline(&self.combine.pipeline);
-        for (group, [x, y]) in &head.combine {
-            compute.set_bind_group(0, group, &[]);
-            compute.dispatch_workgroups(*x, *y, 1);
+    fn sum_up(&self, recorder: &mut Recorder<'_, '_>, head: &DeviceHead) {
+        for (group, grid) in &head.combine {
+            recorder.dispatch(&self.combine, group, *grid);
         }
     }
 
-    fn finish(&self, compute: &mut ComputePass<'_>, head: &DeviceHead, pipeline: &Pipeline, call: &Call<'_>) {
+    fn finish(&self, recorder: &mut Recorder<'_, '_>, head: &DeviceHead, pipeline: &Pipeline, call: &Call<'_>) {
         let grad_output = match &call.grad_output {
             Some(slice) => bounded(slice, 4 * self.plan.losses() as u64),
             None => self.ones.as_entire_buffer_binding(),
@@ -426,9 +466,55 @@ impl Executor {
             BindGroupEntry { binding: 2, resource: BindingResource::Buffer(grad_output) },
             BindGroupEntry { binding: 3, resource: BindingResource::Buffer(result) },
         ];
-        compute.set_pipeline(&pipeline.pipeline);
-        compute.set_bind_group(0, &self.device.bind_group(pipeline, &entries), &[]);
-        compute.dispatch_workgroups(1, 1, 1);
+        recorder.dispatch(pipeline, &self.device.bind_group(pipeline, &entries), [1, 1]);
+    }
+}
+
+/// Commands of one call: a compute pass that is opened when there is something to dispatch, and closed for a copy.
+struct Recorder<'e, 't> {
+    encoder: &'e mut CommandEncoder,
+    pass: Option<ComputePass<'static>>,
+    timestamps: Option<&'t ComputePassTimestampWrites<'t>>,
+    begun: bool,
+}
+
+impl<'e, 't> Recorder<'e, 't> {
+    fn new(encoder: &'e mut CommandEncoder, timestamps: Option<&'t ComputePassTimestampWrites<'t>>) -> Self {
+        Recorder { encoder, pass: None, timestamps, begun: false }
+    }
+
+    fn begin(&mut self, beginning: bool, end: bool) -> ComputePass<'static> {
+        let timestamp_writes = self.timestamps.filter(|_| beginning || end).map(|writes| ComputePassTimestampWrites {
+            query_set: writes.query_set,
+            beginning_of_pass_write_index: writes.beginning_of_pass_write_index.filter(|_| beginning),
+            end_of_pass_write_index: writes.end_of_pass_write_index.filter(|_| end),
+        });
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("segfuse"), timestamp_writes };
+        self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
+    }
+
+    fn dispatch(&mut self, pipeline: &Pipeline, group: &BindGroup, grid: [u32; 2]) {
+        if self.pass.is_none() {
+            let first = !std::mem::replace(&mut self.begun, true);
+            self.pass = Some(self.begin(first, false));
+        }
+        let pass = self.pass.as_mut().expect("opened above");
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, group, &[]);
+        pass.dispatch_workgroups(grid[0], grid[1], 1);
+    }
+
+    fn copy(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
+        self.pass = None;
+        self.encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, bytes);
+    }
+
+    /// Closes the last pass; the closing timestamp is that of an empty pass after it.
+    fn end(&mut self) {
+        self.pass = None;
+        if self.timestamps.is_some_and(|writes| writes.end_of_pass_write_index.is_some()) {
+            drop(self.begin(false, true));
+        }
     }
 }
 
@@ -521,6 +607,13 @@ impl DeviceHead {
             device.filled("costs", bytemuck::cast_slice(&single), BufferUsages::STORAGE)
         });
         let words = recipe::recipe(plan, number, places);
+        let staged = windows.iter().filter_map(|window| window.staging).next();
+        let stages = staged.into_iter().flat_map(|staging| {
+            let roles = geometry::roles(&head.problem).into_iter().filter(|role| role.is_per_class(&head.problem));
+            roles.map(move |role| (role, staging.bytes(role.dtype(&head.problem).size())))
+        });
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        let stages = stages.map(|(role, bytes)| (role, device.buffer("stage", bytes, usage))).collect();
         Ok(DeviceHead {
             params,
             stride,
@@ -531,6 +624,7 @@ impl DeviceHead {
             combine: combine_groups(device, head, geometry, places, workspace, combine),
             recipe: device.filled("recipe", bytemuck::cast_slice(&words), BufferUsages::STORAGE),
             costs,
+            stages,
             moments_at: places.moments.into(),
             row: geometry.row.into(),
             coefficients_at: places.coefficients.into(),

@@ -17,6 +17,8 @@ const ROUNDS_MAX: u64 = 64;
 const ROUNDS_MIN: u64 = 8;
 /// Partial sums of all rows may take this much memory.
 const ROW_BYTES: u64 = 2 << 20;
+/// A staging buffer should have this much memory, where it must be.
+const STAGING_BYTES: u64 = 16 << 20;
 /// Sums that a thread keeps in registers, before a team shares the classes of a voxel.
 const SUMS_ALONE: usize = 128;
 /// And for each member of a team.
@@ -76,15 +78,17 @@ impl Role {
             Role::Weights | Role::Map | Role::Workspace | Role::Costs => DType::F32,
         }
     }
-    /// Elements per voxel: 1, or one per class.
-    fn per_voxel(self, problem: &Problem) -> u64 {
-        let each_class = match self {
+    /// Whether it has one element per voxel and class, not one per voxel.
+    pub(super) fn is_per_class(self, problem: &Problem) -> bool {
+        match self {
             Role::Prediction | Role::Gradient => true,
             Role::Target => matches!(problem.target, Target::Dense(_)),
             Role::Map => problem.map == Some(Map::PerClass),
             Role::Mask | Role::Weights | Role::Workspace | Role::Costs => false,
-        };
-        if each_class { problem.shape.classes() as u64 } else { 1 }
+        }
+    }
+    fn per_voxel(self, problem: &Problem) -> u64 {
+        if self.is_per_class(problem) { problem.shape.classes() as u64 } else { 1 }
     }
     /// Bytes per voxel.
     fn voxel_bytes(self, problem: &Problem) -> u64 {
@@ -117,6 +121,18 @@ pub(super) struct Limits {
     pub(super) workgroups: u64,
 }
 
+impl Limits {
+    /// Bytes of a window: a binding begins up to one alignment early and ends on a whole word.
+    fn room(&self) -> u64 {
+        self.binding.saturating_sub(self.alignment + 4)
+    }
+}
+
+/// Bytes of a voxel in the buffer that has most of them.
+fn voxel_bytes(problem: &Problem) -> u64 {
+    roles(problem).into_iter().map(|role| role.voxel_bytes(problem)).max().expect("there is a prediction")
+}
+
 /// The uniform `Window` of `kernels/wgsl/voxel.wgsl`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -139,6 +155,21 @@ pub(super) struct WindowParams {
     pub(super) padding: u32,
 }
 
+impl WindowParams {
+    /// The element of a bound range where the window begins.
+    fn base_mut(&mut self, role: Role) -> &mut u32 {
+        match role {
+            Role::Prediction => &mut self.prediction_base,
+            Role::Target => &mut self.target_base,
+            Role::Mask => &mut self.mask_base,
+            Role::Weights => &mut self.weights_base,
+            Role::Map => &mut self.map_base,
+            Role::Gradient => &mut self.gradient_base,
+            Role::Workspace | Role::Costs => unreachable!("no buffer of the caller"),
+        }
+    }
+}
+
 /// A range of a buffer of the caller, from where its own slice begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -154,6 +185,33 @@ pub(super) struct Window {
     /// Workgroups in x: rows of a sample; in y: samples.
     pub(super) grid: [u32; 2],
     pub(super) spans: Vec<Span>,
+    /// Where the planes of a range of voxels are gathered before they are bound.
+    pub(super) staging: Option<Staging>,
+}
+
+/// Ranges of the planes of one sample, which lie apart in the buffers of the caller and together in a staging buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Staging {
+    /// Element of the caller's buffer at which the range of class 0 begins.
+    start: u64,
+    /// Elements between the planes of the caller.
+    plane: u64,
+    classes: u64,
+    /// Elements of a range, and between ranges in the staging buffer.
+    count: u64,
+    stride: u64,
+}
+
+impl Staging {
+    /// For each class: the byte of the caller's buffer, the byte of the staging buffer, and how many bytes.
+    pub(super) fn copies(self, size: u64) -> impl Iterator<Item = [u64; 3]> {
+        (0..self.classes)
+            .map(move |class| [(self.start + class * self.plane) * size, class * self.stride * size, self.count * size])
+    }
+    /// Bytes of the staging buffer.
+    pub(super) fn bytes(self, size: u64) -> u64 {
+        self.classes * self.stride * size
+    }
 }
 
 /// Places in the workspace, in words of 32 bits.
@@ -161,6 +219,19 @@ pub(super) struct Window {
 pub(super) struct WindowPlaces {
     pub(super) rows_at: u32,
     pub(super) coefficients_at: u32,
+}
+
+/// Copies are of whole words, so planes that are gathered must begin on one.
+fn staged_copies_are_whole_words(problem: &Problem) -> Result<(), Error> {
+    let whole = |role: &Role| (problem.shape.voxels() * role.dtype(problem).size()).is_multiple_of(4);
+    match roles(problem).into_iter().filter(|role| role.is_per_class(problem)).find(|role| !whole(role)) {
+        None => Ok(()),
+        Some(role) => Err(Error::Problem(format!(
+            "{}: the planes of a sample are beyond one binding of the device, and are gathered only where they are multiples \
+             of 4 bytes; the interleaved layout has no such limit",
+            role.title()
+        ))),
+    }
 }
 
 /// How a head is laid over the device.
@@ -205,9 +276,11 @@ impl Geometry {
         let at_once = u64::from(WORKGROUP / team) * if vector { 4 } else { 1 };
         let loads = voxels.div_ceil(at_once);
         let wanted = (ROWS_WANTED / samples).max(1);
-        let rounds = loads.div_ceil(wanted).clamp(ROUNDS_MIN, ROUNDS_MAX).min(loads);
+        // A row does not reach beyond a binding, however few of them the memory for rows allows.
+        let in_binding = (limits.room() / voxel_bytes(problem) / at_once).max(1);
+        let rounds = loads.div_ceil(wanted).clamp(ROUNDS_MIN, ROUNDS_MAX).min(loads).min(in_binding);
         let most = (ROW_BYTES / (samples * u64::from(row) * 8)).clamp(1, limits.workgroups);
-        let runs = loads.div_ceil(rounds * most);
+        let runs = loads.div_ceil(rounds * most).min(in_binding / rounds);
         let rows = loads.div_ceil(rounds * runs);
         let slots = classes.div_ceil(team as usize) as u32;
         Geometry { vector, interleaved, team, slots, row, rounds, runs, rows }
@@ -221,19 +294,19 @@ impl Geometry {
 
     /// The dispatches that cover a head.
     ///
-    /// All samples at once where the bindings hold them; else some samples at a time; else, where the classes of a voxel lie
-    /// side by side, ranges of voxels of one sample.
+    /// All samples at once where the bindings hold them; else some samples at a time; else ranges of voxels of one sample,
+    /// whose planes, where there are several, are gathered in a staging buffer first.
     ///
     /// # Errors
-    /// [`Error::DeviceLimit`] where the planes of one sample are beyond a binding.
+    /// [`Error::DeviceLimit`] where not even one row fits a binding, [`Error::Problem`] where planes that have to be gathered
+    /// do not begin on whole words.
     pub(super) fn windows(&self, head: &Head, limits: &Limits, places: &WindowPlaces) -> Result<Vec<Window>, Error> {
         let problem = &head.problem;
         let (samples, voxels) = (problem.shape.samples() as u64, problem.shape.voxels());
         let roles = roles(problem);
-        // A binding begins up to one alignment early and ends on a whole word; elements are numbered in 32 bits.
-        let room = limits.binding.saturating_sub(limits.alignment + 4);
-        let bytes = roles.iter().map(|role| role.voxel_bytes(problem)).max().expect("there is a prediction");
+        let (room, bytes) = (limits.room(), voxel_bytes(problem));
         let elements = roles.iter().map(|role| role.per_voxel(problem)).max().expect("there is a prediction");
+        // Elements are numbered in 32 bits.
         let most = (room / bytes).min(u64::from(u32::MAX) / elements - limits.alignment);
         if voxels <= most {
             let at_once = (most / voxels).min(limits.workgroups).min(samples);
@@ -246,17 +319,46 @@ impl Geometry {
                 .collect());
         }
         let contiguous = self.interleaved || problem.shape.classes() == 1;
-        let at_once = most / self.voxels_of_row() * self.voxels_of_row();
-        if !contiguous || at_once == 0 {
-            let need = bytes * voxels + limits.alignment + 4;
+        let most = if contiguous { most } else { most.min(STAGING_BYTES / bytes) };
+        // At least one row: what a workgroup takes is far below any binding.
+        let at_once = (most / self.voxels_of_row()).max(1) * self.voxels_of_row();
+        let need = bytes * at_once + limits.alignment + 4;
+        if need > limits.binding {
             return Err(Error::DeviceLimit { what: "bytes of one storage binding", need, got: limits.binding });
+        }
+        if !contiguous {
+            staged_copies_are_whole_words(problem)?;
         }
         let ranges = (0..voxels).step_by(at_once as usize).map(|start| start..(start + at_once).min(voxels));
         let ranges: Vec<_> = ranges.collect();
         Ok((0..samples)
             .flat_map(|sample| ranges.iter().map(move |range| (sample, range.clone())))
-            .map(|(sample, range)| self.window(problem, limits, places, sample, 1, range))
+            .map(|(sample, range)| {
+                let window = self.window(problem, limits, places, sample, 1, range.clone());
+                if contiguous { window } else { self.staged(problem, window, sample, range, at_once) }
+            })
             .collect())
+    }
+
+    /// The window of a range of voxels whose planes are gathered first.
+    fn staged(
+        &self,
+        problem: &Problem,
+        mut window: Window,
+        sample: u64,
+        range: std::ops::Range<u64>,
+        stride: u64,
+    ) -> Window {
+        let (classes, plane) = (problem.shape.classes() as u64, problem.shape.voxels());
+        let start = sample * classes * plane + range.start;
+        let staging = Staging { start, plane, classes, count: range.end - range.start, stride };
+        window.params.plane = stride as u32;
+        for span in window.spans.iter_mut().filter(|span| span.role.is_per_class(problem)) {
+            let size = span.role.dtype(problem).size();
+            *span = Span { role: span.role, offset: 0, size: staging.bytes(size).next_multiple_of(4) };
+            *window.params.base_mut(span.role) = 0;
+        }
+        Window { staging: Some(staging), ..window }
     }
 
     fn window(
@@ -272,7 +374,8 @@ impl Geometry {
         let count = range.end - range.start;
         let mut params = WindowParams {
             voxels: count as u32,
-            plane: if samples == 1 { count.max(1) as u32 } else { voxels as u32 },
+            // A range of voxels has no use for it: its planes are side by side, or gathered.
+            plane: voxels as u32,
             first_sample: first_sample as u32,
             rounds: self.rounds as u32,
             runs: self.runs as u32,
@@ -282,10 +385,6 @@ impl Geometry {
             coefficients_at: places.coefficients_at,
             ..WindowParams::default()
         };
-        // A window is a range of samples, whose planes are whole, or a range of voxels where planes do not matter.
-        if count == voxels {
-            params.plane = voxels as u32;
-        }
         let first_voxel = first_sample * voxels + range.start;
         let mut spans = Vec::new();
         for role in roles(problem) {
@@ -294,18 +393,10 @@ impl Geometry {
             let end = (start + samples * count * per_voxel).next_multiple_of(4);
             let offset = start / limits.alignment * limits.alignment;
             let base = ((start - offset) / role.dtype(problem).size()) as u32;
-            match role {
-                Role::Prediction => params.prediction_base = base,
-                Role::Target => params.target_base = base,
-                Role::Mask => params.mask_base = base,
-                Role::Weights => params.weights_base = base,
-                Role::Map => params.map_base = base,
-                Role::Gradient => params.gradient_base = base,
-                Role::Workspace | Role::Costs => unreachable!("no buffer of the caller"),
-            }
+            *params.base_mut(role) = base;
             spans.push(Span { role, offset, size: end - offset });
         }
         let rows = count.div_ceil(self.voxels_of_row());
-        Window { params, grid: [rows as u32, samples as u32], spans }
+        Window { params, grid: [rows as u32, samples as u32], spans, staging: None }
     }
 }

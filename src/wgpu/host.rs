@@ -186,19 +186,25 @@ impl Executor {
 
     fn upload(&self, head: &Head, inputs: &Inputs<'_>, with_gradient: bool) -> Result<Uploaded, Error> {
         let in_place = self.is_in_place();
-        let source = if in_place { BufferUsages::COPY_SRC } else { BufferUsages::empty() };
-        let none = BufferUsages::empty();
-        let optional = |what, bytes: Option<&[u8]>| bytes.map(|b| self.upload_bytes(what, b, none)).transpose();
+        // Planes beyond a binding are gathered by copies.
+        let usage = BufferUsages::COPY_SRC;
+        let optional = |what, bytes: Option<&[u8]>| bytes.map(|b| self.upload_bytes(what, b, usage)).transpose();
         let gradient = with_gradient && !in_place;
         let room = Role::Gradient.bytes(&head.problem);
         Ok(Uploaded {
-            prediction: self.upload_bytes("the prediction", inputs.prediction.as_bytes(), source)?,
-            target: self.upload_bytes("the target", inputs.target.as_bytes(), none)?,
+            prediction: self.upload_bytes("the prediction", inputs.prediction.as_bytes(), usage)?,
+            target: self.upload_bytes("the target", inputs.target.as_bytes(), usage)?,
             mask: optional("the mask", inputs.mask)?,
             weights: optional("the voxel weights", inputs.weights.map(bytemuck::cast_slice))?,
             map: optional("the map", inputs.map.map(bytemuck::cast_slice))?,
             gradient: gradient
-                .then(|| self.checked_buffer("the gradient", room, BufferUsages::STORAGE | BufferUsages::COPY_SRC))
+                .then(|| {
+                    self.checked_buffer(
+                        "the gradient",
+                        room,
+                        BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+                    )
+                })
                 .transpose()?,
         })
     }

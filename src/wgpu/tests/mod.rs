@@ -3,6 +3,7 @@
 mod combine;
 mod double;
 mod finish;
+mod geometry;
 mod gpu;
 
 /// Random bits (splitmix64).
