@@ -236,9 +236,8 @@ fn columns_of_few<S: Simd, const C: usize>(
     let zero = f32x16::splat(simd, 0.0);
     // ∂L/∂p at p = 0 of the voxel's own class and of any other, and its slope by p.
     let mut affine = [[zero; 3]; C];
-    for class in 0..C {
-        let [by_p, by_pg, by_pp] = slopes.affine[class];
-        affine[class] = [by_p + by_pg, by_p, by_pp].map(|c| f32x16::splat(simd, c));
+    for (affine, &[by_p, by_pg, by_pp]) in affine.iter_mut().zip(&slopes.affine) {
+        *affine = [by_p + by_pg, by_p, by_pp].map(|c| f32x16::splat(simd, c));
     }
     for k in 0..into[0].len() {
         let column = first + k;
