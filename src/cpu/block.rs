@@ -13,6 +13,24 @@ use crate::plan::Head;
 use crate::problem::{Activation, Layout, Map, Target};
 use crate::spec::{Program, VoxelInput};
 use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
+use std::array;
+
+/// Compiles `$few` for 2, 3 and 4 classes, with the constant `$C`, and `$many` for other numbers.
+macro_rules! few_classes {
+    ($classes:expr, $C:ident => $few:expr, $many:expr) => {
+        few_classes!($classes, $C => $few, $many; 2 3 4)
+    };
+    ($classes:expr, $C:ident => $few:expr, $many:expr; $($n:literal)*) => {
+        match $classes {
+            $($n => {
+                const $C: usize = $n;
+                $few
+            })*
+            _ => $many,
+        }
+    };
+}
+pub(super) use few_classes;
 
 /// The buffers of one head.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +108,8 @@ pub(super) struct Block<'h> {
     /// The first of the largest classes, and 1 − p of it from the others; only with [`Block::has_top`].
     top: Vec<i32>,
     q_top: Planes,
+    /// What [`Block::softmax_of_few`] keeps per voxel from its first loop to its second.
+    rest_sum: Planes,
     /// p, ln p, q and φ of the voxel's own class, where the pixel terms look at no other.
     own: Planes,
 }
@@ -144,6 +164,7 @@ impl<'h> Block<'h> {
             g: one(),
             top: vec![0; stride],
             q_top: one(),
+            rest_sum: one(),
             own: Planes::new(if head.own_class { 4 } else { 0 }, stride),
         }
     }
@@ -367,40 +388,47 @@ impl<'h> Block<'h> {
         let mut z = std::mem::take(&mut self.z);
         let direct = problem.layout == Layout::Planar && sources.prediction.dtype() == DType::F32;
         // Whole vectors of kept voxels need no copy.
-        if direct && self.classes <= DIRECT_CLASSES && self.all_kept() {
-            let (voxels, classes) = (problem.shape.voxels() as usize, self.classes);
-            let mut planes: [&[[f32; LANES]]; DIRECT_CLASSES] = [&[]; DIRECT_CLASSES];
-            for (class, plane) in planes[..classes].iter_mut().enumerate() {
-                let first = (range.sample * classes + class) * voxels + range.start;
-                *plane = sources.prediction.f32s(first, range.len).as_chunks().0;
-            }
-            self.activate(simd, |class, column| f32x16::load_array_ref(simd, &planes[class][column]));
-        } else {
+        let in_place = direct && self.classes <= DIRECT_CLASSES && self.all_kept();
+        if !in_place {
             load_planes(&sources.prediction, range, self.head, &mut self.mixed, &mut z);
             self.z = z;
             self.clear_dropped(|block| &mut block.z);
             z = std::mem::take(&mut self.z);
-            self.activate(simd, |class, column| z.load(simd, class, column));
+        }
+        if self.classes <= DIRECT_CLASSES {
+            let (voxels, classes) = (problem.shape.voxels() as usize, self.classes);
+            let mut planes: [&[[f32; LANES]]; DIRECT_CLASSES] = [&[]; DIRECT_CLASSES];
+            for (class, plane) in planes[..classes].iter_mut().enumerate() {
+                let first = (range.sample * classes + class) * voxels + range.start;
+                *plane =
+                    if in_place { sources.prediction.f32s(first, range.len).as_chunks().0 } else { z.arrays(class) };
+            }
+            self.activate(simd, Slices(&planes));
+        } else {
+            self.activate(simd, &z);
         }
         self.z = z;
     }
 
     #[inline(always)]
-    fn activate<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+    fn activate<S: Simd, Z: Logits>(&mut self, simd: S, z: Z) {
         match self.head.problem.activation {
             Activation::None => self.probabilities(simd, z),
             Activation::Sigmoid => self.sigmoid(simd, z),
-            Activation::Softmax => self.softmax(simd, z),
+            Activation::Softmax if !Z::FEW || self.has_top() || self.reads.ln_q => self.softmax(simd, z),
+            Activation::Softmax => {
+                few_classes!(self.classes, C => self.softmax_of_few::<S, C>(simd, z), self.softmax(simd, z))
+            }
         }
     }
 
     #[inline(always)]
-    fn probabilities<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+    fn probabilities<S: Simd>(&mut self, simd: S, z: impl Logits) {
         let (half, floor) = (f32x16::splat(simd, 0.5), f32x16::splat(simd, PROBABILITY_FLOOR as f32));
         let floored_ln = |x: f32x16<S>| math::ln_lanes(simd, x.simd_lt(floor).select(floor, x));
         for class in 0..self.classes {
             for column in 0..self.columns() {
-                let p = z(class, column);
+                let p = z.load(simd, class, column);
                 let q = f32x16::splat(simd, 1.0) - p;
                 self.p.store(class, column, p);
                 if self.reads.ln_p {
@@ -418,12 +446,12 @@ impl<'h> Block<'h> {
     }
 
     #[inline(always)]
-    fn sigmoid<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+    fn sigmoid<S: Simd>(&mut self, simd: S, z: impl Logits) {
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
         let logs = self.reads.ln_p || self.reads.ln_q;
         for class in 0..self.classes {
             for column in 0..self.columns() {
-                let z = z(class, column);
+                let z = z.load(simd, class, column);
                 let e = math::exp_of_negative(simd, -z.abs());
                 let large = one / (one + e);
                 let small = e * large;
@@ -448,7 +476,7 @@ impl<'h> Block<'h> {
     /// Column by column, so that the classes of sixteen voxels stay in registers and the nearest cache: largest logit,
     /// exponentials and their sum, then what the pass reads.
     #[inline(always)]
-    fn softmax<S: Simd>(&mut self, simd: S, z: impl Fn(usize, usize) -> f32x16<S>) {
+    fn softmax<S: Simd>(&mut self, simd: S, z: impl Logits) {
         let (classes, own) = (self.classes, self.head.own_class);
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
         let every_ln_p = self.reads.ln_p && !own;
@@ -457,12 +485,12 @@ impl<'h> Block<'h> {
         let q = !self.q.is_empty();
         for column in 0..self.columns() {
             if self.reads.ln_q {
-                self.without_largest(simd, column, &z);
+                self.without_largest(simd, column, z);
             }
             // A NaN may win or lose here: the exponential of its own class is NaN all the same, and so is the sum.
-            let mut largest = z(0, column);
+            let mut largest = z.load(simd, 0, column);
             for class in 1..classes {
-                largest = largest.max(z(class, column));
+                largest = largest.max(z.load(simd, class, column));
             }
             // The largest classes are counted, the others summed: 1 + others would lose a small sum, and with it ln p and
             // 1 − p of a class that is nearly certain.
@@ -471,7 +499,7 @@ impl<'h> Block<'h> {
             let mut top = i32x16::splat(simd, 0);
             let labels = classes_at(simd, &self.labels, column);
             for class in 0..classes {
-                let shifted = z(class, column) - largest;
+                let shifted = z.load(simd, class, column) - largest;
                 let e = math::exp_of_negative(simd, shifted);
                 self.p.store(class, column, e);
                 if exact_rest {
@@ -498,8 +526,7 @@ impl<'h> Block<'h> {
             let share = one / sum;
             let rest = others + (ties - one);
             if self.reads.ln_p {
-                // ln(1 + rest): what the rounded sum has lost of the rest comes back as the first term of the series.
-                let ln_sum = math::ln_of_normal(simd, sum) + (rest - (sum - one)) * share;
+                let ln_sum = ln_of_sum(simd, rest, sum, share);
                 if own {
                     self.own.store(Own::LnP as usize, column, math::finite_ln(simd, own_shifted - ln_sum));
                 } else {
@@ -533,6 +560,102 @@ impl<'h> Block<'h> {
         }
     }
 
+    /// [`Block::softmax`] of few classes, where pixel terms look at no class but the voxel's own.
+    ///
+    /// The number of classes is known to the compiler, so that a column stays in registers. Two loops, and not one: the
+    /// division and the logarithm wait for the sum of the exponentials, and a processor that looks ahead a few hundred
+    /// instructions finds more to do meanwhile where the next columns are short.
+    #[inline(always)]
+    fn softmax_of_few<S: Simd, const C: usize>(&mut self, simd: S, z: impl Logits) {
+        if self.head.own_class {
+            self.exponentials::<S, C, true>(simd, z);
+            self.shares::<S, C, true>(simd);
+        } else {
+            self.exponentials::<S, C, false>(simd, z);
+            self.shares::<S, C, false>(simd);
+        }
+    }
+
+    /// The first loop of [`Block::softmax_of_few`]: the exponentials, in the planes of p, and their sum in `rest_sum`, less 1
+    /// with `OWN`, without rounding it against that 1; of the own class, e and z less the largest z, in its p and ln p.
+    #[inline(always)]
+    fn exponentials<S: Simd, const C: usize, const OWN: bool>(&mut self, simd: S, z: impl Logits) {
+        let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
+        let columns = self.columns();
+        let labels = &self.labels.as_chunks::<LANES>().0[..columns];
+        let z: [&[[f32; LANES]]; C] = array::from_fn(|class| &z.plane(class)[..columns]);
+        let p: [_; C] = self.p.each_mut(columns);
+        let [own_p, own_ln_p] = self.own.each_mut(if OWN { columns } else { 0 });
+        let [rests] = self.rest_sum.each_mut(columns);
+        for column in 0..columns {
+            let mut shifted = [zero; C];
+            for class in 0..C {
+                shifted[class] = f32x16::load_array_ref(simd, &z[class][column]);
+            }
+            let mut largest = shifted[0];
+            for z in &shifted[1..] {
+                largest = largest.max(*z);
+            }
+            let mut e = [zero; C];
+            for class in 0..C {
+                shifted[class] -= largest;
+                e[class] = math::exp_of_negative(simd, shifted[class]);
+            }
+            let (mut others, mut ties) = (zero, zero);
+            let (mut own_shifted, mut own_e) = (zero, zero);
+            let label = i32x16::load_array_ref(simd, &labels[column]);
+            for class in 0..C {
+                e[class].store_array(&mut p[class][column]);
+                if OWN {
+                    let is_largest = shifted[class].simd_eq(zero);
+                    others += is_largest.select(zero, e[class]);
+                    ties += is_largest.select(one, zero);
+                    let is_own = label.simd_eq(i32x16::splat(simd, class as i32));
+                    own_shifted = is_own.select(shifted[class], own_shifted);
+                    own_e = is_own.select(e[class], own_e);
+                } else {
+                    others += e[class];
+                }
+            }
+            if OWN {
+                others += ties - one;
+                own_e.store_array(&mut own_p[column]);
+                own_shifted.store_array(&mut own_ln_p[column]);
+            }
+            others.store_array(&mut rests[column]);
+        }
+    }
+
+    /// The second loop of [`Block::softmax_of_few`].
+    #[inline(always)]
+    fn shares<S: Simd, const C: usize, const OWN: bool>(&mut self, simd: S) {
+        let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
+        let columns = self.columns();
+        let mut p: [_; C] = self.p.each_mut(columns);
+        let [own_p, own_ln_p, own_q] = self.own.each_mut(if OWN { columns } else { 0 });
+        let rests = self.rest_sum.vectors(0, columns);
+        for column in 0..columns {
+            let rest = rests.load(simd, column);
+            let sum = if OWN { one + rest } else { rest };
+            let share = one / sum;
+            for p in &mut p {
+                let e = f32x16::load_array_ref(simd, &p[column]);
+                (e * share).store_array(&mut p[column]);
+            }
+            if OWN {
+                let own_shifted = f32x16::load_array_ref(simd, &own_ln_p[column]);
+                let p = f32x16::load_array_ref(simd, &own_p[column]) * share;
+                let q = own_shifted.simd_eq(zero).select(rest * share, one - p);
+                p.store_array(&mut own_p[column]);
+                q.store_array(&mut own_q[column]);
+                if self.reads.ln_p {
+                    let ln_p = own_shifted - ln_of_sum(simd, rest, sum, share);
+                    math::finite_ln(simd, ln_p).store_array(&mut own_ln_p[column]);
+                }
+            }
+        }
+    }
+
     /// φ of each voxel's own class.
     #[inline(always)]
     fn own_map<S: Simd>(&mut self, simd: S) {
@@ -549,12 +672,12 @@ impl<'h> Block<'h> {
     ///
     /// For the largest class 1 − p cancels; ln q is the log-sum-exp of the others less that of all.
     #[inline(always)]
-    fn without_largest<S: Simd>(&mut self, simd: S, column: usize, z: &impl Fn(usize, usize) -> f32x16<S>) {
+    fn without_largest<S: Simd>(&mut self, simd: S, column: usize, z: impl Logits) {
         let (zero, lowest) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, f32::NEG_INFINITY));
-        let (mut largest, mut second) = (z(0, column), lowest);
+        let (mut largest, mut second) = (z.load(simd, 0, column), lowest);
         let mut top = i32x16::splat(simd, 0);
         for class in 1..self.classes {
-            let z = z(class, column);
+            let z = z.load(simd, class, column);
             let wins = z.simd_gt(largest);
             second = wins.select(largest, second.max(z));
             largest = wins.select(z, largest);
@@ -565,7 +688,7 @@ impl<'h> Block<'h> {
         second = second.simd_eq(lowest).select(zero, second);
         let mut total = zero;
         for class in 0..self.classes {
-            let e = math::exp_of_negative(simd, z(class, column) - second);
+            let e = math::exp_of_negative(simd, z.load(simd, class, column) - second);
             let e = self.is_top(simd, class, column).select(zero, e);
             total += e;
             self.rest.store(class, column, e);
@@ -593,6 +716,49 @@ impl<'h> Block<'h> {
             self.q.store(class, column, top.select(math::exp_of_negative(simd, ln_q), q));
             self.ln_q.store(class, column, top.select(ln_q, from_q));
         }
+    }
+}
+
+/// ln(1 + rest), where `sum` is 1 + rest and `share` 1/sum: what the rounded sum has lost of the rest comes back as the
+/// first term of the series.
+#[inline(always)]
+fn ln_of_sum<S: Simd>(simd: S, rest: f32x16<S>, sum: f32x16<S>, share: f32x16<S>) -> f32x16<S> {
+    math::ln_of_normal(simd, sum) + (rest - (sum - 1.0)) * share
+}
+
+/// The prediction of a block, a plane for each class.
+trait Logits: Copy {
+    /// Whether there can be few classes: what is compiled for them need not be compiled twice.
+    const FEW: bool;
+
+    /// At least the vectors of the block.
+    fn plane(&self, class: usize) -> &[[f32; LANES]];
+
+    #[inline(always)]
+    fn load<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
+        f32x16::load_array_ref(simd, &self.plane(class)[column])
+    }
+}
+
+impl Logits for &Planes {
+    const FEW: bool = false;
+
+    #[inline(always)]
+    fn plane(&self, class: usize) -> &[[f32; LANES]] {
+        self.arrays(class)
+    }
+}
+
+/// Planes anywhere: the caller's, which are read where they lie, or those of the block.
+#[derive(Clone, Copy)]
+struct Slices<'a>(&'a [&'a [[f32; LANES]]]);
+
+impl Logits for Slices<'_> {
+    const FEW: bool = true;
+
+    #[inline(always)]
+    fn plane(&self, class: usize) -> &[[f32; LANES]] {
+        self.0[class]
     }
 }
 
@@ -695,7 +861,7 @@ fn classes_at<S: Simd>(simd: S, classes: &[i32], column: usize) -> i32x16<S> {
     i32x16::from_slice(simd, &classes[column * LANES..][..LANES])
 }
 
-/// Most classes whose planes are read straight from the caller's buffer.
+/// Most classes whose planes are listed, and may be read straight from the caller's buffer.
 const DIRECT_CLASSES: usize = 16;
 
 /// Reads a range of a buffer in the prediction's layout into planes.

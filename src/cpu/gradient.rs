@@ -1,6 +1,6 @@
 //! The gradient of a block, from the coefficients of its sums.
 
-use super::block::{Block, ClassTruth, Range, has_top, with_truth};
+use super::block::{Block, ClassTruth, Range, few_classes, has_top, with_truth};
 use super::interpret::ArrayProgram;
 use super::planes::{LANES, Planes};
 use super::view::Target;
@@ -9,6 +9,7 @@ use crate::plan::Head;
 use crate::problem::{Activation, Layout};
 use crate::spec::{Moment, Operand, VoxelInput};
 use fearless_simd::{f32x16, prelude::*};
+use std::array;
 
 /// Coefficients of one sample in the order the loops want them.
 #[derive(Debug)]
@@ -141,6 +142,14 @@ pub(super) unsafe fn gradient<S: Simd>(
         add_cost_slopes(simd, head, block, slopes, scratch, dense_terms);
     }
     let has_base = dense_terms || !slopes.cost.is_empty();
+    if head.problem.activation == Activation::Softmax && !has_base && !block.is_dense() {
+        few_classes!(
+            classes,
+            // SAFETY: the caller's promise.
+            C => return unsafe { of_few_classes::<S, C>(simd, head, block, slopes, scratch, target, range) },
+            {}
+        );
+    }
     if head.problem.activation == Activation::Softmax {
         shifts(simd, block, slopes, scratch);
     }
@@ -169,6 +178,96 @@ pub(super) unsafe fn gradient<S: Simd>(
         scratch.out = out;
         // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
         unsafe { store(head, scratch, target, range) };
+    }
+}
+
+/// The rest of [`gradient`] for few classes, with labels and without terms that look at every class: what [`shifts`],
+/// [`local`] and [`last_step`] do in turn, for sixteen voxels at a time in registers.
+///
+/// # Safety
+/// As [`gradient`].
+#[inline(always)]
+unsafe fn of_few_classes<S: Simd, const C: usize>(
+    simd: S,
+    head: &Head,
+    block: &Block<'_>,
+    slopes: &Slopes,
+    scratch: &mut Scratch,
+    target: &Target<'_>,
+    range: Range,
+) {
+    let columns = block.columns();
+    if !writes_directly(head) {
+        let mut out = std::mem::take(&mut scratch.out);
+        columns_of_few::<S, C>(simd, head, block, slopes, scratch, 0, out.each_mut(columns));
+        scratch.out = out;
+        // SAFETY: the caller's promise is passed on; the planes of a block are apart from those of any other.
+        return unsafe { store(head, scratch, target, range) };
+    }
+    let voxels = head.problem.shape.voxels() as usize;
+    let mut whole: [&mut [[f32; LANES]]; C] = array::from_fn(|_| Default::default());
+    let mut rest: [&mut [f32]; C] = array::from_fn(|_| Default::default());
+    for class in 0..C {
+        let first = (range.sample * C + class) * voxels + range.start;
+        // SAFETY: the caller's promise; the slices of different classes do not overlap.
+        (whole[class], rest[class]) = unsafe { target.f32s(first, range.len) }.as_chunks_mut();
+    }
+    columns_of_few::<S, C>(simd, head, block, slopes, scratch, 0, whole);
+    if !rest[0].is_empty() {
+        let mut last = [[[0.0; LANES]]; C];
+        columns_of_few::<S, C>(simd, head, block, slopes, scratch, columns - 1, last.each_mut().map(|x| &mut x[..]));
+        for (rest, [last]) in rest.iter_mut().zip(&last) {
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
+    }
+}
+
+/// ∂L/∂z·m of all classes from column `first` on.
+#[inline(always)]
+fn columns_of_few<S: Simd, const C: usize>(
+    simd: S,
+    head: &Head,
+    block: &Block<'_>,
+    slopes: &Slopes,
+    scratch: &Scratch,
+    first: usize,
+    into: [&mut [[f32; LANES]]; C],
+) {
+    let zero = f32x16::splat(simd, 0.0);
+    // ∂L/∂p at p = 0 of the voxel's own class and of any other, and its slope by p.
+    let mut affine = [[zero; 3]; C];
+    for (affine, &[by_p, by_pg, by_pp]) in affine.iter_mut().zip(&slopes.affine) {
+        *affine = [by_p + by_pg, by_p, by_pp].map(|c| f32x16::splat(simd, c));
+    }
+    for k in 0..into[0].len() {
+        let column = first + k;
+        let truth = block.truth(simd, column);
+        let (mut p, mut slope) = ([zero; C], [zero; C]);
+        let (mut largest, mut shift) = (f32x16::splat(simd, -1.0), zero);
+        for class in 0..C {
+            p[class] = block.p_at(simd, class, column);
+            let [of_own, of_other, by_p] = affine[class];
+            slope[class] = p[class].mul_add(by_p, truth.is_own(class).select(of_own, of_other));
+            let wins = p[class].simd_gt(largest);
+            largest = wins.select(p[class], largest);
+            shift = wins.select(slope[class], shift);
+        }
+        let mut sum = zero;
+        for class in 0..C {
+            slope[class] -= shift;
+            sum = slope[class].mul_add(p[class], sum);
+        }
+        let (mut own_x, mut own_xq) = (zero, zero);
+        if head.own_class {
+            own_x = scratch.own.load(simd, 0, column);
+            own_xq = own_x * block.own_q().load(simd, column);
+        }
+        for class in 0..C {
+            let of_own = (slope[class] - sum).mul_add(p[class], own_xq);
+            let of_other = (slope[class] - (sum + own_x)) * p[class];
+            let dz = truth.is_own(class).select(of_own, of_other);
+            block.weigh(simd, column, dz).store_array(&mut into[class][k]);
+        }
     }
 }
 

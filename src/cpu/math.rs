@@ -18,27 +18,34 @@ fn horner<S: Simd, const N: usize>(simd: S, x: f32x16<S>, coefficients: [f32; N]
 }
 
 /// eˣ for x ≤ 0; see [`exp`].
+///
+/// Loops over this are bound by its chain of dependent instructions more than by their number, so the chain is kept short:
+/// the polynomial by Estrin's scheme, the lower end cut off at the end, where the comparison has long been made.
 #[inline(always)]
 pub(super) fn exp_of_negative<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-    const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer in the low bits
-    let lowest = f32x16::splat(simd, -88.0);
-    let x = x.simd_lt(lowest).select(lowest, x);
+    // 1.5·2²³, which rounds to an integer in the low bits, and 127, which makes of them the exponent of a float.
+    const ROUND: f32 = 12_582_912.0 + 127.0;
     let lane = |x: f32| f32x16::splat(simd, x);
     let shifted = x.mul_add(lane(std::f32::consts::LOG2_E), lane(ROUND));
     let n = shifted - ROUND;
     let r = n.mul_add(lane(-LN_2_LOW), n.mul_add(lane(-LN_2_HIGH), x));
-    let y = horner(simd, r, EXP);
-    let y = y.mul_add(r * r, r) + 1.0;
+    let square = r * r;
+    let [c7, c6, c5, c4, c3, c2] = EXP.map(lane);
+    let (low, middle, high) = (r.mul_add(c3, c2), r.mul_add(c5, c4), r.mul_add(c7, c6));
+    let y = high.mul_add(square, middle).mul_add(square, low).mul_add(square, r);
     let exponent: i32x16<S> = shifted.bitcast();
-    let scale: f32x16<S> = ((exponent - (ROUND.to_bits() as i32 - 127)) << 23).bitcast();
-    y * scale
+    let scale: f32x16<S> = (exponent << 23).bitcast();
+    x.simd_lt(lane(-88.0)).select(lane(0.0), y.mul_add(scale, scale))
 }
 
 /// eˣ, see [`exp`].
 #[inline(always)]
 pub(super) fn exp_lanes<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     let highest = f32x16::splat(simd, 89.0);
-    exp_of_negative(simd, x.simd_gt(highest).select(highest, x))
+    let y = exp_of_negative(simd, x.simd_gt(highest).select(highest, x));
+    // A scale of ∞ makes its last multiply-add ∞ − ∞ where the polynomial is below 1.
+    let above = y.is_nan() & x.simd_gt(f32x16::splat(simd, 88.0));
+    above.select(f32x16::splat(simd, f32::INFINITY), y)
 }
 
 /// ln x of normal positive x; anything for other x.

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use fearless_simd::{f32x16, prelude::*};
+use std::array;
 use std::ops::{Deref, DerefMut};
 
 /// Voxels of a vector, on every instruction set.
@@ -61,6 +62,17 @@ impl Planes {
     #[inline(always)]
     pub(super) fn vectors_mut(&mut self, plane: usize, columns: usize) -> &mut [[f32; LANES]] {
         bytemuck::cast_slice_mut(&mut self.lines[plane * self.pitch..][..columns])
+    }
+    /// The first planes as vectors, to write.
+    #[inline(always)]
+    pub(super) fn each_mut<const N: usize>(&mut self, columns: usize) -> [&mut [[f32; LANES]]; N] {
+        let mut planes = self.lines.chunks_exact_mut(self.pitch.max(1));
+        array::from_fn(|_| bytemuck::cast_slice_mut(&mut planes.next().unwrap_or_default()[..columns]))
+    }
+    /// A plane as arrays.
+    #[inline(always)]
+    pub(super) fn arrays(&self, plane: usize) -> &[[f32; LANES]] {
+        bytemuck::cast_slice(&self.lines[plane * self.pitch..][..self.pitch])
     }
     /// A plane as vectors.
     #[inline(always)]
