@@ -37,6 +37,8 @@ fn expand(folder: &Path, name: &str, seen: &mut HashSet<String>, text: &mut Stri
     for line in source.lines() {
         match line.strip_prefix("#import ") {
             Some(import) => expand(folder, import.trim(), seen, text),
+            // A text is parsed whenever a pipeline is made; comments are for people.
+            None if line.trim_start().starts_with("//") || line.trim().is_empty() => {}
             None => own += &format!("{line}\n"),
         }
     }

@@ -11,7 +11,7 @@
 //
 // Before this text comes `const REGISTERS = …;`, the registers of the longest program.
 
-#import double
+#import double_functions
 #import gen/program
 #import gen/recipe
 
@@ -137,20 +137,15 @@ fn run(program: u32, to: u32) {
             case OP_NEG: {
                 value = double_neg(a);
             }
-            case OP_LN: {
-                value = double_ln(a);
-            }
-            case OP_EXP: {
-                value = double_exp(a);
+            case OP_LN, OP_EXP, OP_POW: {
+                let which = select(select(DOUBLE_POW, DOUBLE_EXP, opcode == OP_EXP), DOUBLE_LN, opcode == OP_LN);
+                value = double_elementary(which, a, b);
             }
             case OP_SQRT: {
                 value = double_sqrt(a);
             }
             case OP_ABS: {
                 value = double_abs(a);
-            }
-            case OP_POW: {
-                value = double_pow(a, b);
             }
             case OP_MAX: {
                 value = double_max(a, b);
@@ -228,68 +223,71 @@ fn group_doubles(part: u32) -> u32 {
     return 2u + recipe[part + PART_TERMS] * (1u + recipe[part + PART_SLOPE_MOMENTS]);
 }
 
-/// Runs the programs of the groups.
-fn groups(part: u32, thread: u32) {
+/// Where the record of a group begins.
+fn group_at(part: u32, index: u32) -> u32 {
+    return recipe[HEAD_GROUPS_AT] + 2u * index * group_doubles(part);
+}
+
+/// Stores weight and life of a group and prepares the inputs of its programs; whether they are to be run.
+fn prepare_group(part: u32, index: u32) -> bool {
     let classes = recipe[HEAD_CLASSES];
     let pools = recipe[part + PART_POOLS];
-    let terms = recipe[part + PART_TERMS];
     let weights = recipe[part + PART_CLASS_WEIGHTS_BLOCK];
     let g = recipe[HEAD_MOMENT_G];
-    for (var index = thread; index < pools * classes; index += THREADS) {
-        let pool = index / classes;
-        let c = index % classes;
-        let group = recipe[HEAD_GROUPS_AT] + 2u * index * group_doubles(part);
-        var absent = false;
-        if g != NONE {
-            // A NaN size is not absent: it must reach the loss.
-            absent = double_less_equal(pooled(part, pool, c, g), DOUBLE_ZERO);
-        }
-        var weight = DOUBLE_ONE;
-        if weights != NONE {
-            weight = constant(weights + 2u * c);
-        }
-        if c < recipe[part + PART_FIRST_CLASS] || (absent && recipe[part + PART_ABSENT_SKIP] != 0u) {
-            weight = DOUBLE_ZERO;
-        }
-        let empty = double_is_zero(pooled(part, pool, c, 0u));
-        let live = !(empty || (absent && recipe[part + PART_ABSENT_ZERO] != 0u));
-        let left_out = double_is_zero(weight);
-        store(group, weight);
-        store(group + 2u, select(DOUBLE_ZERO, DOUBLE_ONE, live && !left_out));
-        if !left_out {
-            for (var slot = 0u; slot < SLOT_CLASS; slot++) {
-                let moment = recipe[recipe[part + PART_SLOTS_BLOCK] + slot];
-                inputs[slot] = DOUBLE_ZERO;
-                if moment != NONE {
-                    inputs[slot] = pooled(part, pool, c, moment);
-                }
-            }
-            inputs[SLOT_CLASS] = double_from_u32(c);
-            inputs[SLOT_G_SUM] = DOUBLE_ZERO;
-            inputs[SLOT_G_MIN] = DOUBLE_ZERO;
-            if recipe[part + PART_READS_G_SUM] != 0u {
-                inputs[SLOT_G_SUM] = load(recipe[HEAD_CONTEXT_AT] + 2u * pool);
-            }
-            if recipe[part + PART_READS_G_MIN] != 0u {
-                inputs[SLOT_G_MIN] = load(recipe[HEAD_CONTEXT_AT] + 2u * (pools + pool));
-            }
-            // The terms, then the slopes, by one call: each call that is compiled holds all of double.wgsl.
-            for (var program = 0u; program < 2u; program++) {
-                let at = select(4u, 4u + 2u * terms, program == 1u);
-                run(recipe[part + PART_INNER_BLOCK + program], group + at);
+    let pool = index / classes;
+    let c = index % classes;
+    var absent = false;
+    if g != NONE {
+        // A NaN size is not absent: it must reach the loss.
+        absent = double_less_equal(pooled(part, pool, c, g), DOUBLE_ZERO);
+    }
+    var weight = DOUBLE_ONE;
+    if weights != NONE {
+        weight = constant(weights + 2u * c);
+    }
+    if c < recipe[part + PART_FIRST_CLASS] || (absent && recipe[part + PART_ABSENT_SKIP] != 0u) {
+        weight = DOUBLE_ZERO;
+    }
+    let empty = double_is_zero(pooled(part, pool, c, 0u));
+    let live = !(empty || (absent && recipe[part + PART_ABSENT_ZERO] != 0u));
+    let counts = !double_is_zero(weight);
+    store(group_at(part, index), weight);
+    store(group_at(part, index) + 2u, select(DOUBLE_ZERO, DOUBLE_ONE, live && counts));
+    if counts {
+        for (var slot = 0u; slot < SLOT_CLASS; slot++) {
+            let moment = recipe[recipe[part + PART_SLOTS_BLOCK] + slot];
+            inputs[slot] = DOUBLE_ZERO;
+            if moment != NONE {
+                inputs[slot] = pooled(part, pool, c, moment);
             }
         }
-        for (var term = 0u; term < terms; term++) {
-            let at = group + 4u + 2u * term;
-            let denominator = recipe[part + PART_SCOPE] == SCOPE_RATIO && term == 1u;
-            if left_out || !(live || denominator) {
-                store(at, DOUBLE_ZERO);
-            } else {
-                store(at, double_mul(weight, load(at)));
-            }
+        inputs[SLOT_CLASS] = double_from_u32(c);
+        inputs[SLOT_G_SUM] = DOUBLE_ZERO;
+        inputs[SLOT_G_MIN] = DOUBLE_ZERO;
+        if recipe[part + PART_READS_G_SUM] != 0u {
+            inputs[SLOT_G_SUM] = load(recipe[HEAD_CONTEXT_AT] + 2u * pool);
+        }
+        if recipe[part + PART_READS_G_MIN] != 0u {
+            inputs[SLOT_G_MIN] = load(recipe[HEAD_CONTEXT_AT] + 2u * (pools + pool));
         }
     }
-    storageBarrier();
+    return counts;
+}
+
+/// Makes of the terms of a group what enters the sums.
+fn weigh_terms(part: u32, index: u32) {
+    let group = group_at(part, index);
+    let weight = load(group);
+    let live = !double_is_zero(load(group + 2u));
+    for (var term = 0u; term < recipe[part + PART_TERMS]; term++) {
+        let at = group + 4u + 2u * term;
+        let denominator = recipe[part + PART_SCOPE] == SCOPE_RATIO && term == 1u;
+        if double_is_zero(weight) || !(live || denominator) {
+            store(at, DOUBLE_ZERO);
+        } else {
+            store(at, double_mul(weight, load(at)));
+        }
+    }
 }
 
 /// The groups between which a sum is formed: those of each pool, or all.
@@ -310,49 +308,82 @@ fn sums(part: u32, thread: u32) {
     }
 }
 
-/// The value of each range, and what the slopes of its groups are multiplied by.
-fn outcomes(part: u32, thread: u32) {
+/// Where what became of a range begins.
+fn outcome_at(range: u32) -> u32 {
+    return recipe[HEAD_OUTCOMES_AT] + 2u * OUTCOME * range;
+}
+
+/// Stores the value of a range and factor·share, or prepares the inputs of the program that does; whether there is one.
+fn prepare_outcome(part: u32, range: u32) -> bool {
     let count = ranges(part);
     let scope = recipe[part + PART_SCOPE];
     let is_sum = recipe[HEAD_IS_SUM] != 0u;
-    let factor = constant(part + PART_FACTOR);
-    for (var range = thread; range < count; range += THREADS) {
-        let sum = recipe[HEAD_SUMS_AT] + 2u * range;
-        let to = recipe[HEAD_OUTCOMES_AT] + 2u * OUTCOME * range;
-        if scope == SCOPE_POOL {
-            let terms = recipe[part + PART_TERMS];
-            for (var term = 0u; term < terms; term++) {
-                inputs[term] = load(sum + 2u * (1u + term) * count);
-            }
-            if double_is_zero(load(sum)) {
-                // A pool without a kept voxel has value 0 and slope 0.
-                for (var i = 0u; i <= terms; i++) {
-                    store(to + 2u * i, DOUBLE_ZERO);
-                }
-            } else {
-                run(recipe[part + PART_OUTER_BLOCK], to);
-            }
-        } else {
-            let ratio = scope == SCOPE_RATIO;
-            let top = load(sum + 2u * count);
-            let bottom = load(sum + select(0u, 4u * count, ratio));
-            var share = DOUBLE_ONE;
-            if !is_sum {
-                share = reciprocal(bottom);
-            }
-            var value = double_mul(top, share);
-            if ratio && !is_sum {
-                // A NaN anywhere shows, also where it made the denominator 0 or less.
-                value = DOUBLE_ZERO;
-                if !double_is_zero(bottom) || double_is_nan(top) {
-                    value = double_div(top, bottom);
-                }
-            }
-            store(to, value);
-            store(to + 2u, double_mul(factor, share));
+    let sum = recipe[HEAD_SUMS_AT] + 2u * range;
+    let to = outcome_at(range);
+    if scope == SCOPE_POOL {
+        // A pool without a kept voxel has value 0 and slope 0.
+        for (var i = 0u; i < OUTCOME; i++) {
+            store(to + 2u * i, DOUBLE_ZERO);
+        }
+        for (var term = 0u; term < recipe[part + PART_TERMS]; term++) {
+            inputs[term] = load(sum + 2u * (1u + term) * count);
+        }
+        return !double_is_zero(load(sum));
+    }
+    let ratio = scope == SCOPE_RATIO;
+    let top = load(sum + 2u * count);
+    let bottom = load(sum + select(0u, 4u * count, ratio));
+    var share = DOUBLE_ONE;
+    if !is_sum {
+        share = reciprocal(bottom);
+    }
+    var value = double_mul(top, share);
+    if ratio && !is_sum {
+        // A NaN anywhere shows, also where it made the denominator 0 or less.
+        value = DOUBLE_ZERO;
+        if !double_is_zero(bottom) || double_is_nan(top) {
+            value = double_div(top, bottom);
         }
     }
-    storageBarrier();
+    store(to, value);
+    store(to + 2u, double_mul(constant(part + PART_FACTOR), share));
+    return false;
+}
+
+/// Evaluates the part: its groups, the sums over them, and what these come to.
+///
+/// Groups and ranges are run by one loop, since compilers copy the interpreter to wherever it is called.
+fn evaluate(part: u32, thread: u32) {
+    for (var stage = 0u; stage < 2u; stage++) {
+        var count = recipe[part + PART_POOLS] * recipe[HEAD_CLASSES];
+        if stage == 1u {
+            sums(part, thread);
+            count = ranges(part);
+        }
+        for (var index = thread; index < count; index += THREADS) {
+            // The program of a range, or the two of a group: to its terms, then to its slopes.
+            var program = PART_OUTER_BLOCK;
+            var last = PART_OUTER_BLOCK;
+            var to = outcome_at(index);
+            var runs = false;
+            if stage == 0u {
+                program = PART_INNER_BLOCK;
+                last = PART_SLOPES_BLOCK;
+                to = group_at(part, index) + 4u;
+                runs = prepare_group(part, index);
+            } else {
+                runs = prepare_outcome(part, index);
+            }
+            for (; runs && program <= last; program++) {
+                run(recipe[part + program], to);
+                to += 2u * recipe[part + PART_TERMS];
+            }
+            if stage == 0u {
+                weigh_terms(part, index);
+            }
+        }
+        storageBarrier();
+    }
 }
 
 /// Adds the part to the coefficients. A thread has the same groups in every part.
@@ -364,8 +395,8 @@ fn add_coefficients(part: u32, thread: u32) {
     let each = ranges(part) > 1u;
     for (var cell = thread; cell < recipe[HEAD_SAMPLES] * classes; cell += THREADS) {
         let pool = select(cell / classes, 0u, recipe[part + PART_BATCH] != 0u);
-        let group = recipe[HEAD_GROUPS_AT] + 2u * (pool * classes + cell % classes) * group_doubles(part);
-        let outcome = recipe[HEAD_OUTCOMES_AT] + select(0u, 2u * OUTCOME * pool, each);
+        let group = group_at(part, pool * classes + cell % classes);
+        let outcome = outcome_at(select(0u, pool, each));
         let weight = load(group);
         if double_is_zero(weight) {
             continue;
@@ -413,7 +444,7 @@ fn add_values(part: u32, thread: u32) {
         fold(recipe[HEAD_OUTCOMES_AT], 0u, 2u * OUTCOME, 1u, recipe[part + PART_POOLS], recipe[HEAD_SUMS_AT], thread);
     }
     for (var loss = thread; loss < losses; loss += THREADS) {
-        var value = load(recipe[HEAD_OUTCOMES_AT] + 2u * OUTCOME * loss);
+        var value = load(outcome_at(loss));
         if mean_of_pools {
             value = double_mul(load(recipe[HEAD_SUMS_AT]), constant(part + PART_POOL_SHARE));
         }
@@ -507,9 +538,7 @@ fn finish(@builtin(local_invocation_index) thread: u32) {
         if !KNOWN_COUNTS {
             context(part, thread);
         }
-        groups(part, thread);
-        sums(part, thread);
-        outcomes(part, thread);
+        evaluate(part, thread);
         if WRITE_COEFFICIENTS {
             add_coefficients(part, thread);
         }

@@ -196,7 +196,7 @@ impl Executor {
             &inner.device,
             Specification {
                 label: "segfuse combine",
-                text: source::plain(include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl")), &[]),
+                source: source::plain(include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl")), &[]),
                 entry: "combine",
                 bindings: &[STORAGE, BufferBindingType::Uniform],
                 constants: &[],
@@ -457,7 +457,7 @@ impl FinishPipelines {
             ];
             let specification = Specification {
                 label: "segfuse finish",
-                text: source::plain(
+                source: source::plain(
                     include_str!(concat!(env!("OUT_DIR"), "/finish.wgsl")),
                     &[("REGISTERS", registers)],
                 ),
@@ -507,7 +507,7 @@ impl DeviceHead {
             bindings.extend(bound.iter().map(|b| if b.read_only { READ_ONLY } else { STORAGE }));
             let specification = Specification {
                 label: "segfuse voxels",
-                text: source::text(head, geometry, options)?,
+                source: source::voxels(head, geometry, options)?,
                 entry: "main",
                 bindings: &bindings,
                 constants: &[],

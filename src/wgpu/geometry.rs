@@ -18,7 +18,7 @@ const ROUNDS_MIN: u64 = 8;
 /// Partial sums of all rows may take this much memory.
 const ROW_BYTES: u64 = 2 << 20;
 /// Sums that a thread keeps in registers, before a team shares the classes of a voxel.
-const SUMS_ALONE: usize = 96;
+const SUMS_ALONE: usize = 128;
 /// And for each member of a team.
 const SUMS_OF_MEMBER: usize = 48;
 /// Values that a thread keeps in registers where it holds four voxels at once.

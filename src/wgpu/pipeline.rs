@@ -1,5 +1,6 @@
-//! Pipelines, made once per text.
+//! Pipelines, made once per source.
 
+use super::source::Source;
 use crate::error::Error;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,17 +17,17 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 pub(super) struct Specification<'a> {
     pub(super) label: &'static str,
-    pub(super) text: String,
+    pub(super) source: Source,
     pub(super) entry: &'a str,
     /// The bindings of group 0, from 0 on.
     pub(super) bindings: &'a [BufferBindingType],
     pub(super) constants: &'a [(&'a str, f64)],
 }
 
-/// Every pipeline of a device, by text and constants.
+/// Every pipeline of a device, by source and constants.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    made: Mutex<HashMap<(String, Vec<u64>), Pipeline>>,
+    made: Mutex<HashMap<(Source, Vec<u64>), Pipeline>>,
     pub(super) cache: Option<wgpu::PipelineCache>,
 }
 
@@ -40,7 +41,7 @@ impl Pipelines {
     /// # Errors
     /// [`Error::Device`] when the device refuses it.
     pub(super) fn get(&self, device: &wgpu::Device, specification: Specification<'_>) -> Result<Pipeline, Error> {
-        let key = (specification.text, specification.constants.iter().map(|(_, value)| value.to_bits()).collect());
+        let key = (specification.source, specification.constants.iter().map(|(_, value)| value.to_bits()).collect());
         let mut made = self.made.lock().expect("nothing panics while it holds this");
         if let Some(pipeline) = made.get(&key) {
             return Ok(pipeline.clone());
@@ -49,7 +50,7 @@ impl Pipelines {
             .map(|filter| device.push_error_scope(filter));
         let module = wgpu::ShaderModuleDescriptor {
             label: Some(specification.label),
-            source: wgpu::ShaderSource::Wgsl((&*key.0).into()),
+            source: wgpu::ShaderSource::Wgsl(key.0.text().into()),
         };
         // Checks of every index would keep arrays of a known size out of the registers.
         let unchecked = wgpu::ShaderRuntimeChecks::unchecked();

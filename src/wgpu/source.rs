@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Map, Problem, Target};
 use crate::spec::{Graph, Id, Language, Moment, Operand, VoxelInput, lower};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A kernel that reads voxels.
@@ -80,27 +80,27 @@ pub(super) fn bound(head: &Head, options: Options) -> Vec<Bound> {
     all
 }
 
-/// The whole text.
+/// The kernel of a head: what its text is made of.
 ///
 /// # Errors
 /// [`Error::Program`] when a pixel term has a constant that single precision cannot hold.
-pub(super) fn text(head: &Head, geometry: &Geometry, options: Options) -> Result<String, Error> {
-    let mut source = Source::default();
+pub(super) fn voxels(head: &Head, geometry: &Geometry, options: Options) -> Result<Source, Error> {
+    let mut source =
+        Source { kernel: options.kernel.source(), f16: options.f16, flags: BTreeSet::new(), preamble: String::new() };
     source.constants(head, geometry, options);
     source.buffers(head, geometry, options);
     source.pixel_terms(head, options)?;
-    let enable = if options.f16 { "enable f16;\n" } else { "" };
-    Ok(format!("{enable}{}\n{}", source.preamble, decide(options.kernel.source(), &source.flags)))
+    Ok(source)
 }
 
-/// The text of a kernel that depends on nothing of a head, with constants before it.
-pub(super) fn plain(source: &str, constants: &[(&str, u32)]) -> String {
-    let constants: String = constants.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    constants + &decide(source, &HashSet::new())
+/// A kernel that depends on nothing of a head, with constants before it.
+pub(super) fn plain(kernel: &'static str, constants: &[(&str, u32)]) -> Source {
+    let preamble = constants.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
+    Source { kernel, f16: false, flags: BTreeSet::new(), preamble }
 }
 
 /// Keeps the lines whose `#if NAME` or `#if !NAME` hold; `#else` and `#endif` as in C.
-fn decide(source: &str, flags: &HashSet<&'static str>) -> String {
+fn decide(source: &str, flags: &BTreeSet<&'static str>) -> String {
     let mut kept = String::with_capacity(source.len());
     let mut nested: Vec<bool> = Vec::new();
     for line in source.lines() {
@@ -124,13 +124,22 @@ fn decide(source: &str, flags: &HashSet<&'static str>) -> String {
     kept
 }
 
-#[derive(Default)]
-struct Source {
-    flags: HashSet<&'static str>,
+/// The text of a kernel before it is put together: equal sources have equal texts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source {
+    kernel: &'static str,
+    f16: bool,
+    flags: BTreeSet<&'static str>,
     preamble: String,
 }
 
 impl Source {
+    /// The whole text.
+    pub(super) fn text(&self) -> String {
+        let enable = if self.f16 { "enable f16;\n" } else { "" };
+        format!("{enable}{}\n{}", self.preamble, decide(self.kernel, &self.flags))
+    }
+
     fn flag(&mut self, name: &'static str, holds: bool) {
         if holds {
             self.flags.insert(name);

@@ -1,6 +1,6 @@
-// Every operation of double.wgsl, one number or pair of numbers a thread.
+// Every operation on doubles, one number or pair of numbers a thread.
 
-#import double
+#import double_functions
 
 @group(0) @binding(0) var<storage, read> operands: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> results: array<vec2<u32>>;
