@@ -274,10 +274,9 @@ mod gpu {
     }
 }
 
-/// Nothing without the feature `wgpu`.
-fn gpu(_criterion: &mut Criterion) {
-    #[cfg(feature = "wgpu")]
-    gpu::benches(_criterion);
+#[cfg(not(feature = "wgpu"))]
+mod gpu {
+    pub(super) fn benches(_: &mut criterion::Criterion) {}
 }
 
 criterion_group! {
@@ -286,6 +285,6 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = copy, losses, gpu
+    targets = copy, losses, gpu::benches
 }
 criterion_main!(benches);

@@ -6,14 +6,20 @@ use segfuse::{Activation, DType, Map, Objective, Plan, Problem, Shape};
 /// The types of a prediction for which there is a plan of this loss. A backend runs every plan: none refuses one for its losses or
 /// types, and tests/vectors.rs runs every loss in these types on the device that it is given.
 fn planned(entry: &Entry) -> String {
-    let objective: Objective = entry.name.parse().expect("a loss with its defaults");
+    use DType::*;
+    // Some losses need one of their parameters that have no default.
+    let without = entry.parameters().into_iter().filter(|parameter| parameter.default == "none");
+    let specs: Vec<String> = std::iter::once(entry.name.to_string())
+        .chain(without.map(|parameter| format!("{}({}=0.5)", entry.name, parameter.key)))
+        .collect();
+    let objectives: Vec<Objective> = specs.iter().filter_map(|spec| spec.parse().ok()).collect();
     let takes = |dtype: &DType| {
         [(2, Activation::Softmax), (1, Activation::Sigmoid)].into_iter().any(|(classes, activation)| {
-            let problem = Problem::new(Shape::new(1, classes, [4]).expect("a shape")).labels(DType::U8);
-            Plan::new(&objective, &problem.prediction(*dtype, activation).map(Map::Shared)).is_ok()
+            let problem = Problem::new(Shape::new(1, classes, [4]).expect("a shape")).labels(U8);
+            let problem = problem.prediction(*dtype, activation).map(Map::Shared);
+            objectives.iter().any(|objective| Plan::new(objective, &problem).is_ok())
         })
     };
-    use DType::*;
     let types = [F32, F16, BF16, U8, I16, I32, I64].into_iter().filter(takes);
     types.map(DType::name).collect::<Vec<_>>().join(" ")
 }
