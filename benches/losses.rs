@@ -2,6 +2,9 @@
 //! `cargo bench --bench losses`, or `… -- dice` for those whose name has it.
 //!
 //! Throughput is that of the bytes that the plan explains, so it compares with that of the copy.
+//!
+//! With the feature `wgpu` and `SEGFUSE_BENCH_DEVICE=wgpu:0` (or another of `segfuse devices`) the same definitions run on that
+//! device too, with the buffers already there: the times are of submitting calls and waiting for the last of them.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
@@ -54,6 +57,15 @@ impl Definition {
         };
         let objective = self.loss.parse().unwrap_or_else(|e| panic!("{}: {e}", self.name));
         Plan::new(&objective, &problem).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+    /// What a call reads and writes.
+    fn bytes(&self, plan: &Plan) -> u64 {
+        let explanation = plan.explain();
+        if self.gradient.unwrap_or(true) { explanation.total_bytes } else { explanation.forward_bytes }
+    }
+    /// Range and shift of the prediction's values: probabilities where it is taken as it is, else logits.
+    fn values(&self) -> (f32, f32) {
+        if self.activation.as_deref() == Some("none") { (1.0, 0.0) } else { (8.0, 4.0) }
     }
 }
 
@@ -118,17 +130,15 @@ fn losses(criterion: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat);
     for definition in &file.definition {
         let plan = definition.plan();
-        let (explanation, problem) = (plan.explain(), plan.heads()[0].problem());
+        let problem = plan.heads()[0].problem();
         let with_gradient = definition.gradient.unwrap_or(true);
-        let bytes = if with_gradient { explanation.total_bytes } else { explanation.forward_bytes };
         let elements = problem.shape().elements();
-        // Probabilities where the prediction is taken as it is, else logits.
-        let (scale, shift) = if definition.activation.as_deref() == Some("none") { (1.0, 0.0) } else { (8.0, 4.0) };
+        let (scale, shift) = definition.values();
         let made = || {
             let value = |i: usize| noise(i, 1 << 16) as f32 / 65536.0 * scale - shift;
             (Buffer::new(problem.prediction_dtype(), elements, value), target(problem))
         };
-        group.throughput(Throughput::Bytes(bytes));
+        group.throughput(Throughput::Bytes(definition.bytes(&plan)));
         group.bench_function(BenchmarkId::from_parameter(&definition.name), |bencher| {
             // Made here, so that a definition that is filtered out takes no time.
             let (prediction, target) = made();
@@ -166,12 +176,115 @@ fn copy(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The same on a device of wgpu.
+#[cfg(feature = "wgpu")]
+mod gpu {
+    use super::{Buffer, COPY_VALUES, File, noise, target};
+    use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+    use segfuse::wgpu::{Buffers, Call, Device};
+    use std::time::{Duration, Instant};
+    use wgpu::{BufferUsages, CommandEncoder, CommandEncoderDescriptor, PollType};
+
+    const VARIABLE: &str = "SEGFUSE_BENCH_DEVICE";
+
+    /// The device that the variable names, and its name.
+    fn device() -> Option<(Device, String)> {
+        let name = std::env::var(VARIABLE).ok()?;
+        let number = name.strip_prefix("wgpu:").and_then(|number| number.parse().ok());
+        let opened = match number {
+            Some(number) => Device::open(number),
+            None if name == "wgpu" => Device::new(),
+            None => panic!("{VARIABLE} must be wgpu or wgpu:N, got `{name}`"),
+        };
+        Some((opened.unwrap_or_else(|e| panic!("{VARIABLE}: {e}")), name))
+    }
+
+    fn buffer(device: &Device, size: u64, usage: BufferUsages) -> wgpu::Buffer {
+        let size = size.next_multiple_of(4);
+        let usage = usage | BufferUsages::COPY_DST;
+        device.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    }
+
+    fn uploaded(device: &Device, values: &Buffer) -> wgpu::Buffer {
+        let slice = values.slice();
+        let mut bytes = slice.as_bytes().to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let buffer = buffer(device, bytes.len() as u64, BufferUsages::STORAGE);
+        device.queue().write_buffer(&buffer, 0, &bytes);
+        buffer
+    }
+
+    /// The time of this many submissions, with the wait for the last.
+    fn time(device: &Device, count: u64, record: impl Fn(&mut CommandEncoder)) -> Duration {
+        let wait = || device.device().poll(PollType::wait_indefinitely()).expect("the device finishes");
+        wait();
+        let start = Instant::now();
+        for _ in 0..count {
+            let mut encoder = device.device().create_command_encoder(&CommandEncoderDescriptor::default());
+            record(&mut encoder);
+            device.queue().submit([encoder.finish()]);
+        }
+        wait();
+        start.elapsed()
+    }
+
+    pub(super) fn benches(criterion: &mut Criterion) {
+        let Some((device, name)) = device() else { return };
+        let most = device.device().limits().max_buffer_size;
+        let mut group = criterion.benchmark_group(format!("copy on {name}"));
+        let bytes = most.min((COPY_VALUES * size_of::<f32>()) as u64) / 4 * 4;
+        group.throughput(Throughput::Bytes(2 * bytes));
+        group.bench_function("memory", |bencher| {
+            let (from, to) =
+                (buffer(&device, bytes, BufferUsages::COPY_SRC), buffer(&device, bytes, BufferUsages::empty()));
+            bencher.iter_custom(|n| time(&device, n, |encoder| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes)));
+        });
+        group.finish();
+
+        let file: File = toml::from_str(include_str!("definitions.toml")).expect("definitions.toml");
+        let mut group = criterion.benchmark_group(format!("losses on {name}"));
+        group.sampling_mode(SamplingMode::Flat);
+        for definition in &file.definition {
+            let plan = definition.plan();
+            let with_gradient = definition.gradient.unwrap_or(true);
+            let (elements, throughput) = (plan.heads()[0].problem().shape().elements(), definition.bytes(&plan));
+            group.throughput(Throughput::Bytes(throughput));
+            group.bench_function(BenchmarkId::from_parameter(&definition.name), |bencher| {
+                let problem = plan.heads()[0].problem();
+                let executor = device.prepare(&plan).unwrap_or_else(|e| panic!("{}: {e}", definition.name));
+                let (scale, shift) = definition.values();
+                let value = |i: usize| noise(i, 1 << 16) as f32 / 65536.0 * scale - shift;
+                let prediction = uploaded(&device, &Buffer::new(problem.prediction_dtype(), elements, value));
+                let target = uploaded(&device, &target(problem));
+                let gradient = buffer(&device, elements * problem.gradient_dtype().size(), BufferUsages::STORAGE);
+                let result = with_gradient.then(|| gradient.slice(..));
+                let buffers = [Buffers::new(prediction.slice(..), target.slice(..), result)];
+                bencher.iter_custom(|n| {
+                    time(&device, n, |encoder| {
+                        let done = match with_gradient {
+                            true => executor.encode(encoder, &buffers, &Call::default()),
+                            false => executor.encode_forward(encoder, &buffers, &Call::default()),
+                        };
+                        done.expect("buffers of the plan");
+                    })
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+mod gpu {
+    pub(super) fn benches(_: &mut criterion::Criterion) {}
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = copy, losses
+    targets = copy, losses, gpu::benches
 }
 criterion_main!(benches);

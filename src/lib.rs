@@ -16,9 +16,11 @@
 //!
 //! * [`loss`]: the losses, objectives and spec strings, and how to add a loss.
 //! * [`spec`]: the language that losses are written in.
-//! * [`cpu`]: the backend, with slices of the caller, in place, and stage by stage.
+//! * [`Runtime`]: a device by its name, with slices of the host.
+//! * [`mod@cpu`]: the backend on the CPU, with slices of the caller, in place, and stage by stage.
+//! * [`mod@wgpu`]: the backend on GPUs that wgpu reaches, with device, buffers and command encoder of the caller.
 //!
-//! Features: `cpu` (default) is the CPU backend; `serde` makes what a plan explains and a call returns serialisable.
+//! Features: `cpu` (default) and `wgpu` are the backends; `serde` makes what a plan explains and a call returns serialisable.
 
 #![cfg_attr(
     not(any(feature = "cpu", feature = "wgpu")),
@@ -61,7 +63,7 @@ pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, ELEMENTS_MAX, SPATIAL_MAX, Shape};
 
-/// The README's example is compiled and run as a test.
-#[cfg(all(doctest, feature = "cpu"))]
+/// The README's examples are compiled as tests, and run where they need no GPU.
+#[cfg(all(doctest, feature = "cpu", feature = "wgpu"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,7 @@
 //! The easy way: choose a device, hand in slices, get loss and gradient back.
+//!
+//! On a GPU every call uploads its inputs, waits, and downloads loss and gradient. Who holds buffers on the device takes
+//! `wgpu::Device::prepare` and `wgpu::Executor::encode`.
 
 #[cfg(feature = "cpu")]
 use crate::cpu;
@@ -22,7 +25,7 @@ pub struct DeviceInfo {
     pub description: String,
 }
 
-/// A chosen device.
+/// A chosen device, with slices of the host. A GPU makes the pipelines of a plan in its first call and keeps them.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     backend: Backend,
@@ -128,7 +131,7 @@ impl Runtime {
     /// Loss and gradient, in buffers of the plan's types made here.
     ///
     /// # Errors
-    /// When a buffer does not fit the plan.
+    /// When a buffer does not fit the plan; and on a GPU, when it refuses the plan, has no memory left or is lost.
     pub fn evaluate(&self, plan: &Plan, heads: &[Inputs<'_>]) -> Result<(Evaluation, Vec<Gradient>), Error> {
         let mut gradients: Vec<Gradient> = plan.heads().iter().map(Gradient::of).collect();
         let mut slices: Vec<SliceMut<'_>> = gradients.iter_mut().map(Gradient::as_slice_mut).collect();
@@ -139,7 +142,7 @@ impl Runtime {
     /// The loss alone.
     ///
     /// # Errors
-    /// When a buffer does not fit the plan.
+    /// As [`Runtime::evaluate`].
     pub fn forward(&self, plan: &Plan, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
         match &self.backend {
             #[cfg(feature = "cpu")]
@@ -154,7 +157,7 @@ impl Runtime {
     /// `grad_output` is ∂(what is minimised)/∂loss, as many numbers as the plan has losses; 1 where it is `None`.
     ///
     /// # Errors
-    /// When a buffer does not fit the plan.
+    /// As [`Runtime::evaluate`].
     pub fn forward_backward(
         &self,
         plan: &Plan,

@@ -17,7 +17,17 @@ pub(crate) struct Arguments {
 const FILES: &str = "\
 Files are .npy, .nii or .nii.gz. A prediction is [N, C, …], or [N, …, C] with --layout nvc. A target is [N, …] labels or has the \
 prediction's shape. A NIfTI file holds one sample: [x, y, z] labels or one class, [x, y, z, C] or [x, y, z, 1, C] several; labels \
-stored as floats are taken where all are whole.";
+stored as floats are taken where all are whole.
+
+The time is that of the fastest of a few calls with arrays in host memory; on a GPU that is with upload of the inputs and \
+download of the gradient, without making the pipelines. `segfuse bench` times the passes alone.";
+
+/// What `bench` times.
+const TIMES: &str = "\
+On the CPU a time is that of a call. On a GPU the buffers are on the device already, and a time is that of the passes alone, by \
+the device's timestamps; where it has none, that of submitting a call and waiting for it, and the output says so. Shares are of the \
+bandwidth of a copy on the same device in the same run: of memory on the CPU, from buffer to buffer on a GPU, of as many bytes as the \
+call reads and writes, timed the same way.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -28,11 +38,12 @@ pub(crate) enum Command {
     List(ListArgs),
     /// What a loss will do on a problem: passes, bytes, sums
     Explain(ExplainArgs),
-    /// The devices of this machine
+    /// The devices of this machine and their limits
     Devices(DevicesArgs),
-    /// Compare every device with the test vectors and the reference; exit code 1 when one differs
+    /// Compare the devices with the test vectors and the reference; exit code 1 when one differs
     Check(CheckArgs),
-    /// Time the losses beside the copy bandwidth of this machine
+    /// Time the losses beside the copy bandwidth of the device
+    #[command(after_help = TIMES)]
     Bench(BenchArgs),
 }
 
@@ -136,7 +147,8 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArg {
-    /// The device; `segfuse devices` lists them [default: $SEGFUSE_DEVICE, or the best]
+    /// auto, cpu, wgpu (the best GPU) or wgpu:N; `segfuse devices` lists them [default: $SEGFUSE_DEVICE, or auto: a GPU if there
+    /// is one, else the CPU; never a software renderer]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
 }
@@ -205,7 +217,7 @@ pub(crate) struct CheckArgs {
     /// Seed of the random problems
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Only this device; `segfuse devices` lists them [default: all]
+    /// Only this device: auto, cpu, wgpu or wgpu:N [default: the CPU and every GPU; a software renderer by its name alone]
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
     /// Test vectors [default: those of this build]
@@ -229,7 +241,7 @@ pub(crate) struct BenchArgs {
     pub(crate) seconds: f64,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
-    /// Measure with 1, 2, 4, … threads up to all
+    /// Measure with 1, 2, 4, … threads up to all (CPU)
     #[arg(long)]
     pub(crate) threads: bool,
     /// Write the results as JSON

@@ -56,3 +56,24 @@ pub(crate) fn seconds(s: f64) -> String {
         format!("{s:.2} s")
     }
 }
+
+/// A number of bytes in a binary unit that suits it.
+pub(crate) fn binary_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() / 10).min(UNITS.len() as u32 - 1);
+    let scaled = bytes as f64 / f64::from(unit * 10).exp2();
+    let digits = if scaled.fract() < 0.005 { 0 } else { 1 };
+    format!("{scaled:.digits$} {}", UNITS[unit as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_a_unit() {
+        let of = |bytes| binary_bytes(bytes);
+        assert_eq!([of(0), of(1023), of(16 << 10), of(128 << 20)], ["0 B", "1023 B", "16 KiB", "128 MiB"]);
+        assert_eq!([of((2 << 30) - 4), of(u64::MAX)], ["2.0 GiB", "16777216 TiB"]);
+    }
+}

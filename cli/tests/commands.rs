@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{file, good, good_json, segfuse};
+use common::{bad, file, good, good_json, gpu, segfuse};
 
 #[test]
 fn list_has_every_loss_with_its_parameters() {
@@ -39,7 +39,60 @@ fn explain_tells_stages_and_floor() {
 fn devices_has_the_cpu() {
     assert!(good(&["devices"]).contains("cpu"));
     let devices = good_json(&["devices", "--json"]);
-    assert!(devices.as_array().unwrap().iter().any(|device| device["name"] == "cpu"));
+    let devices = devices.as_array().unwrap();
+    assert!(devices.iter().any(|device| device["name"] == "cpu" && device.get("adapter").is_none()));
+    // Every other device is one of wgpu, with its limits.
+    for device in devices.iter().filter(|device| device["name"] != "cpu") {
+        assert!(device["name"].as_str().unwrap().starts_with("wgpu:"), "{device}");
+        let adapter = &device["adapter"];
+        for key in ["binding_bytes", "buffer_bytes", "workgroup_bytes", "workgroup_invocations"] {
+            assert!(adapter[key].as_u64().unwrap() > 0, "{key} of {device}");
+        }
+        for key in ["subgroups", "f16", "timestamps", "software"] {
+            assert!(adapter[key].is_boolean(), "{key} of {device}");
+        }
+        assert!(adapter["driver"].is_string() && adapter["backend"].is_string());
+    }
+}
+
+#[test]
+fn check_takes_a_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = file(folder.path(), "v.json", br#"{"cases": []}"#);
+    let report = good_json(&["check", "--device", &gpu, "--vectors", &vectors, "--cases", "2", "--json"]);
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["device"] == *gpu));
+    assert_eq!(rows.last().unwrap()["cases"], 2);
+}
+
+#[test]
+fn bench_times_a_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let bench = |definition: &str| {
+        let text = format!("[[definition]]\nname = \"it\"\n{definition}\n");
+        file(folder.path(), "d.toml", text.as_bytes())
+    };
+    let definitions = bench("loss = \"dice\"\nshape = [1, 2, 33, 3]\ndtype = \"f16\"");
+    let json = at("r.json");
+    let arguments = ["bench", "--definitions", &definitions, "--seconds", "0.05", "--device", &gpu];
+    let text = good(&[&arguments[..], &["--json", &json, "--plot", &at("r.svg")]].concat());
+    assert!(text.contains("timestamps") && text.contains(&*gpu), "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!(report["device"], *gpu);
+    assert!(["timestamps", "wall"].contains(&report["clock"].as_str().unwrap()));
+    let result = &report["results"][0];
+    assert!(result["threads"].is_null() && result["median_ms"].as_f64().unwrap() > 0.0);
+    for copy in [&result["copy_gb_per_s"], &report["copy_gb_per_s"]] {
+        assert!(copy.as_f64().unwrap() > 0.0);
+    }
+    assert!(bad(&[&arguments[..], &["--threads"]].concat()).contains("CPU"));
+    // Planes beyond a binding, and a prediction beyond a buffer of most devices.
+    let definitions = bench("loss = \"dice\"\nshape = [1, 8, 4096, 4096, 64]");
+    let error = bad(&["bench", "--definitions", &definitions, "--seconds", "0.05", "--device", &gpu]);
+    assert!(error.contains("definition `it`: the device allows"), "{error}");
 }
 
 #[test]
@@ -49,6 +102,7 @@ fn check_passes_here() {
     let rows = report["rows"].as_array().unwrap();
     assert!(rows.len() >= 4 && rows[0]["cases"].as_u64().unwrap() > 500);
     assert_eq!(rows[3]["cases"], 5);
+    assert!(rows.iter().any(|row| row["device"] == "cpu"));
 }
 
 #[test]

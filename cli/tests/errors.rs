@@ -101,7 +101,12 @@ fn devices_shapes_and_options_that_are_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let (pred, target) = (example("logits.npy"), example("mask.npy"));
     has(&eval(folder.path(), "dice", &pred, &target, &["--device", "abacus"]), &["abacus", "cpu"]);
-    has(&bad(&["check", "--device", "abacus"]), &["abacus"]);
+    has(&bad(&["check", "--device", "abacus"]), &["abacus", "available", "cpu"]);
+    has(&bad(&["bench", "--device", "wgpu:999"]), &["wgpu:999", "available", "cpu"]);
+    has(
+        &bad(&["eval", "--loss", "dice", "--pred", &pred, "--target", &target, "--device", "wgpu:x"]),
+        &["wgpu:x", "cpu"],
+    );
     has(&bad(&["check", "--vectors", "missing.json"]), &["missing.json"]);
     has(&bad(&["explain", "dice", "--shape", "2,3"]), &["spatial dimensions", "got 0"]);
     has(&bad(&["explain", "dice", "--shape", "2"]), &["--shape", "got 1"]);

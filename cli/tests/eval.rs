@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{example, good, good_json, nifti, npy, npy_f32, read_f32, segfuse};
+use common::{example, good, good_json, gpu, nifti, npy, npy_f32, read_f32, segfuse};
 use std::collections::BTreeSet;
 
 fn on_the_example(more: &[&str]) -> Vec<String> {
@@ -38,6 +38,19 @@ fn json_has_exactly_the_promised_keys() {
     assert!((report["loss"].as_f64().unwrap() - sum).abs() < 1e-12);
     assert_eq!(report["metrics"].as_array().unwrap().len(), 4);
     assert_eq!(report["invalid_labels"], 0);
+}
+
+#[test]
+fn a_gpu_says_the_same() {
+    let Some(gpu) = gpu() else { return };
+    let want = good_json(&refs(&on_the_example(&["--metrics", "--json"])));
+    let got = good_json(&refs(&on_the_example(&["--metrics", "--json", "--device", &gpu])));
+    assert_eq!(got["device"], *gpu);
+    for key in ["valid_voxels", "invalid_labels", "metrics", "bytes"] {
+        assert_eq!(got[key], want[key], "{key}");
+    }
+    let (got, want) = (got["loss"].as_f64().unwrap(), want["loss"].as_f64().unwrap());
+    assert!((got - want).abs() <= 1e-6 * want, "{got} instead of {want}");
 }
 
 #[test]

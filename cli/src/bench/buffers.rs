@@ -38,7 +38,13 @@ impl Buffers {
         Buffers { prediction, target: TargetBuffer::new(problem) }
     }
     pub(super) fn inputs(&self) -> Inputs<'_> {
-        Inputs::new(self.prediction.as_slice(), self.target.slice())
+        Inputs::new(self.prediction(), self.target())
+    }
+    pub(super) fn prediction(&self) -> Slice<'_> {
+        self.prediction.as_slice()
+    }
+    pub(super) fn target(&self) -> Slice<'_> {
+        self.target.slice()
     }
 }
 

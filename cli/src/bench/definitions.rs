@@ -71,6 +71,11 @@ impl Definition {
         let objective = self.loss.parse().map_err(of)?;
         Plan::new(&objective, &problem.prediction(dtype, self.activation()?)).map_err(of)
     }
+    /// What a call reads and writes.
+    pub(super) fn bytes(&self, plan: &Plan) -> u64 {
+        let explanation = plan.explain();
+        if self.gradient { explanation.total_bytes } else { explanation.forward_bytes }
+    }
     /// The activation: as given, or softmax for several classes and sigmoid for one.
     pub(super) fn activation(&self) -> Result<Activation, CliError> {
         Ok(match &self.activation {

@@ -3,6 +3,7 @@
 mod bandwidth;
 mod buffers;
 mod definitions;
+mod gpu;
 mod plot;
 
 use crate::args::BenchArgs;
@@ -10,6 +11,7 @@ use crate::error::{CliError, CommandResult, Verdict};
 use crate::report::{say, seconds, shape, table, write_json};
 use buffers::Buffers;
 use definitions::Definition;
+use gpu::Gpu;
 use indicatif::{ProgressBar, ProgressStyle};
 use segfuse::{Gradient, Plan, Runtime};
 use serde::Serialize;
@@ -18,7 +20,35 @@ use std::time::Instant;
 /// Fewest timed calls.
 const CALLS_MIN: usize = 5;
 
-/// The result of one definition on a number of threads.
+/// Seconds that a copy on a device is measured, at most.
+const COPY_SECONDS: f64 = 0.5;
+
+/// What takes the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Clock {
+    /// The device, before and after its passes.
+    Timestamps,
+    /// The host, around a call, or around submission and wait.
+    Wall,
+}
+
+/// Seconds of a number of calls.
+struct Times {
+    calls: usize,
+    median: f64,
+    min: f64,
+}
+
+impl Times {
+    /// Of one call at least.
+    fn of(mut seconds: Vec<f64>) -> Times {
+        seconds.sort_by(f64::total_cmp);
+        Times { calls: seconds.len(), median: seconds[seconds.len() / 2], min: seconds[0] }
+    }
+}
+
+/// The result of one definition, on the CPU on a number of threads.
 #[derive(Clone, Debug, Serialize)]
 struct Measurement {
     name: String,
@@ -26,12 +56,15 @@ struct Measurement {
     shape: Vec<usize>,
     dtype: String,
     gradient: bool,
-    threads: usize,
+    /// `None` on other devices than the CPU.
+    threads: Option<usize>,
     calls: usize,
     bytes: u64,
     median_ms: f64,
     min_ms: f64,
     gb_per_s: f64,
+    /// What a copy gives, read and written bytes counted; on a GPU, of as many bytes.
+    copy_gb_per_s: f64,
     /// The time that a copy of `bytes` takes over the median time.
     share_of_copy: f64,
 }
@@ -40,6 +73,8 @@ struct Measurement {
 struct Report {
     device: String,
     description: String,
+    clock: Clock,
+    /// Of the largest copy that was measured.
     copy_gb_per_s: f64,
     results: Vec<Measurement>,
 }
@@ -52,30 +87,12 @@ pub(crate) fn run(args: &BenchArgs) -> CommandResult {
     let runtime = args.device.runtime()?;
     let definitions = chosen(args)?;
     let plans = definitions.iter().map(Definition::plan).collect::<Result<Vec<_>, _>>()?;
-    let pools = thread_counts(args.threads).into_iter().map(pool).collect::<Result<Vec<_>, _>>()?;
-
-    let bar = ProgressBar::new((1 + plans.len() * pools.len()) as u64);
-    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").unwrap_or(ProgressStyle::default_bar()));
-    bar.set_message("copy bandwidth");
-    let copy = bandwidth::copy();
-    bar.inc(1);
-    let mut results = Vec::new();
-    for (definition, plan) in definitions.iter().zip(&plans) {
-        bar.set_message(definition.name.clone());
-        let buffers = Buffers::new(plan.heads()[0].problem(), definition.activation()?);
-        for pool in &pools {
-            results.push(pool.install(|| measure(definition, plan, &buffers, &runtime, args.seconds, copy))?);
-            bar.inc(1);
+    let report = match Gpu::open(runtime.name())? {
+        Some(_) if args.threads => {
+            return Err(CliError::Arguments("--threads is for the CPU alone".into()));
         }
-    }
-    bar.finish_and_clear();
-
-    let described = Runtime::devices().into_iter().find(|device| device.name == runtime.name());
-    let report = Report {
-        device: runtime.name().into(),
-        description: described.map(|device| device.description).unwrap_or_default(),
-        copy_gb_per_s: copy / 1e9,
-        results,
+        Some(gpu) => on_gpu(args, &runtime, &gpu, &definitions, &plans)?,
+        None => on_cpu(args, &runtime, &definitions, &plans)?,
     };
     print(&report);
     if let Some(path) = &args.json {
@@ -86,6 +103,63 @@ pub(crate) fn run(args: &BenchArgs) -> CommandResult {
         std::fs::write(path, picture).map_err(CliError::io(path))?;
     }
     Ok(Verdict::Good)
+}
+
+fn on_cpu(args: &BenchArgs, runtime: &Runtime, definitions: &[Definition], plans: &[Plan]) -> Result<Report, CliError> {
+    let pools = thread_counts(args.threads).into_iter().map(pool).collect::<Result<Vec<_>, _>>()?;
+    let bar = progress(1 + plans.len() * pools.len());
+    bar.set_message("copy bandwidth");
+    let copy = bandwidth::copy();
+    bar.inc(1);
+    let mut results = Vec::new();
+    for (definition, plan) in definitions.iter().zip(plans) {
+        bar.set_message(definition.name.clone());
+        let buffers = Buffers::new(plan.heads()[0].problem(), definition.activation()?);
+        for pool in &pools {
+            let times = pool.install(|| times(definition, plan, &buffers, runtime, args.seconds))?;
+            results.push(Measurement::new(definition, plan, Some(pool.current_num_threads()), &times, copy));
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(Report::new(runtime, Clock::Wall, copy, results))
+}
+
+fn on_gpu(
+    args: &BenchArgs,
+    runtime: &Runtime,
+    gpu: &Gpu,
+    definitions: &[Definition],
+    plans: &[Plan],
+) -> Result<Report, CliError> {
+    let bar = progress(plans.len());
+    let mut results: Vec<Measurement> = Vec::new();
+    for (definition, plan) in definitions.iter().zip(plans) {
+        bar.set_message(definition.name.clone());
+        let named = |error| CliError::Arguments(format!("definition `{}`: {error}", definition.name));
+        let executor = gpu.prepare(plan).map_err(named)?;
+        let buffers = Buffers::new(plan.heads()[0].problem(), definition.activation()?);
+        let copy = gpu.copy(definition.bytes(plan), args.seconds.min(COPY_SECONDS)).map_err(named)?;
+        let times = gpu.calls(&executor, &buffers, definition.gradient, args.seconds).map_err(named)?;
+        results.push(Measurement::new(definition, plan, None, &times, copy));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let copy = results.iter().max_by_key(|result| result.bytes).map_or(0.0, |result| result.copy_gb_per_s * 1e9);
+    Ok(Report::new(runtime, gpu.clock(), copy, results))
+}
+
+fn progress(steps: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64);
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").unwrap_or(ProgressStyle::default_bar()));
+    bar
+}
+
+impl Report {
+    fn new(runtime: &Runtime, clock: Clock, copy: f64, results: Vec<Measurement>) -> Report {
+        let (device, description) = (runtime.name().into(), runtime.description());
+        Report { device, description, clock, copy_gb_per_s: copy / 1e9, results }
+    }
 }
 
 fn chosen(args: &BenchArgs) -> Result<Vec<Definition>, CliError> {
@@ -112,14 +186,14 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, CliError> {
     pool.map_err(|error| CliError::Arguments(format!("cannot start {threads} threads: {error}")))
 }
 
-fn measure(
+/// Times of calls on the CPU.
+fn times(
     definition: &Definition,
     plan: &Plan,
     buffers: &Buffers,
     runtime: &Runtime,
     seconds: f64,
-    copy: f64,
-) -> Result<Measurement, CliError> {
+) -> Result<Times, CliError> {
     let inputs = [buffers.inputs()];
     let problem = plan.heads()[0].problem();
     let elements = problem.shape().elements() as usize;
@@ -135,29 +209,41 @@ fn measure(
         std::hint::black_box(call()?);
         times.push(start.elapsed().as_secs_f64());
     }
-    times.sort_by(f64::total_cmp);
-    let (median, fastest) = (times[times.len() / 2], times[0]);
-    let explanation = plan.explain();
-    let bytes = if definition.gradient { explanation.total_bytes } else { explanation.forward_bytes };
-    Ok(Measurement {
-        name: definition.name.clone(),
-        loss: definition.loss.clone(),
-        shape: definition.shape.clone(),
-        dtype: definition.dtype.clone(),
-        gradient: definition.gradient,
-        threads: rayon::current_num_threads(),
-        calls: times.len(),
-        bytes,
-        median_ms: median * 1e3,
-        min_ms: fastest * 1e3,
-        gb_per_s: bytes as f64 / median / 1e9,
-        share_of_copy: bytes as f64 / copy / median,
-    })
+    Ok(Times::of(times))
+}
+
+impl Measurement {
+    /// `copy` is in bytes per second.
+    fn new(definition: &Definition, plan: &Plan, threads: Option<usize>, times: &Times, copy: f64) -> Measurement {
+        let bytes = definition.bytes(plan);
+        Measurement {
+            name: definition.name.clone(),
+            loss: definition.loss.clone(),
+            shape: definition.shape.clone(),
+            dtype: definition.dtype.clone(),
+            gradient: definition.gradient,
+            threads,
+            calls: times.calls,
+            bytes,
+            median_ms: times.median * 1e3,
+            min_ms: times.min * 1e3,
+            gb_per_s: bytes as f64 / times.median / 1e9,
+            copy_gb_per_s: copy / 1e9,
+            share_of_copy: bytes as f64 / copy / times.median,
+        }
+    }
 }
 
 fn print(report: &Report) {
     say(format_args!("{}: {}", report.device, report.description));
-    say(format_args!("copy: {:.2} GB/s, read and written bytes counted", report.copy_gb_per_s));
+    let how = match (report.results.first().and_then(|result| result.threads), report.clock) {
+        (Some(_), _) => "",
+        (None, Clock::Timestamps) => "; shares are of a copy of as many bytes; times by the device's timestamps",
+        (None, Clock::Wall) => {
+            "; shares are of a copy of as many bytes; the device has no timestamps: times are of submission and wait"
+        }
+    };
+    say(format_args!("copy: {:.2} GB/s, read and written bytes counted{how}", report.copy_gb_per_s));
     let mut rows = table(&["name", "loss", "shape", "type", "threads", "median", "min", "GB/s", "of copy"]);
     for result in &report.results {
         rows.add_row([
@@ -165,7 +251,7 @@ fn print(report: &Report) {
             result.loss.clone(),
             shape(&result.shape),
             result.dtype.clone(),
-            result.threads.to_string(),
+            result.threads.map_or("–".into(), |threads| threads.to_string()),
             seconds(result.median_ms / 1e3),
             seconds(result.min_ms / 1e3),
             format!("{:.2}", result.gb_per_s),

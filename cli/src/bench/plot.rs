@@ -29,7 +29,10 @@ pub(super) fn svg(results: &[Measurement], copy_gb_per_s: f64) -> Result<String,
 /// The name, and the number of threads where it differs.
 fn label(result: &Measurement, all: &[Measurement]) -> String {
     let same = all.iter().all(|other| other.threads == result.threads);
-    if same { result.name.clone() } else { format!("{} ×{}", result.name, result.threads) }
+    match result.threads {
+        Some(threads) if !same => format!("{} ×{threads}", result.name),
+        _ => result.name.clone(),
+    }
 }
 
 fn draw(

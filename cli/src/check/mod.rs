@@ -9,6 +9,7 @@ use crate::error::{CliError, CommandResult, Verdict};
 use crate::report::{json, say, table};
 use case::{Case, Setup, worse};
 use indicatif::ProgressBar;
+use segfuse::wgpu::Device;
 use segfuse::{DType, Runtime};
 use serde::Serialize;
 
@@ -71,12 +72,9 @@ impl Row {
     }
 }
 
-/// Checks every device, or the one named.
+/// Checks every device but software renderers, or the one named.
 pub(crate) fn run(args: &CheckArgs) -> CommandResult {
-    let names = match &args.device {
-        Some(name) => vec![name.clone()],
-        None => Runtime::devices().into_iter().map(|device| device.name).collect(),
-    };
+    let names = args.device.as_ref().map_or_else(usual, |name| vec![name.clone()]);
     let runtimes = names.iter().map(|name| Runtime::on(name)).collect::<Result<Vec<_>, _>>()?;
     let vectors = vectors::read(args.vectors.as_deref())?;
     let random = random_cases(args);
@@ -112,6 +110,16 @@ pub(crate) fn run(args: &CheckArgs) -> CommandResult {
         print(&rows, args.seed);
     }
     Ok(if passed { Verdict::Good } else { Verdict::Bad })
+}
+
+/// The devices that are checked where none is named. A software renderer compiles each kernel for as long as a CPU takes to run it
+/// a hundred times.
+fn usual() -> Vec<String> {
+    let software = |(number, info): (usize, wgpu::AdapterInfo)| {
+        (info.device_type == wgpu::DeviceType::Cpu).then(|| format!("wgpu:{number}"))
+    };
+    let left_out: Vec<String> = Device::adapters().into_iter().enumerate().filter_map(software).collect();
+    Runtime::devices().into_iter().map(|device| device.name).filter(|name| !left_out.contains(name)).collect()
 }
 
 fn random_cases(args: &CheckArgs) -> Vec<(Case, Setup)> {

@@ -11,13 +11,28 @@ pub(crate) fn example(name: &str) -> String {
     path.to_str().expect("a plain path").into()
 }
 
-/// Runs `segfuse` with these arguments.
+/// Runs `segfuse` with these arguments, on the CPU where they name no device.
 pub(crate) fn segfuse(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_segfuse"))
         .args(arguments)
-        .env_remove("SEGFUSE_DEVICE")
+        .env("SEGFUSE_DEVICE", "cpu")
+        // Without it some Vulkan drivers have something to say on standard error.
+        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
         .output()
         .expect("it starts")
+}
+
+/// The first device that wgpu reaches, software renderers too; where there is none, the test has nothing to do.
+pub(crate) fn gpu() -> Option<String> {
+    let devices = good_json(&["devices", "--json"]);
+    let name = devices.as_array()?.iter().find_map(|device| {
+        let usable = device.get("adapter").is_some_and(|adapter| adapter.get("refused").is_none());
+        usable.then(|| device["name"].as_str().map(String::from)).flatten()
+    });
+    if name.is_none() {
+        eprintln!("skipped: there is no adapter");
+    }
+    name
 }
 
 /// Standard output of a run that must succeed.
