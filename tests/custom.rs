@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Case, GRADIENT_ABSOLUTE, GRADIENT_RELATIVE, LOSS_ABSOLUTE, LOSS_RELATIVE, Settings};
+use common::{Bench, Case, GRADIENT_ABSOLUTE, GRADIENT_RELATIVE, LOSS_ABSOLUTE, LOSS_RELATIVE, Settings};
 use segfuse::cpu::Device;
 use segfuse::loss::Term;
 use segfuse::spec::{Formula, Graph, Language, Moments, Op, Program, ProgramError, Real, Scope, Voxel, lower};
@@ -12,6 +12,15 @@ use segfuse::{
     Activation, DType, Error, Evaluation, Inputs, Layout, Map, MomentTable, Objective, Plan, Problem, Reduction,
     Schedule, Shape, Target,
 };
+
+on_each_device!(
+    a_census_reads_the_map_of_the_own_class,
+    exp_log_leaves_out_overflowing_powers_where_the_target_is_zero,
+    lanes_and_voxels_that_do_not_count_add_nothing,
+    a_voxel_that_does_not_count_has_gradient_zero_beside_anything,
+    a_left_out_channel_may_hold_nan,
+    a_pool_without_a_kept_voxel_is_worth_nothing,
+);
 
 /// A formula without parameters: its scope, pixel terms and inner terms.
 macro_rules! formula {
@@ -117,15 +126,14 @@ fn labels(count: usize, classes: usize) -> Vec<u8> {
 }
 
 /// Loss and gradient in one call.
-fn fused(plan: &Plan, inputs: Inputs<'_>, grad_output: Option<&[f64]>) -> (Evaluation, Vec<f32>) {
+fn fused(bench: &Bench, plan: &Plan, inputs: Inputs<'_>, grad_output: Option<&[f64]>) -> (Evaluation, Vec<f32>) {
     let elements = plan.heads()[0].problem().shape().elements() as usize;
     let mut gradient = vec![9.0f32; elements];
-    let executor = Device::new().prepare(plan);
-    let evaluation = executor.forward_backward(&[inputs], &mut [(&mut gradient).into()], grad_output);
+    let evaluation = bench.runtime.forward_backward(plan, &[inputs], &mut [(&mut gradient).into()], grad_output);
     (evaluation.expect("the buffers fit"), gradient)
 }
 
-/// Loss and gradient by reduce, finish, gradient.
+/// Loss and gradient by reduce, finish, gradient on the CPU.
 fn staged(plan: &Plan, inputs: Inputs<'_>) -> (Evaluation, Vec<f32>) {
     let mut gradient = vec![9.0f32; plan.heads()[0].problem().shape().elements() as usize];
     let executor = Device::new().prepare(plan);
@@ -189,8 +197,7 @@ fn wide(z: &[f32]) -> Vec<f64> {
 
 /// The denominator is a sum over the target and the map of the voxel's own class, taken before the prediction is read:
 /// the map of another class there would scale the gradient, and leave the loss right.
-#[test]
-fn a_census_reads_the_map_of_the_own_class() {
+fn a_census_reads_the_map_of_the_own_class(bench: &Bench) {
     let classes = 3;
     for (voxels, kind) in [(16, Map::PerClass), (37, Map::PerClass), (37, Map::Shared)] {
         let (z, labels) = (logits(classes * voxels), labels(voxels, classes));
@@ -211,11 +218,13 @@ fn a_census_reads_the_map_of_the_own_class() {
             }
             top / bottom
         };
-        let (evaluation, gradient) = fused(&plan, inputs, None);
+        let (evaluation, gradient) = fused(bench, &plan, inputs, None);
         assert_loss(evaluation.loss(), loss(&wide(&z)));
         assert_gradient(&gradient, &differences(&z, loss));
-        let by_stages = staged(&plan, inputs);
-        assert_eq!((evaluation, bits(&gradient)), (by_stages.0, bits(&by_stages.1)), "V = {voxels}, {kind:?}");
+        if bench.is_cpu() {
+            let by_stages = staged(&plan, inputs);
+            assert_eq!((evaluation, bits(&gradient)), (by_stages.0, bits(&by_stages.1)), "V = {voxels}, {kind:?}");
+        }
     }
 }
 
@@ -232,7 +241,7 @@ fn a_chunk_does_not_read_the_samples_to_come() {
         let schedule = plan.heads()[0].schedule();
         let chunked = matches!(schedule, Schedule::Chunked { .. });
         assert!(chunked || reduction == Reduction::Mean, "{reduction:?}: {schedule:?}");
-        let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels), None);
+        let (evaluation, gradient) = fused(common::cpu(), &plan, Inputs::new(&z, &labels), None);
         assert!(gradient.iter().all(|x| x.is_finite()), "{reduction:?}");
         let by_stages = staged(&plan, Inputs::new(&z, &labels));
         assert!(bits(&gradient) == bits(&by_stages.1), "{reduction:?}");
@@ -253,8 +262,7 @@ fn a_chunk_does_not_read_the_samples_to_come() {
 }
 
 /// A power of the logarithm of a hopeless class overflows; where g = 0 it is not part of the loss.
-#[test]
-fn exp_log_leaves_out_overflowing_powers_where_the_target_is_zero() {
+fn exp_log_leaves_out_overflowing_powers_where_the_target_is_zero(bench: &Bench) {
     let cases = [
         ("exp_log(gamma_ce=3)", Activation::Sigmoid, -1e14),
         ("exp_log(gamma_ce=3)", Activation::Softmax, -1e14),
@@ -278,7 +286,7 @@ fn exp_log_leaves_out_overflowing_powers_where_the_target_is_zero() {
             prediction[..voxels].fill(hopeless);
             let target = (0..3 * voxels).map(|k| if k / voxels == 1 + k % 2 { 1.0 } else { 0.0 }).collect();
             let case = Case::new(objective(spec), &settings, prediction, target, None, None, None);
-            let outcome = case.run(common::runtime());
+            let outcome = case.run(&bench.runtime);
             let (terms, reference) = case.reference();
             let want = segfuse_reference::loss(&terms, &reference)[0];
             assert!(want.is_finite(), "{spec}, {activation:?}");
@@ -290,8 +298,7 @@ fn exp_log_leaves_out_overflowing_powers_where_the_target_is_zero() {
 
 /// Ten voxels leave lanes of a vector without a voxel. What a pixel term makes of their zeros, here ln 0 and x/0, is not
 /// part of any sum; nor is what it makes of a voxel that does not count.
-#[test]
-fn lanes_and_voxels_that_do_not_count_add_nothing() {
+fn lanes_and_voxels_that_do_not_count_add_nothing(bench: &Bench) {
     let (classes, voxels) = (2, 10);
     for ignored in [None, Some(3)] {
         let (mut z, mut labels) = (logits(classes * voxels), labels(voxels, classes));
@@ -308,7 +315,7 @@ fn lanes_and_voxels_that_do_not_count_add_nothing() {
             z[i] = f32::NAN;
         }
         let plan = plan(&custom(PlainCe), &problem(1, classes, voxels).ignore_label(255));
-        let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels), None);
+        let (evaluation, gradient) = fused(bench, &plan, Inputs::new(&z, &labels), None);
         assert_loss(evaluation.loss(), want);
         assert_gradient(&gradient, &slopes);
     }
@@ -327,15 +334,14 @@ fn lanes_and_voxels_that_do_not_count_add_nothing() {
             all.map(|((&z, &map), _)| sigmoid(z) / f64::from(map)).sum::<f64>() / kept
         };
         let plan = plan(&custom(OverMap), &problem(1, 1, voxels).map(Map::Shared).mask());
-        let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels).map(&map).mask(&mask), None);
+        let (evaluation, gradient) = fused(bench, &plan, Inputs::new(&z, &labels).map(&map).mask(&mask), None);
         assert_loss(evaluation.loss(), value(&wide(&z)));
         assert_gradient(&gradient, &differences(&z, value));
     }
 }
 
 /// Voxel 1 is ignored: its gradient is 0 whatever the rest of the gradient became, and not 0·NaN or 0·∞.
-#[test]
-fn a_voxel_that_does_not_count_has_gradient_zero_beside_anything() {
+fn a_voxel_that_does_not_count_has_gradient_zero_beside_anything(bench: &Bench) {
     let (classes, voxels) = (2, 19);
     let mut labels = labels(voxels, classes);
     labels[1] = 255;
@@ -353,7 +359,7 @@ fn a_voxel_that_does_not_count_has_gradient_zero_beside_anything() {
                 if poisoned {
                     z[0] = f32::NAN;
                 }
-                let (_, gradient) = fused(&plan, Inputs::new(&z, &labels), Some(&[grad_output]));
+                let (_, gradient) = fused(bench, &plan, Inputs::new(&z, &labels), Some(&[grad_output]));
                 for c in 0..classes {
                     let got = gradient[c * voxels + 1];
                     assert!(got == 0.0, "{spec}, {activation:?}, NaN {poisoned}, times {grad_output}: {got}");
@@ -365,18 +371,17 @@ fn a_voxel_that_does_not_count_has_gradient_zero_beside_anything() {
 }
 
 /// The channels of a sigmoid are independent: one that is left out may hold anything.
-#[test]
-fn a_left_out_channel_may_hold_nan() {
+fn a_left_out_channel_may_hold_nan(bench: &Bench) {
     let voxels = 19;
     let mut z = logits(2 * voxels);
     let labels = labels(voxels, 2);
     let problem = problem(1, 2, voxels).prediction(DType::F32, Activation::Sigmoid);
     for spec in ["bce(background=false)", "dice(background=false)", "focal(class_weights=[0, 1])"] {
         let plan = plan(&objective(spec), &problem);
-        let (clean, slopes) = fused(&plan, Inputs::new(&z, &labels), None);
+        let (clean, slopes) = fused(bench, &plan, Inputs::new(&z, &labels), None);
         let kept = z[0];
         z[0] = f32::NAN;
-        let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels), None);
+        let (evaluation, gradient) = fused(bench, &plan, Inputs::new(&z, &labels), None);
         z[0] = kept;
         assert!(evaluation.loss().is_finite(), "{spec}");
         assert_eq!(evaluation.loss(), clean.loss(), "{spec}");
@@ -440,7 +445,7 @@ fn groups_are_reported_where_they_exist() {
     let (z, labels) = (logits(samples * classes * voxels), labels(samples * voxels, classes));
     let groups = |spec: &str| {
         let plan = plan(&objective(spec), &problem(samples, classes, voxels));
-        fused(&plan, Inputs::new(&z, &labels), None).0.heads[0].terms[0].groups.clone()
+        fused(common::cpu(), &plan, Inputs::new(&z, &labels), None).0.heads[0].terms[0].groups.clone()
     };
     for spec in ["unified_focal", "exp_log"] {
         assert!(groups(spec).is_empty(), "{spec}: {:?}", groups(spec));
@@ -469,7 +474,7 @@ fn one_pass_gives_the_bits_of_the_stages() {
             let plan = plan(&objective, &problem);
             let schedule = plan.heads()[0].schedule();
             assert!(matches!(schedule, Schedule::OnePass { .. }), "{objective}: {schedule:?}");
-            let (evaluation, gradient) = fused(&plan, Inputs::new(&z, &labels), None);
+            let (evaluation, gradient) = fused(common::cpu(), &plan, Inputs::new(&z, &labels), None);
             let by_stages = staged(&plan, Inputs::new(&z, &labels));
             assert_eq!(evaluation, by_stages.0, "{objective}");
             let differ = gradient.iter().zip(&by_stages.1).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
@@ -510,8 +515,7 @@ fn constants_beyond_single_precision_are_refused_by_shader_text() {
 }
 
 /// `outer` of no terms is 1 here, but a pool in which no voxel counts has value 0 and moves nothing.
-#[test]
-fn a_pool_without_a_kept_voxel_is_worth_nothing() {
+fn a_pool_without_a_kept_voxel_is_worth_nothing(bench: &Bench) {
     let (classes, voxels) = (2, 10);
     let z = logits(2 * classes * voxels);
     let mut labels = labels(2 * voxels, classes);
@@ -521,7 +525,7 @@ fn a_pool_without_a_kept_voxel_is_worth_nothing() {
 
     // Alone.
     let alone = plan(&formula(), &problem(1, classes, voxels).ignore_label(255));
-    let (evaluation, gradient) = fused(&alone, Inputs::new(&z[..classes * voxels], &labels[..voxels]), None);
+    let (evaluation, gradient) = fused(bench, &alone, Inputs::new(&z[..classes * voxels], &labels[..voxels]), None);
     assert_eq!(evaluation.losses, [0.0]);
     assert!(gradient.iter().all(|&x| x == 0.0), "{gradient:?}");
 
@@ -530,10 +534,10 @@ fn a_pool_without_a_kept_voxel_is_worth_nothing() {
     let hits: f64 = (0..voxels).map(|i| own[usize::from(labels[voxels + i]) * voxels + i]).sum();
     let value = 1.0 - hits / voxels as f64;
     let each = plan(&formula(), &both.clone().reduction(Reduction::None));
-    let (evaluation, _) = fused(&each, Inputs::new(&z, &labels), None);
+    let (evaluation, _) = fused(bench, &each, Inputs::new(&z, &labels), None);
     assert_eq!(evaluation.losses[0], 0.0);
     assert_loss(evaluation.losses[1], value);
-    let (evaluation, gradient) = fused(&plan(&formula(), &both), Inputs::new(&z, &labels), None);
+    let (evaluation, gradient) = fused(bench, &plan(&formula(), &both), Inputs::new(&z, &labels), None);
     assert_loss(evaluation.loss(), value / 2.0);
     let (dropped, kept) = gradient.split_at(classes * voxels);
     assert!(dropped.iter().all(|&x| x == 0.0), "{dropped:?}");

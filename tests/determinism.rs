@@ -1,37 +1,12 @@
-//! The same bits every time: with any number of threads, in place, and through the stages one by one.
+//! The same bits every time: with any number of threads, in place, and through the stages one by one. `tests/wgpu` has the
+//! like for that backend, except for what both can do by host slices.
 #![cfg(feature = "cpu")]
 
 mod common;
 
-use common::random::Numbers;
-use common::{Case, Data, Settings};
+use common::{Bench, Case, Data, example as case};
 use segfuse::cpu::{Device, InPlaceInputs};
-use segfuse::{
-    Activation, DType, Evaluation, Gradient, Inputs, Layout, MomentTable, Plan, Problem, Reduction, Schedule, Shape,
-    SliceMut, Target,
-};
-
-fn case(spec: &str, shape: &[usize], dtype: DType, layout: Layout, seed: u64) -> Case {
-    let r = &mut Numbers(seed);
-    let (samples, classes) = (shape[0], shape[1]);
-    let voxels: usize = shape[2..].iter().product();
-    let settings = Settings {
-        shape: shape.to_vec(),
-        dtype,
-        activation: if classes > 1 { Activation::Softmax } else { Activation::Sigmoid },
-        layout,
-        target: Target::Labels(DType::U8),
-        ignore_label: Some(255),
-        class_weights: None,
-        reduction: Reduction::Mean,
-        gradient: dtype,
-    };
-    let prediction = (0..samples * classes * voxels).map(|_| r.between(-5.0, 5.0)).collect();
-    let labels =
-        (0..samples * voxels).map(|_| if r.chance(0.02) { 255.0 } else { r.below(classes.max(2)) as f64 }).collect();
-    let weights = Some((0..samples * voxels).map(|_| r.unit() as f32).collect());
-    Case::new(spec.parse().expect("a valid spec"), &settings, prediction, labels, None, weights, None)
-}
+use segfuse::{DType, Evaluation, Gradient, Inputs, Layout, MomentTable, Plan, Problem, Schedule, Shape, SliceMut};
 
 /// Loss and gradient of a case on a device.
 fn run(device: &Device, case: &Case) -> (Evaluation, Gradient) {
@@ -41,6 +16,15 @@ fn run(device: &Device, case: &Case) -> (Evaluation, Gradient) {
     let evaluation = device.prepare(&case.plan()).forward_backward(&[host.inputs()], &mut slices, None);
     (evaluation.expect("the buffers fit"), gradient)
 }
+
+/// The same through the runtime.
+fn call(bench: &Bench, case: &Case) -> (Evaluation, Gradient) {
+    let host = case.host();
+    let (evaluation, mut gradients) = bench.runtime.evaluate(&case.plan(), &[host.inputs()]).expect("the buffers fit");
+    (evaluation, gradients.pop().expect("one head"))
+}
+
+on_each_device!(repetition_changes_nothing, heads_are_a_weighted_sum_of_plans, concurrent_calls);
 
 /// Plans of every schedule, with samples of several units.
 fn cases() -> Vec<Case> {
@@ -69,6 +53,15 @@ fn threads_and_repetition_change_nothing() {
         let first = run(&devices[0], &case);
         for device in devices.iter().chain([&Device::new(), &devices[3]]) {
             assert!(run(device, &case) == first, "{} on {}", case.objective, device.description());
+        }
+    }
+}
+
+fn repetition_changes_nothing(bench: &Bench) {
+    for case in cases() {
+        let first = call(bench, &case);
+        for _ in 0..2 {
+            assert!(call(bench, &case) == first, "{}", case.objective);
         }
     }
 }
@@ -179,9 +172,7 @@ fn tiles_equal_the_whole() {
 }
 
 /// Σ over heads of weight × loss, as in deep supervision.
-#[test]
-fn heads_are_a_weighted_sum_of_plans() {
-    let device = Device::new();
+fn heads_are_a_weighted_sum_of_plans(bench: &Bench) {
     let shapes: [[usize; 4]; 3] = [[2, 3, 40, 50], [2, 3, 20, 25], [2, 3, 10, 12]];
     let weights = [1.0, 0.5, -0.25];
     for spec in ["dice + ce", "mcc(batch=true)", "bce"] {
@@ -193,10 +184,10 @@ fn heads_are_a_weighted_sum_of_plans() {
         let inputs: Vec<Inputs<'_>> = hosts.iter().map(|h| h.inputs()).collect();
         let mut buffers: Vec<Vec<f32>> = cases.iter().map(|c| vec![9.0; c.prediction.len()]).collect();
         let mut slices: Vec<SliceMut<'_>> = buffers.iter_mut().map(SliceMut::from).collect();
-        let all = device.prepare(&plan).forward_backward(&inputs, &mut slices, Some(&[2.0])).expect("the buffers fit");
+        let all = bench.runtime.forward_backward(&plan, &inputs, &mut slices, Some(&[2.0])).expect("the buffers fit");
         let mut sum = 0.0;
         for ((case, weight), buffer) in cases.iter().zip(weights).zip(&buffers) {
-            let (one, gradient) = run(&device, case);
+            let (one, gradient) = call(bench, case);
             sum += weight * one.loss();
             for (a, b) in buffer.iter().zip(gradient.to_f32()) {
                 let want = 2.0 * weight * f64::from(b);
@@ -208,9 +199,19 @@ fn heads_are_a_weighted_sum_of_plans() {
     }
 }
 
-/// An executor is shared by threads.
+/// A device is shared by threads.
+fn concurrent_calls(bench: &Bench) {
+    let case = case("dice + ce", &[2, 3, 9_000], DType::F32, Layout::Planar, 15);
+    let first = call(bench, &case);
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..4).map(|_| scope.spawn(|| call(bench, &case))).collect();
+        calls.into_iter().for_each(|call| assert!(call.join().expect("no panic") == first));
+    });
+}
+
+/// A pool is shared by threads.
 #[test]
-fn concurrent_calls() {
+fn concurrent_calls_of_one_pool() {
     let case = case("dice + ce", &[2, 3, 9_000], DType::F32, Layout::Planar, 15);
     let device = Device::with_threads(2).expect("threads");
     let first = run(&device, &case);

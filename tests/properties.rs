@@ -1,18 +1,42 @@
-//! Random objectives on random problems, against the reference.
-#![cfg(feature = "cpu")]
+//! Random objectives on random problems, against the reference, on every backend.
+//!
+//! Where pipelines are compiled there are fewer random cases; `SEGFUSE_TEST_CASES` is their number.
+#![cfg(any(feature = "cpu", feature = "wgpu"))]
 
 mod common;
 
 use common::random::{Numbers, Recipe, config, recipes};
-use common::{Case, GRADIENT_RELATIVE, Settings, compare};
+use common::{Bench, Case, GRADIENT_RELATIVE, Settings, compare};
 use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestRunner};
 use segfuse::{Activation, DType, Layout, Map, Reduction, Target};
 use segfuse_reference as reference;
 
-fn check(case: &Case, grad_output: &[f64]) -> Result<(), String> {
+on_each_device!(
+    random_cases_agree_with_the_reference,
+    ignored_voxels_do_not_matter,
+    a_nan_that_counts_makes_the_loss_nan,
+    exp_log_of_confident_voxels,
+    exp_log_of_small_probabilities,
+    focal_tversky_without_a_denominator,
+    unified_focal_of_a_full_channel,
+    unified_focal_without_gamma,
+    kappa_readme_of_light_voxels,
+    hard_prediction_of_a_tiny_logit,
+    wasserstein_dice_of_channels,
+    classes_ruled_out_by_minus_infinity,
+    labels_that_are_no_class,
+    agreement_of_a_class_predicted_nearly_everywhere,
+    scattered_voxels_agree_with_the_reference,
+    one_nan_is_enough,
+    gradients_of_a_nearly_perfect_prediction,
+    agreement_with_a_target_of_one_class,
+);
+
+fn check(bench: &Bench, case: &Case, grad_output: &[f64]) -> Result<(), String> {
     let (terms, problem) = case.reference();
     let truth = reference::evaluate(&terms, &problem, Some(grad_output));
-    let mut outcome = case.run_scaled(common::runtime(), Some(grad_output));
+    let mut outcome = case.run_scaled(&bench.runtime, Some(grad_output));
     let mut gradient = truth.gradient;
     // A gradient is a difference of parts of about 1/voxels each. Where every voxel is sure of its class, or nothing can
     // change the loss, the whole gradient is smaller than their rounding, and only the loss can be compared.
@@ -37,15 +61,20 @@ fn describe(recipe: &Recipe, case: &Case) -> String {
     format!("{recipe:?}\n{}\n{:?}", case.objective, case.problem)
 }
 
-proptest! {
-    #![proptest_config(config(8000))]
-
-    #[test]
-    fn random_cases_agree_with_the_reference(recipe in recipes()) {
-        let (case, grad_output) = recipe.case();
-        let result = check(&case, &grad_output);
-        prop_assert!(result.is_ok(), "{}\n{}", result.unwrap_err(), describe(&recipe, &case));
+/// Runs `test` on random recipes.
+fn each(cases: u32, test: impl Fn(Recipe) -> Result<(), TestCaseError>) {
+    if let Err(failure) = TestRunner::new(config(cases)).run(&recipes(), test) {
+        panic!("{failure}");
     }
+}
+
+fn random_cases_agree_with_the_reference(bench: &Bench) {
+    each(bench.cases(8000, 150), |recipe| {
+        let (case, grad_output) = recipe.case();
+        let result = check(bench, &case, &grad_output);
+        prop_assert!(result.is_ok(), "{}\n{}", result.unwrap_err(), describe(&recipe, &case));
+        Ok(())
+    });
 }
 
 fn settings(shape: &[usize], activation: Activation) -> Settings {
@@ -66,100 +95,117 @@ fn simple(spec: &str, s: &Settings, prediction: &[f64], target: &[f64]) -> Case 
     Case::new(spec.parse().expect("a valid spec"), s, prediction.to_vec(), target.to_vec(), None, None, None)
 }
 
-fn agrees(case: &Case) {
+fn agrees(bench: &Bench, case: &Case) {
     let losses = if case.reduction == Reduction::None { case.problem.shape().samples() } else { 1 };
-    check(case, &vec![1.0; losses]).unwrap_or_else(|e| panic!("{}: {e}", case.objective));
+    check(bench, case, &vec![1.0; losses]).unwrap_or_else(|e| panic!("{}: {e}", case.objective));
 }
 
 /// −ln p of a voxel that is sure of its class must keep its digits: a power below 1 has a steep slope there.
-#[test]
-fn exp_log_of_confident_voxels() {
+fn exp_log_of_confident_voxels(bench: &Bench) {
     let logits = [9.0, 7.0, -8.0, 0.0, -2.0, 1.0, 8.0, 0.0];
-    agrees(&simple("exp_log", &settings(&[1, 2, 4], Activation::Softmax), &logits, &[0.0, 0.0, 1.0, 1.0]));
-    agrees(&simple("exp_log", &settings(&[1, 2, 4], Activation::Sigmoid), &logits, &[0.0, 0.0, 1.0, 1.0]));
+    agrees(bench, &simple("exp_log", &settings(&[1, 2, 4], Activation::Softmax), &logits, &[0.0, 0.0, 1.0, 1.0]));
+    agrees(bench, &simple("exp_log", &settings(&[1, 2, 4], Activation::Sigmoid), &logits, &[0.0, 0.0, 1.0, 1.0]));
 }
 
 /// The same for −ln q where p is small and given as it is.
-#[test]
-fn exp_log_of_small_probabilities() {
+fn exp_log_of_small_probabilities(bench: &Bench) {
     let probabilities = [1e-4, 3e-5, 0.9, 0.4];
-    agrees(&simple("exp_log", &settings(&[1, 1, 4], Activation::None), &probabilities, &[0.0, 0.0, 1.0, 1.0]));
+    agrees(bench, &simple("exp_log", &settings(&[1, 1, 4], Activation::None), &probabilities, &[0.0, 0.0, 1.0, 1.0]));
 }
 
 /// A denominator of 0 gives loss 0, also under a power whose base is floored.
-#[test]
-fn focal_tversky_without_a_denominator() {
+fn focal_tversky_without_a_denominator(bench: &Bench) {
     let s = settings(&[1, 3, 2], Activation::Softmax);
-    agrees(&simple("focal_tversky(alpha=0, smooth=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
+    agrees(bench, &simple("focal_tversky(alpha=0, smooth=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
 }
 
 /// The background of a full channel has overlap 0 and a slope of 1/s: it must not be formed as N − P − G + I.
-#[test]
-fn unified_focal_of_a_full_channel() {
+fn unified_focal_of_a_full_channel(bench: &Bench) {
     let s = settings(&[1, 1, 1], Activation::Sigmoid);
-    agrees(&simple("unified_focal(delta=1)", &s, &[0.3], &[1.0]));
+    agrees(bench, &simple("unified_focal(delta=1)", &s, &[0.3], &[1.0]));
     let s = settings(&[1, 1, 4], Activation::Sigmoid);
-    agrees(&simple("unified_focal", &s, &[14.0, 15.0, 16.0, 1.0], &[1.0; 4]));
-    agrees(&simple("unified_focal", &s, &[14.0, 15.0, 16.0, 15.0], &[1.0; 4]));
+    agrees(bench, &simple("unified_focal", &s, &[14.0, 15.0, 16.0, 1.0], &[1.0; 4]));
+    agrees(bench, &simple("unified_focal", &s, &[14.0, 15.0, 16.0, 15.0], &[1.0; 4]));
 }
 
 /// The contract floors 1 − T whatever γ is.
-#[test]
-fn unified_focal_without_gamma() {
+fn unified_focal_without_gamma(bench: &Bench) {
     let s = settings(&[1, 3, 2], Activation::Softmax);
-    agrees(&simple("unified_focal(gamma=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
-    agrees(&simple("unified_focal(gamma=0, delta=1)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
+    agrees(bench, &simple("unified_focal(gamma=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
+    agrees(bench, &simple("unified_focal(gamma=0, delta=1)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
 }
 
 /// Light voxels make the denominator of this form negative, which is not 0.
-#[test]
-fn kappa_readme_of_light_voxels() {
+fn kappa_readme_of_light_voxels(bench: &Bench) {
     let s = settings(&[1, 1, 2], Activation::Sigmoid);
     let objective = "kappa(form=readme)".parse().expect("a valid spec");
-    agrees(&Case::new(objective, &s, vec![1.0, 0.5], vec![1.0, 1.0], None, Some(vec![0.3, 0.2]), None));
+    agrees(bench, &Case::new(objective, &s, vec![1.0, 0.5], vec![1.0, 1.0], None, Some(vec![0.3, 0.2]), None));
 }
 
 /// The hard prediction is p > ½ with p in single precision, as documented: a logit of 5e-8 gives p = ½ and does not count.
-#[test]
-fn hard_prediction_of_a_tiny_logit() {
+fn hard_prediction_of_a_tiny_logit(bench: &Bench) {
     let s = settings(&[1, 1, 3], Activation::Sigmoid);
-    let counts =
-        |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run(common::runtime()).hard_counts;
+    let counts = |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run(&bench.runtime).hard_counts;
     assert_eq!(counts(5e-8), Some(vec![[1, 0, 1]]));
     assert_eq!(counts(5e-7), Some(vec![[2, 0, 0]]));
 }
 
 /// Probabilities that do not sum to 1 make the denominator negative, which is not 0.
-#[test]
-fn wasserstein_dice_of_channels() {
+fn wasserstein_dice_of_channels(bench: &Bench) {
     let s = settings(&[1, 5, 2], Activation::Sigmoid);
-    agrees(&simple("wasserstein_dice", &s, &[2.0, 3.0, 2.0, 2.5, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0], &[1.0, 2.0]));
+    agrees(bench, &simple("wasserstein_dice", &s, &[2.0, 3.0, 2.0, 2.5, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0], &[1.0, 2.0]));
+}
+
+/// A label of 64 bits whose low half is a class is none; an ignore label that the type of the target cannot hold ignores
+/// nothing, and one that it can ignores nothing else. Vectors of four and single voxels.
+fn labels_that_are_no_class(bench: &Bench) {
+    let (wide, low) = ((1u64 << 32) as f64, i64::MIN as f64);
+    let all: [(DType, &[f64], &[Option<i64>]); 4] = [
+        (DType::U8, &[0.0, 1.0, 2.0, 3.0, 44.0, 255.0], &[None, Some(-1), Some(300), Some(255), Some(1 << 32)]),
+        (DType::I16, &[0.0, 1.0, 2.0, -1.0, 32767.0, -32768.0], &[None, Some(-1), Some(65_535), Some(-32768)]),
+        (DType::I32, &[0.0, 1.0, 2.0, -1.0, 65536.0, -2147483648.0], &[None, Some(-1), Some(1 << 31), Some(1 << 32)]),
+        (
+            DType::I64,
+            &[0.0, 1.0, 2.0, -1.0, wide, wide + 1.0, -wide, low, 1e18],
+            &[None, Some(-1), Some(1 << 32), Some(i64::MIN), Some((1 << 32) + 1), Some(1)],
+        ),
+    ];
+    let r = &mut Numbers(5);
+    for (dtype, values, ignored) in all {
+        for voxels in [20, 37] {
+            let labels: Vec<f64> = (0..voxels).map(|i| values[i % values.len()]).collect();
+            for &ignore_label in ignored {
+                let mut s = settings(&[1, 3, voxels], Activation::Softmax);
+                (s.target, s.ignore_label) = (Target::Labels(dtype), ignore_label);
+                let logits: Vec<f64> = (0..3 * voxels).map(|_| r.between(-2.0, 2.0)).collect();
+                let case = simple("dice + ce", &s, &logits, &labels);
+                check(bench, &case, &[1.0]).unwrap_or_else(|e| panic!("{dtype}, {voxels}, {ignore_label:?}: {e}"));
+            }
+        }
+    }
 }
 
 /// A class that is ruled out with −∞ is no reason for NaN.
-#[test]
-fn classes_ruled_out_by_minus_infinity() {
+fn classes_ruled_out_by_minus_infinity(bench: &Bench) {
     let minus = f64::NEG_INFINITY;
     for spec in ["ce", "dice", "bce", "focal(form=binary)", "poly1(form=binary)", "combo", "balanced_ce"] {
         let s = settings(&[1, 2, 2], Activation::Softmax);
-        agrees(&simple(spec, &s, &[1.0, 0.5, minus, 0.0], &[0.0, 1.0]));
+        agrees(bench, &simple(spec, &s, &[1.0, 0.5, minus, 0.0], &[0.0, 1.0]));
         let s = settings(&[1, 3, 2], Activation::Softmax);
-        agrees(&simple(spec, &s, &[1.0, 0.5, minus, 0.0, minus, minus], &[0.0, 1.0]));
+        agrees(bench, &simple(spec, &s, &[1.0, 0.5, minus, 0.0, minus, minus], &[0.0, 1.0]));
     }
 }
 
 /// MCC divides by √(N − P): where every voxel is predicted, N − P must be a sum of 1 − p.
-#[test]
-fn agreement_of_a_class_predicted_nearly_everywhere() {
+fn agreement_of_a_class_predicted_nearly_everywhere(bench: &Bench) {
     let s = settings(&[1, 1, 4], Activation::Sigmoid);
     for spec in ["mcc(smooth=0)", "kappa", "unified_focal(form=binary)"] {
-        agrees(&simple(spec, &s, &[15.0, 16.0, 17.0, 16.0], &[1.0, 1.0, 0.0, 1.0]));
+        agrees(bench, &simple(spec, &s, &[15.0, 16.0, 17.0, 16.0], &[1.0, 1.0, 0.0, 1.0]));
     }
 }
 
 /// Kept voxels far apart, at the edges of vectors and blocks, give what they give side by side.
-#[test]
-fn scattered_voxels_agree_with_the_reference() {
+fn scattered_voxels_agree_with_the_reference(bench: &Bench) {
     let r = &mut Numbers(7);
     let specs = ["dice + ce", "jaccard(squared=true) + bce", "focal(gamma=2) + boundary", "mcc + poly1(form=binary)"];
     for (round, classes) in [1usize, 2, 3, 4, 5, 8, 17, 40, 65, 150].into_iter().enumerate() {
@@ -195,7 +241,7 @@ fn scattered_voxels_agree_with_the_reference() {
             let objective = spec.parse().expect("a valid spec");
             let scattered =
                 Case::new(objective, &s, far, far_labels, Some(mask.clone()), None, Some((Map::Shared, far_map)));
-            let mut outcome = scattered.run(common::runtime());
+            let mut outcome = scattered.run(&bench.runtime);
             assert!(
                 (0..classes * voxels).all(|i| mask[i % voxels] != 0 || outcome.gradient[i] == 0.0),
                 "{spec}: masked"
@@ -210,18 +256,15 @@ fn scattered_voxels_agree_with_the_reference() {
 }
 
 /// The bits of losses and gradient.
-fn bits(case: &Case) -> (Vec<u64>, Vec<u64>) {
-    let outcome = case.run(common::runtime());
+fn bits(bench: &Bench, case: &Case) -> (Vec<u64>, Vec<u64>) {
+    let outcome = case.run(&bench.runtime);
     let bits = |v: Vec<f64>| v.into_iter().map(f64::to_bits).collect();
     (bits(outcome.losses), bits(outcome.gradient))
 }
 
-proptest! {
-    #![proptest_config(config(200))]
-
-    /// What is ignored may be anything: the bits of the result do not change.
-    #[test]
-    fn ignored_voxels_do_not_matter(recipe in recipes()) {
+/// What is ignored may be anything: the bits of the result do not change.
+fn ignored_voxels_do_not_matter(bench: &Bench) {
+    each(bench.cases(200, 50), |recipe| {
         let (case, _) = recipe.case();
         let (_, problem) = case.reference();
         let r = &mut Numbers(recipe.values ^ 1);
@@ -236,8 +279,7 @@ proptest! {
             let label = case.target.get(i).copied().unwrap_or(0.0);
             let limit = classes.max(2) as f64;
             let labels = matches!(case.target_kind, Target::Labels(_));
-            mask[i] == 0
-                || (labels && (case.ignore_label == Some(label as i64) || !(0.0..limit).contains(&label)))
+            mask[i] == 0 || (labels && (case.ignore_label == Some(label as i64) || !(0.0..limit).contains(&label)))
         };
         let mut dirty = clean.clone();
         let junk = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from(f32::MAX), -0.0];
@@ -261,33 +303,39 @@ proptest! {
                 (a[i], b[i]) = (0.0, r.pick(&junk) as f32);
             }
         }
-        prop_assert!(bits(&clean) == bits(&dirty), "{}", describe(&recipe, &case));
-    }
+        prop_assert!(bits(bench, &clean) == bits(bench, &dirty), "{}", describe(&recipe, &case));
+        Ok(())
+    });
+}
 
-    /// A NaN that counts is seen, whatever the loss; values at the ends of their range are no reason to panic.
-    #[test]
-    fn a_nan_that_counts_makes_the_loss_nan(recipe in recipes()) {
+/// A NaN that counts is seen, whatever the loss; values at the ends of their range are no reason to panic.
+fn a_nan_that_counts_makes_the_loss_nan(bench: &Bench) {
+    each(bench.cases(200, 50), |recipe| {
         let (mut case, _) = recipe.case();
         let r = &mut Numbers(recipe.values ^ 2);
         let kept = case.reference().1;
         case.prediction.iter_mut().for_each(|p| *p = f64::NAN);
         let (terms, problem) = case.reference();
         let truth = reference::loss(&terms, &problem);
-        let outcome = case.run(common::runtime());
+        let outcome = case.run(&bench.runtime);
         // Only one direction: a formula may drop what its parameters multiply by 0, where the reference keeps the NaN.
         let plain = terms.iter().all(|t| t.params.is_empty()) && kept.weights.is_none() && kept.class_weights.is_none();
         for (got, want) in outcome.losses.iter().zip(&truth) {
-            prop_assert!(!(plain && want.is_nan()) || got.is_nan(), "got {got}, want {want}\n{}", describe(&recipe, &case));
+            prop_assert!(
+                !(plain && want.is_nan()) || got.is_nan(),
+                "got {got}, want {want}\n{}",
+                describe(&recipe, &case)
+            );
         }
         let extremes = [-0.0, 1e-40, -1e-40, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::from(f32::MAX), 0.5];
         case.prediction.iter_mut().for_each(|p| *p = r.pick(&extremes));
-        case.run(common::runtime());
-    }
+        case.run(&bench.runtime);
+        Ok(())
+    });
 }
 
 /// One NaN in one class of one voxel.
-#[test]
-fn one_nan_is_enough() {
+fn one_nan_is_enough(bench: &Bench) {
     for entry in segfuse::loss::ENTRIES {
         let spec = if entry.name == "topk_ce" { "topk_ce(threshold=0.7)" } else { entry.name };
         for (classes, activation) in
@@ -306,7 +354,7 @@ fn one_nan_is_enough() {
             let map = Some((Map::Shared, vec![0.5; voxels]));
             let s = settings(&[1, classes, voxels], activation);
             let case = Case::new(spec.parse().expect("a valid spec"), &s, prediction, labels, None, None, map);
-            let loss = case.run(common::runtime()).losses[0];
+            let loss = case.run(&bench.runtime).losses[0];
             assert!(loss.is_nan(), "{spec}, {classes} classes, {activation:?}: {loss}");
         }
     }
@@ -315,8 +363,7 @@ fn one_nan_is_enough() {
 /// A trained network: every voxel right, the label's class ahead by m. The gradient is tiny, and still right to 1e-5 of its
 /// largest entry, without the absolute part of the tolerance. (Not of log_cosh_dice and squared forms: their slopes vanish with 1 − S, which
 /// has only the digits that the sums leave.)
-#[test]
-fn gradients_of_a_nearly_perfect_prediction() {
+fn gradients_of_a_nearly_perfect_prediction(bench: &Bench) {
     let labels: Vec<f64> = (0..64).map(|i| f64::from(i * 7 % 3 % 2)).collect();
     for spec in ["dice", "jaccard", "tversky", "generalized_dice", "dice + ce"] {
         for m in [4.0, 8.0, 12.0, 16.0, 20.0] {
@@ -327,7 +374,7 @@ fn gradients_of_a_nearly_perfect_prediction() {
             let (terms, problem) = case.reference();
             let truth = segfuse_reference::evaluate(&terms, &problem, None);
             let largest = truth.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-            for (got, want) in case.run(common::runtime()).gradient.iter().zip(&truth.gradient) {
+            for (got, want) in case.run(&bench.runtime).gradient.iter().zip(&truth.gradient) {
                 assert!(
                     (got - want).abs() <= GRADIENT_RELATIVE * largest,
                     "{spec}, m = {m}: {got} for {want}, of {largest}"
@@ -338,13 +385,12 @@ fn gradients_of_a_nearly_perfect_prediction() {
 }
 
 /// A class that is everywhere or nowhere: κ and MCC are 1 unless the prediction says exactly so.
-#[test]
-fn agreement_with_a_target_of_one_class() {
+fn agreement_with_a_target_of_one_class(bench: &Bench) {
     for spec in ["kappa", "kappa(form=squared)", "mcc"] {
         for m in [5.0, 17.0, 40.0, 80.0] {
             let logits: Vec<f64> = (0..128).map(|i| if i < 64 { m } else { 0.0 }).collect();
             let case = simple(spec, &settings(&[1, 2, 64], Activation::Softmax), &logits, &[0.0; 64]);
-            assert_eq!(case.run(common::runtime()).losses, [1.0], "{spec}, m = {m}");
+            assert_eq!(case.run(&bench.runtime).losses, [1.0], "{spec}, m = {m}");
         }
     }
 }

@@ -1,9 +1,12 @@
-//! Every test vector, in every type of the prediction and both layouts.
-#![cfg(feature = "cpu")]
+//! Every test vector, in every type of the prediction and both layouts, on every backend.
+//!
+//! Where pipelines are compiled the planar f32 run takes all vectors, and the others each eighth, from different ones on;
+//! `SEGFUSE_TEST_FULL=1` makes them take all.
+#![cfg(any(feature = "cpu", feature = "wgpu"))]
 
 mod common;
 
-use common::{Case, Settings, compare};
+use common::{Bench, Case, Settings, compare};
 use segfuse::{Activation, DType, Layout, Map, Objective, Reduction, Target};
 use serde::Deserialize;
 
@@ -82,12 +85,13 @@ fn case(v: &Vector, dtype: DType, layout: Layout, gradient: DType) -> Case {
     Case::new(objective, &settings, v.prediction.clone(), values.clone(), v.mask.clone(), v.weights.clone(), map)
 }
 
-fn check(dtype: DType, layout: Layout, gradient: DType) {
+/// Each `step`-th vector from number `first` on.
+fn check(bench: &Bench, (first, step): (usize, usize), dtype: DType, layout: Layout, gradient: DType) {
     let vectors = vectors();
     assert!(vectors.len() > 800, "the vectors are complete");
     let mut failures = Vec::new();
-    for v in &vectors {
-        let outcome = case(v, dtype, layout, gradient).run(common::runtime());
+    for v in vectors.iter().skip(first % step).step_by(step) {
+        let outcome = case(v, dtype, layout, gradient).run(&bench.runtime);
         if let Err(difference) = compare(&outcome, &v.loss, &v.gradient, gradient) {
             failures.push(format!("{}: {}: {difference}", v.name, v.spec));
         }
@@ -98,34 +102,30 @@ fn check(dtype: DType, layout: Layout, gradient: DType) {
     assert!(failures.is_empty(), "{} of {} vectors:\n{}", failures.len(), vectors.len(), failures.join("\n"));
 }
 
-#[test]
-fn f32_planar() {
-    check(DType::F32, Layout::Planar, DType::F32);
+on_each_device!(f32_planar, f32_interleaved, f16_planar, f16_with_f32_gradient, bf16_planar, bf16_interleaved);
+
+fn f32_planar(bench: &Bench) {
+    check(bench, (0, 1), DType::F32, Layout::Planar, DType::F32);
 }
 
-#[test]
-fn f32_interleaved() {
-    check(DType::F32, Layout::Interleaved, DType::F32);
+fn f32_interleaved(bench: &Bench) {
+    check(bench, (0, bench.every(8)), DType::F32, Layout::Interleaved, DType::F32);
 }
 
-#[test]
-fn f16_planar() {
-    check(DType::F16, Layout::Planar, DType::F16);
+fn f16_planar(bench: &Bench) {
+    check(bench, (1, bench.every(8)), DType::F16, Layout::Planar, DType::F16);
 }
 
-#[test]
-fn f16_with_f32_gradient() {
-    check(DType::F16, Layout::Interleaved, DType::F32);
+fn f16_with_f32_gradient(bench: &Bench) {
+    check(bench, (2, bench.every(8)), DType::F16, Layout::Interleaved, DType::F32);
 }
 
-#[test]
-fn bf16_planar() {
-    check(DType::BF16, Layout::Planar, DType::BF16);
+fn bf16_planar(bench: &Bench) {
+    check(bench, (3, bench.every(8)), DType::BF16, Layout::Planar, DType::BF16);
 }
 
-#[test]
-fn bf16_interleaved() {
-    check(DType::BF16, Layout::Interleaved, DType::BF16);
+fn bf16_interleaved(bench: &Bench) {
+    check(bench, (4, bench.every(8)), DType::BF16, Layout::Interleaved, DType::BF16);
 }
 
 /// The reference crate agrees with the vectors, which were made without it.

@@ -87,15 +87,15 @@ enum Pass {
 /// The uniform of `kernels/wgsl/combine.wgsl`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct CombineParams {
-    partials_at: u32,
-    partials: u32,
-    row: u32,
-    moments_at: u32,
-    first_slot: u32,
-    first_sample: u32,
-    samples: u32,
-    unused: u32,
+pub(super) struct CombineParams {
+    pub(super) partials_at: u32,
+    pub(super) partials: u32,
+    pub(super) row: u32,
+    pub(super) moments_at: u32,
+    pub(super) first_slot: u32,
+    pub(super) first_sample: u32,
+    pub(super) samples: u32,
+    pub(super) unused: u32,
 }
 
 /// A kernel over voxels, and the buffers that it binds.
@@ -154,6 +154,8 @@ struct FinishPipelines {
     known: Pipeline,
 }
 
+/// Results are copied out; `fill_workspace` copies in.
+const COPIES: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST);
 const STORAGE: BufferBindingType = BufferBindingType::Storage { read_only: false };
 const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: true };
 
@@ -190,9 +192,9 @@ impl Executor {
             return Err(Error::DeviceLimit { what: "bytes of workspace in one storage binding", need: bytes, got });
         }
         let scope = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let workspace = device.buffer("workspace", bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
+        let workspace = device.buffer("workspace", bytes, BufferUsages::STORAGE | COPIES);
         let layout = result_layout(plan);
-        let result = device.buffer("result", layout.bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
+        let result = device.buffer("result", layout.bytes, BufferUsages::STORAGE | COPIES);
         let ones = device.filled("ones", bytemuck::cast_slice(&vec![1.0f32; plan.losses()]), BufferUsages::STORAGE);
         let combine = inner.pipelines.get(
             &inner.device,
@@ -252,6 +254,15 @@ impl Executor {
     pub fn workspace_bytes(&self) -> u64 {
         let stages = self.heads.iter().flat_map(|head| &head.stages).map(|(_, buffer)| buffer.size());
         self.workspace.size() + self.result.size() + stages.sum::<u64>()
+    }
+
+    /// Fills workspace and result with a word, for tests that what an earlier call left there does not matter.
+    #[doc(hidden)]
+    pub fn fill_workspace(&self, word: u32) {
+        for buffer in [&self.workspace, &self.result] {
+            let words = vec![word; (buffer.size() / 4) as usize];
+            self.device.inner.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+        }
     }
 
     /// Records loss and gradient into `encoder`, one set of buffers per head; nothing is submitted.

@@ -21,14 +21,106 @@ pub const GRADIENT_RELATIVE: f64 = 1e-5;
 /// classes of a softmax, a perfect prediction), what is left is the rounding of the parts, which are about 1/voxels.
 pub const GRADIENT_ABSOLUTE: f64 = 1e-8;
 
-/// The device that the tests run on: that of the environment variable, or the CPU.
+/// A device that the tests run on.
 #[cfg(any(feature = "cpu", feature = "wgpu"))]
-pub fn runtime() -> &'static segfuse::Runtime {
-    static RUNTIME: std::sync::OnceLock<segfuse::Runtime> = std::sync::OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        let name = std::env::var("SEGFUSE_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
-        segfuse::Runtime::on(&name).unwrap_or_else(|e| panic!("{e}"))
-    })
+pub struct Bench {
+    pub runtime: segfuse::Runtime,
+    /// Every new objective makes pipelines, which take a device longer than the test: such a device gets fewer cases.
+    compiles: bool,
+}
+
+#[cfg(any(feature = "cpu", feature = "wgpu"))]
+impl Bench {
+    /// How many random cases: `cpu` on the CPU, `compiled` on a device that compiles; `SEGFUSE_TEST_CASES` of either.
+    pub fn cases(&self, cpu: u32, compiled: u32) -> u32 {
+        match variable("SEGFUSE_TEST_CASES") {
+            Some(count) => count.parse().unwrap_or_else(|e| panic!("SEGFUSE_TEST_CASES={count}: {e}")),
+            None if self.compiles => compiled,
+            None => cpu,
+        }
+    }
+    /// Whether this is the CPU backend.
+    pub fn is_cpu(&self) -> bool {
+        !self.compiles
+    }
+    /// Each how many-th of a long list is taken: all of them on the CPU, or with `SEGFUSE_TEST_FULL`.
+    pub fn every(&self, compiled: usize) -> usize {
+        if self.compiles && variable("SEGFUSE_TEST_FULL").is_none() { compiled } else { 1 }
+    }
+}
+
+/// The CPU backend.
+#[cfg(feature = "cpu")]
+pub fn cpu() -> &'static Bench {
+    static BENCH: std::sync::OnceLock<Bench> = std::sync::OnceLock::new();
+    BENCH.get_or_init(|| Bench { runtime: segfuse::Runtime::on("cpu").expect("it is in this build"), compiles: false })
+}
+
+/// A device of wgpu; `None`, said aloud, where there is no adapter.
+#[cfg(feature = "wgpu")]
+pub fn wgpu() -> Option<&'static Bench> {
+    static BENCH: std::sync::OnceLock<Option<Bench>> = std::sync::OnceLock::new();
+    let bench = BENCH.get_or_init(|| {
+        wgpu_device().map(|device| Bench { runtime: segfuse::Runtime::with_wgpu(device.clone()), compiles: true })
+    });
+    bench.as_ref()
+}
+
+/// The device of the tests of wgpu: the adapter that `SEGFUSE_TEST_DEVICE` names (`wgpu`, or `wgpu:` and its number), or the
+/// first, a software renderer too. `None` where there is no adapter, which in CI is a failure.
+#[cfg(feature = "wgpu")]
+pub fn wgpu_device() -> Option<&'static segfuse::wgpu::Device> {
+    static DEVICE: std::sync::OnceLock<Option<segfuse::wgpu::Device>> = std::sync::OnceLock::new();
+    let open = || {
+        let device = match variable("SEGFUSE_TEST_DEVICE") {
+            None if segfuse::wgpu::Device::adapters().is_empty() => return None,
+            None => segfuse::wgpu::Device::open(0),
+            Some(name) if name == "wgpu" => segfuse::wgpu::Device::new(),
+            Some(name) => match name.strip_prefix("wgpu:").and_then(|number| number.parse().ok()) {
+                Some(number) => segfuse::wgpu::Device::open(number),
+                None => panic!("SEGFUSE_TEST_DEVICE={name} is not `wgpu` or `wgpu:` and a number"),
+            },
+        };
+        let device = device.unwrap_or_else(|e| panic!("{e}"));
+        println!("{}", device.description());
+        Some(device)
+    };
+    let device = DEVICE.get_or_init(open).as_ref();
+    if device.is_none() {
+        let ci = ["CI", "SEGFUSE_CI"].into_iter().find(|name| variable(name).is_some());
+        assert!(ci.is_none(), "{} is set, and there is no adapter", ci.unwrap_or_default());
+        println!("skipped: no adapter");
+    }
+    device
+}
+
+/// An environment variable that is set and not empty.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One body per case, run on every backend that is there: for each function `name(bench: &Bench)` the tests `cpu::name`
+/// and `wgpu::name`.
+#[macro_export]
+macro_rules! on_each_device {
+    ($($name:ident),* $(,)?) => {
+        #[cfg(feature = "cpu")]
+        mod cpu {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::common::cpu());
+            })*
+        }
+        #[cfg(feature = "wgpu")]
+        mod wgpu {
+            $(#[test]
+            fn $name() {
+                if let Some(bench) = $crate::common::wgpu() {
+                    super::$name(bench);
+                }
+            })*
+        }
+    };
 }
 
 /// A buffer of any element type.
@@ -77,6 +169,18 @@ impl Data {
             Data::I16(v) => v.into(),
             Data::I32(v) => v.into(),
             Data::I64(v) => v.into(),
+        }
+    }
+    /// The bytes as they lie in memory.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Data::F32(v) => bytemuck::cast_slice(v),
+            Data::F16(v) => bytemuck::cast_slice(v),
+            Data::BF16(v) => bytemuck::cast_slice(v),
+            Data::U8(v) => v,
+            Data::I16(v) => bytemuck::cast_slice(v),
+            Data::I32(v) => bytemuck::cast_slice(v),
+            Data::I64(v) => bytemuck::cast_slice(v),
         }
     }
     /// The values as they are after rounding.
@@ -368,6 +472,29 @@ impl Case {
         };
         (terms, problem)
     }
+}
+
+/// A random case of labels, some ignored, with voxel weights.
+pub fn example(spec: &str, shape: &[usize], dtype: DType, layout: Layout, seed: u64) -> Case {
+    let r = &mut random::Numbers(seed);
+    let (samples, classes) = (shape[0], shape[1]);
+    let voxels: usize = shape[2..].iter().product();
+    let settings = Settings {
+        shape: shape.to_vec(),
+        dtype,
+        activation: if classes > 1 { Activation::Softmax } else { Activation::Sigmoid },
+        layout,
+        target: Target::Labels(DType::U8),
+        ignore_label: Some(255),
+        class_weights: None,
+        reduction: Reduction::Mean,
+        gradient: dtype,
+    };
+    let prediction = (0..samples * classes * voxels).map(|_| r.between(-5.0, 5.0)).collect();
+    let labels =
+        (0..samples * voxels).map(|_| if r.chance(0.02) { 255.0 } else { r.below(classes.max(2)) as f64 }).collect();
+    let weights = Some((0..samples * voxels).map(|_| r.unit() as f32).collect());
+    Case::new(spec.parse().expect("a valid spec"), &settings, prediction, labels, None, weights, None)
 }
 
 /// What a gradient of this type adds to the error of single precision: half a unit in the last place, and half the

@@ -1,10 +1,17 @@
-//! The kernels after the reduction, run on an adapter and compared with the same in f64 on the host.
+//! The kernels after the reduction, run on an adapter and compared with the same in f64 on the host; and the text of every
+//! kernel, read by the tools that drivers are built on.
 
 mod combine;
 mod double;
 mod finish;
 mod geometry;
 mod gpu;
+mod shaders;
+
+/// Whether what these tests need must be there.
+fn in_ci() -> bool {
+    ["CI", "SEGFUSE_CI"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
 
 /// Random bits (splitmix64).
 struct Random(u64);
