@@ -11,6 +11,7 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     join_team(thread);
     sample = group.y;
+    load_coefficients();
     for (var run = 0u; run < window.runs; run++) {
         for (var round = 0u; round < window.rounds; round++) {
             load_voxel(start_of_round(group.x, run, round));

@@ -23,6 +23,7 @@ fn main(
 #endif
     join_team(thread);
     sample = group.y;
+    load_coefficients();
     for (var run = 0u; run < window.runs; run++) {
         clear_sums();
         for (var round = 0u; round < window.rounds; round++) {

@@ -24,30 +24,57 @@ fn own_coefficient(k: u32) -> real {
 #endif
 }
 
-// Whether nothing of a class's own voxels reaches the loss.
-fn is_left_out(slot: u32) -> bool {
-#if COST
-    return false;
-#else
-    var any = false;
-    for (var k = 0u; k < SLOPES; k++) {
-        any = any || coefficient(class_of(slot), k) != 0.0;
-    }
-    return !any;
+#if SLOPE_PG
+var<private> by_pg: array<f32, SLOTS>;
 #endif
+#if SLOPE_P
+var<private> by_p: array<f32, SLOTS>;
+#endif
+#if SLOPE_PP
+var<private> by_pp: array<f32, SLOTS>;
+#endif
+#if !SOFTMAX
+// Whether nothing of a class's own voxels reaches the loss.
+var<private> left_out: array<bool, SLOTS>;
+#endif
+
+// Takes what a workgroup, whose voxels are of one sample, needs for all of them.
+fn load_coefficients() {
+#each k
+        let c = class_of(k);
+#if SLOPE_PG
+        by_pg[k] = coefficient(c, BY_PG);
+#endif
+#if SLOPE_P
+        by_p[k] = coefficient(c, BY_P);
+#endif
+#if SLOPE_PP
+        by_pp[k] = 2.0 * coefficient(c, BY_PP);
+#endif
+#if !SOFTMAX
+        var none = true;
+        for (var j = 0u; j < SLOPES; j++) {
+            none = none && coefficient(c, j) == 0.0;
+        }
+#if COST
+        none = false;
+#endif
+        left_out[k] = none;
+#endif
+#end
 }
 
 // ∂L/∂p of a slot from P, I and PP.
 fn affine(slot: u32) -> real {
     var x = real(0.0);
 #if SLOPE_PG
-    x += g_of(slot) * coefficient(class_of(slot), BY_PG);
+    x += g_of(slot) * by_pg[slot];
 #endif
 #if SLOPE_P
-    x += real(coefficient(class_of(slot), BY_P));
+    x += real(by_p[slot]);
 #endif
 #if SLOPE_PP
-    x += p[slot] * (2.0 * coefficient(class_of(slot), BY_PP));
+    x += p[slot] * by_pp[slot];
 #endif
     return x;
 }
@@ -57,13 +84,13 @@ fn affine(slot: u32) -> real {
 fn cost_slope(slot: u32) -> real {
     let c = min(class_of(slot), CLASSES - 1u);
 #if LABELS_TARGET
-    let row = u32(max(own, 0));
+    let row = min(u32(max(own, 0)), CLASSES - 1u);
     return select(0.0, coefficient(row, BY_COST) * costs[row * CLASSES + c], kept);
 #else
     var x = 0.0;
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         x += g_of(k) * (coefficient(k, BY_COST) * costs[k * CLASSES + c]);
-    }
+#end
     return x;
 #endif
 }
@@ -107,37 +134,37 @@ fn differentiate() {
     // The slope of the most probable class is taken from all: that changes no gradient of a softmax, and leaves nothing to
     // cancel where that class is nearly certain.
     var shift = real(0.0);
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         shift = select(shift, affine(k), is_top(k));
-    }
+#end
     shift = team_sum(shift);
-    var sum = real(0.0);
-    var e_top = real(0.0);
-    for (var k = 0u; k < SLOTS; k++) {
+    packed[0] = real(0.0);
+    packed[1] = real(0.0);
+    packed[2] = real(0.0);
+    packed[3] = real(0.0);
+#each k
         let there = truth(present(k));
         e[k] = (affine(k) - shift) * p[k] + base(k);
-        sum += select(real(0.0), e[k], there & !is_top(k));
-        e_top = select(e_top, e[k], there & is_top(k));
-    }
-    sum = team_sum(sum);
-    e_top = team_sum(e_top);
+        packed[0] += select(real(0.0), e[k], there & !is_top(k));
+        packed[1] = select(packed[1], e[k], there & is_top(k));
+#if LN_Q
+        packed[2] += select(real(0.0), u[k], there & !is_top(k));
+        packed[3] = select(packed[3], u[k], there & is_top(k));
+#endif
+#end
+    team_sum_packed();
+    let sum = packed[0];
+    let e_top = packed[1];
+#if LN_Q
+    // ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is its share of the rest.
+    let u_sum = packed[2];
+    let of_top = packed[3];
+#endif
 #if OWN_CLASS
     // Terms of the own class come by x = ∂L/∂ln p of it: x·(1 − p) for itself, −x·p for the others.
     let x = own_slope(pixel_slopes(own_p, own_ln_p, own_q, real(0.0), real(1.0), own_map()));
 #endif
-#if LN_Q
-    // ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is its share of the rest.
-    var u_sum = real(0.0);
-    var of_top = real(0.0);
-    for (var k = 0u; k < SLOTS; k++) {
-        let there = truth(present(k));
-        u_sum += select(real(0.0), u[k], there & !is_top(k));
-        of_top = select(of_top, u[k], there & is_top(k));
-    }
-    u_sum = team_sum(u_sum);
-    of_top = team_sum(of_top);
-#endif
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         // e·(1 − p) − p·(Σ of the others) for the largest class, with 1 − p as it is.
         var dz = select(e[k] - p[k] * (sum + e_top), e[k] * q_top - p[k] * sum, is_top(k));
 #if OWN_CLASS
@@ -149,18 +176,18 @@ fn differentiate() {
         dz += p[k] * (u_sum - u_here) + of_top * rest_of(k) - of_itself;
 #endif
         write_gradient(k, dz);
-    }
+#end
 }
 #else
 fn differentiate() {
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
 #if SIGMOID
         let x = affine(k) * (p[k] * q[k]) + base(k);
 #else
         let x = affine(k) + base(k);
 #endif
         // A class that is left out: its own values do not matter, not even a NaN.
-        write_gradient(k, select(x, real(0.0), is_left_out(k)));
-    }
+        write_gradient(k, select(x, real(0.0), left_out[k]));
+#end
 }
 #endif

@@ -4,8 +4,7 @@
 // workspace; `combine` adds the rows.
 #import double
 
-// Sums of a thread that are gathered together, and how many values one step of the tree adds.
-const BATCH = 8u;
+// Values that one step of the tree adds.
 const STEP = 16u;
 const VALUES = SLOTS * SUMS + 2u;
 
@@ -25,9 +24,9 @@ fn clear_sums() {
 // Σ_c M[class, c]·p_c, of the voxel's own class or, with a dense target, of any.
 fn cost_of(row: u32) -> f32 {
     var cost = 0.0;
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         cost += select(0.0, costs[row * CLASSES + min(class_of(k), CLASSES - 1u)] * p[k], present(k));
-    }
+#end
     return team_sum(cost);
 }
 #endif
@@ -54,22 +53,22 @@ fn accumulate() {
 #endif
 #if COST
 #if LABELS_TARGET
-    let own_cost = cost_of(u32(max(own, 0)));
+    let own_cost = cost_of(min(u32(max(own, 0)), CLASSES - 1u));
 #endif
 #endif
 #if HARD
     var best = real(-1.0);
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         best = select(best, p[k], truth(present(k)) & (p[k] > best));
-    }
+#end
     best = team_max(best);
     var winner = whole(i32(CLASSES));
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         winner = select(winner, min(winner, whole(i32(class_of(k)))), truth(present(k)) & (p[k] == best));
-    }
+#end
     winner = team_min(winner);
 #endif
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         let at = k * SUMS;
         let m = select(real(0.0), weight, truth(present(k)));
 #if SUM_TRUTH
@@ -124,7 +123,7 @@ fn accumulate() {
         sums[at + AT_HARD + 1u] += select(real(0.0), real(1.0), counts_here & yes & !real_yes);
         sums[at + AT_HARD + 2u] += select(real(0.0), real(1.0), counts_here & !yes & real_yes);
 #endif
-    }
+#end
 }
 
 #if SUBGROUPS
@@ -144,13 +143,6 @@ const SCRATCH = BATCH * WORKGROUP;
 var<workgroup> scratch: array<f32, SCRATCH>;
 // What the first step of the tree leaves, where there are two.
 var<workgroup> halfway: array<f32, BATCH * WORKGROUP / STEP>;
-
-fn value(i: u32) -> f32 {
-    if i < SLOTS * SUMS {
-        return sum_of_lanes(sums[i]);
-    }
-    return sum_of_lanes(counted[min(i - SLOTS * SUMS, 1u)]);
-}
 
 // Place of a sum in a row of the workspace: moments by class, hard counts by class, voxels.
 fn place_in_row(i: u32, of_member: u32) -> u32 {
@@ -187,10 +179,14 @@ fn flush_sums(group: u32, thread: u32, first: bool) {
     let row = (window.first_sample + sample) * window.rows + window.first_row + group;
     for (var start = 0u; start < VALUES; start += BATCH) {
         workgroupBarrier();
+        let values = values_of(start / BATCH);
+        var totals: array<f32, BATCH>;
         for (var j = 0u; j < BATCH; j++) {
-            let total = subgroupAdd(value(min(start + j, VALUES - 1u)));
-            if lane == 0u {
-                scratch[j * (WORKGROUP / 4u) + subgroup] = total;
+            totals[j] = subgroupAdd(values[j]);
+        }
+        if lane == 0u {
+            for (var j = 0u; j < BATCH; j++) {
+                scratch[j * (WORKGROUP / 4u) + subgroup] = totals[j];
             }
         }
         workgroupBarrier();
@@ -209,8 +205,9 @@ fn flush_sums(group: u32, thread: u32, first: bool) {
     let row = (window.first_sample + sample) * window.rows + window.first_row + group;
     for (var start = 0u; start < VALUES; start += BATCH) {
         workgroupBarrier();
+        let values = values_of(start / BATCH);
         for (var j = 0u; j < BATCH; j++) {
-            scratch[j * WORKGROUP + member * TEAMS + team] = value(min(start + j, VALUES - 1u));
+            scratch[j * WORKGROUP + member * TEAMS + team] = values[j];
         }
         workgroupBarrier();
 #if TWO_STEPS

@@ -17,7 +17,11 @@ fn join_team(thread: u32) {
 #endif
 }
 
+// What several sums exchange together.
+var<private> packed: array<real, 4>;
+
 #if ALONE
+fn team_sum_packed() {}
 fn team_sum(x: real) -> real {
     return x;
 }
@@ -30,7 +34,22 @@ fn team_min(x: whole) -> whole {
 #else
 var<workgroup> exchange: array<u32, WORKGROUP>;
 
+var<workgroup> exchange_packed: array<vec4<f32>, WORKGROUP>;
+
 // All members add in the order of the members, and so have the same bits.
+fn team_sum_packed() {
+    workgroupBarrier();
+    exchange_packed[member * TEAMS + team] = vec4<f32>(packed[0], packed[1], packed[2], packed[3]);
+    workgroupBarrier();
+    var total = vec4<f32>(0.0);
+    for (var m = 0u; m < TEAM; m++) {
+        total += exchange_packed[m * TEAMS + team];
+    }
+    packed[0] = total.x;
+    packed[1] = total.y;
+    packed[2] = total.z;
+    packed[3] = total.w;
+}
 fn team_sum(x: real) -> real {
     workgroupBarrier();
     exchange[member * TEAMS + team] = bitcast<u32>(x);

@@ -29,11 +29,15 @@ struct Window {
     weights_base: u32,
     map_base: u32,
     gradient_base: u32,
-    padding: u32,
+    // Always 0, which no compiler knows; see `exactly`.
+    zero: u32,
 }
 @group(0) @binding(0) var<uniform> window: Window;
 
-const LOWEST = -3.4028234663852886e38;
+// x as it was rounded: an optimiser that regroups sums sees integers here and stops.
+fn exactly(x: real) -> real {
+    return bitcast<real>(bitcast<bits>(x) ^ bits(window.zero));
+}
 
 // The voxel at hand.
 var<private> sample: u32;
@@ -134,9 +138,9 @@ fn map_of(slot: u32) -> real {
 fn own_map() -> real {
 #if MAP_PER_CLASS
     var x = real(0.0);
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         x = select(x, map_of(k), is_own(k));
-    }
+#end
     return team_sum(x);
 #else
     return map_of(0u);
@@ -175,27 +179,27 @@ fn load_voxel(at: u32) {
 #if !CENSUS
 // Loads the prediction of the voxel at hand and makes p, and what the pass reads beside it.
 fn activate() {
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         // What does not count is 0, whatever it holds: NaN times weight 0 would be NaN.
         z[k] = select(real(0.0), load_prediction(element(window.prediction_base, k)), kept);
-    }
+#end
 #if SOFTMAX
     softmax();
 #endif
 #if SIGMOID
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         let e = exp_of_negative(-abs(z[k]));
         let large = real(1.0) / (real(1.0) + e);
         let small = e * large;
         let positive = z[k] >= real(0.0);
         p[k] = select(small, large, positive);
         q[k] = select(large, small, positive);
-    }
+#end
 #endif
 #if NO_ACTIVATION
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         p[k] = z[k];
-    }
+#end
 #endif
 }
 #endif
@@ -204,50 +208,49 @@ fn activate() {
 // The largest classes are counted, the others summed: 1 + others would lose a small sum, and with it ln p and 1 − p of a class
 // that is nearly certain.
 fn softmax() {
-    var most = real(LOWEST);
-    for (var k = 0u; k < SLOTS; k++) {
-        most = select(most, z[k], truth(present(k)) & ((z[k] > most) | is_nan(z[k])));
-    }
-    largest = team_max(most);
-    var others = real(0.0);
-    var ties = real(0.0);
+    var most = real(LEAST);
     var first = whole(i32(CLASSES));
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
+        let wins = truth(present(k)) & ((z[k] > most) | is_nan(z[k]));
+        most = select(most, z[k], wins);
+        first = select(first, whole(i32(class_of(k))), wins);
+#end
+    largest = team_max(most);
+    // The first of the largest; with NaN or nothing but −∞ there is none, and any class will do.
+    top = team_min(select(whole(i32(CLASSES)), first, most == largest));
+    top = select(top, whole(0), top == whole(i32(CLASSES)));
+    packed[0] = real(0.0);
+    packed[1] = real(0.0);
+    packed[2] = real(0.0);
+    packed[3] = real(0.0);
+#each k
         let shifted = z[k] - largest;
         let e = select(real(0.0), exp_of_negative(shifted), truth(present(k)));
         let is_largest = truth(present(k)) & (shifted == real(0.0));
         p[k] = e;
-        others += select(e, real(0.0), is_largest);
-        ties += select(real(0.0), real(1.0), is_largest);
-        first = select(first, min(first, whole(i32(class_of(k)))), is_largest);
-    }
-    others = team_sum(others);
-    ties = team_sum(ties);
+        packed[0] += select(e, real(0.0), is_largest);
+        packed[1] += select(real(0.0), real(1.0), is_largest);
+#if OWN_CLASS
+        packed[2] = select(packed[2], shifted, is_own(k));
+        packed[3] = select(packed[3], e, is_own(k));
+#endif
+#end
+    team_sum_packed();
+    let others = packed[0];
+    let ties = packed[1];
     let sum = others + ties;
     let share = real(1.0) / sum;
     let rest = others + (ties - real(1.0));
-    // ln(1 + rest): what the rounded sum has lost of the rest comes back as the first term of the series.
-    ln_sum = ln_of_normal(sum) + (rest - (sum - real(1.0))) * share;
+    ln_sum = select(ln_of_normal(sum), ln_1p(rest), rest <= real(1.0));
     q_top = rest * share;
-    top = team_min(first);
-    // A NaN has no largest class.
-    top = select(top, whole(0), top == whole(i32(CLASSES)));
 #if OWN_CLASS
-    var own_shifted = real(0.0);
-    var own_e = real(0.0);
-    for (var k = 0u; k < SLOTS; k++) {
-        own_shifted = select(own_shifted, z[k] - largest, is_own(k));
-        own_e = select(own_e, p[k], is_own(k));
-    }
-    own_shifted = team_sum(own_shifted);
-    own_e = team_sum(own_e);
-    own_p = own_e * share;
-    own_ln_p = finite_ln(own_shifted - ln_sum);
-    own_q = select(real(1.0) - own_p, q_top, own_shifted == real(0.0));
+    own_p = packed[3] * share;
+    own_ln_p = finite_ln(exactly(packed[2]) - ln_sum);
+    own_q = select(real(1.0) - own_p, q_top, packed[2] == real(0.0));
 #endif
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         p[k] *= share;
-    }
+#end
 #if LN_Q
     without_largest();
 #endif
@@ -260,17 +263,17 @@ fn is_top(slot: u32) -> truth {
 #if LN_Q
 // For the largest class 1 − p cancels: ln q is the log-sum-exp of the others less that of all.
 fn without_largest() {
-    var most = real(LOWEST);
-    for (var k = 0u; k < SLOTS; k++) {
+    var most = real(LEAST);
+#each k
         most = select(most, z[k], truth(present(k)) & !is_top(k) & ((z[k] > most) | is_nan(z[k])));
-    }
+#end
     // Where all others are −∞, any finite shift gives them the share 0.
     second = team_max(most);
     var total = real(0.0);
-    for (var k = 0u; k < SLOTS; k++) {
+#each k
         let e = exp_of_negative(z[k] - second);
         total += select(real(0.0), e, truth(present(k)) & !is_top(k));
-    }
+#end
     others_of_second = team_sum(total);
     let ratio = (second - largest) + ln(others_of_second);
     let tail = ln_1p(exp_of_negative(-abs(ratio)));
@@ -301,7 +304,7 @@ fn q_of(slot: u32) -> real {
 }
 fn ln_p_of(slot: u32) -> real {
 #if SOFTMAX
-    return finite_ln((z[slot] - largest) - ln_sum);
+    return finite_ln(exactly(z[slot] - largest) - ln_sum);
 #endif
 #if SIGMOID
     let tail = ln_1p(exp_of_negative(-abs(z[slot])));

@@ -111,7 +111,7 @@ impl Device {
         };
         let features = device.features();
         let variant = Variant {
-            subgroups: features.contains(Features::SUBGROUP),
+            subgroups: features.contains(Features::SUBGROUP) && device.adapter_info().subgroup_min_size >= SUBGROUP_MIN,
             f16: features.contains(Features::SHADER_F16),
             binding: limits.binding,
         };
@@ -249,6 +249,9 @@ impl Device {
         Error::DeviceLost { reason: told.unwrap_or(otherwise) }
     }
 }
+
+/// Subgroups smaller than this are not used: workgroup memory is laid out for it.
+const SUBGROUP_MIN: u32 = 4;
 
 fn describe(info: &AdapterInfo, subgroups: bool, f16: bool, binding: u64) -> String {
     let has = |has: bool, what: &str| if has { format!(", {what}") } else { String::new() };

@@ -145,13 +145,13 @@ pub struct Executor {
 
 #[derive(Debug)]
 struct FinishPipelines {
-    /// Result and coefficients.
-    both: Pipeline,
     result: Pipeline,
+    /// Result and coefficients.
+    both: Option<Pipeline>,
     /// Coefficients from the sums of the census.
-    coefficients: Pipeline,
+    coefficients: Option<Pipeline>,
     /// Coefficients from the shape alone.
-    known: Pipeline,
+    known: Option<Pipeline>,
 }
 
 /// Results are copied out; `fill_workspace` copies in.
@@ -305,13 +305,13 @@ impl Executor {
                     self.finish(recorder, on_device, &self.finish.result, call);
                 }
                 (Pass::Both, Schedule::OnePass { .. }) => {
-                    let one_pass = on_device.one_pass.as_ref().expect("made for this schedule");
+                    let one_pass = made(&on_device.one_pass);
                     if let Some(census) = &on_device.census {
                         voxels(census);
                         self.sum_up(recorder, on_device);
-                        self.finish(recorder, on_device, &self.finish.coefficients, call);
+                        self.finish(recorder, on_device, made(&self.finish.coefficients), call);
                     } else {
-                        self.finish(recorder, on_device, &self.finish.known, call);
+                        self.finish(recorder, on_device, made(&self.finish.known), call);
                     }
                     self.dispatch(recorder, head, on_device, one_pass, buffers);
                     self.sum_up(recorder, on_device);
@@ -321,8 +321,8 @@ impl Executor {
                 (Pass::Both, Schedule::TwoPass | Schedule::Chunked { .. }) => {
                     voxels(&on_device.reduce);
                     self.sum_up(recorder, on_device);
-                    self.finish(recorder, on_device, &self.finish.both, call);
-                    let gradient = on_device.gradient.as_ref().expect("made for this schedule");
+                    self.finish(recorder, on_device, made(&self.finish.both), call);
+                    let gradient = made(&on_device.gradient);
                     self.dispatch(recorder, head, on_device, gradient, buffers);
                 }
             }
@@ -363,6 +363,8 @@ impl Executor {
                         }
                     }
                     (true, None) => return Err(Error::BufferMissing { role: role.title() }),
+                    // A call without gradient may be given the same buffers as one with.
+                    (false, Some(_)) if role == Role::Gradient && !self.in_place => {}
                     (false, Some(_)) => return Err(Error::BufferUnexpected { role: role.title() }),
                     (false, None) => {}
                 }
@@ -384,6 +386,19 @@ impl Executor {
             check("the result", slice, self.result_layout().bytes)?;
             if call.grad_output.is_some_and(|other| other.buffer() == slice.buffer()) {
                 return Err(Error::BufferShared { role: "the result", other: "grad_output" });
+            }
+            // In one buffer with others it may lie apart from them: it is bound in passes of its own.
+            let end = slice.offset() + self.result_layout().bytes;
+            for (head, buffers) in self.plan.heads().iter().zip(heads) {
+                for role in [Role::Prediction, Role::Target, Role::Mask, Role::Weights, Role::Map, Role::Gradient] {
+                    let overlaps = |other: BufferSlice<'_>| {
+                        let other_end = other.offset() + role.bytes(&head.problem);
+                        other.buffer() == slice.buffer() && other.offset() < end && slice.offset() < other_end
+                    };
+                    if buffers.of(role, self.in_place).is_some_and(overlaps) {
+                        return Err(Error::BufferShared { role: "the result", other: role.title() });
+                    }
+                }
             }
         }
         Ok(())
@@ -529,6 +544,11 @@ impl<'e, 't> Recorder<'e, 't> {
     }
 }
 
+/// A pipeline that the schedule of a head asks for.
+fn made<T>(pipeline: &Option<T>) -> &T {
+    pipeline.as_ref().expect("an executor makes what the schedules of its plan ask for")
+}
+
 /// The first bytes of a slice.
 fn bounded<'a>(slice: &BufferSlice<'a>, bytes: u64) -> BufferBinding<'a> {
     BufferBinding { buffer: slice.buffer(), offset: slice.offset(), size: wgpu::BufferSize::new(bytes) }
@@ -564,11 +584,14 @@ impl FinishPipelines {
             };
             device.inner.pipelines.get(&device.inner.device, specification)
         };
+        let any = |wanted: &dyn Fn(Schedule) -> bool| plan.heads().iter().any(|head| wanted(head.schedule));
+        let one_pass = |census| any(&|schedule| schedule == Schedule::OnePass { census });
+        let two_pass = any(&|schedule| !matches!(schedule, Schedule::OnePass { .. }));
         Ok(FinishPipelines {
-            both: make(true, true, false)?,
             result: make(false, true, false)?,
-            coefficients: make(true, false, false)?,
-            known: make(true, false, true)?,
+            both: two_pass.then(|| make(true, true, false)).transpose()?,
+            coefficients: one_pass(true).then(|| make(true, false, false)).transpose()?,
+            known: one_pass(false).then(|| make(true, false, true)).transpose()?,
         })
     }
 }

@@ -22,7 +22,7 @@ const STAGING_BYTES: u64 = 16 << 20;
 /// Sums that a thread keeps in registers, before a team shares the classes of a voxel.
 const SUMS_ALONE: usize = 128;
 /// And for each member of a team.
-const SUMS_OF_MEMBER: usize = 48;
+const SUMS_OF_MEMBER: usize = 96;
 /// Values that a thread keeps in registers where it holds four voxels at once.
 const VALUES_VECTOR: usize = 112;
 
@@ -152,7 +152,8 @@ pub(super) struct WindowParams {
     pub(super) weights_base: u32,
     pub(super) map_base: u32,
     pub(super) gradient_base: u32,
-    pub(super) padding: u32,
+    /// Always 0.
+    pub(super) zero: u32,
 }
 
 impl WindowParams {

@@ -85,18 +85,26 @@ pub(super) fn bound(head: &Head, options: Options) -> Vec<Bound> {
 /// # Errors
 /// [`Error::Program`] when a pixel term has a constant that single precision cannot hold.
 pub(super) fn voxels(head: &Head, geometry: &Geometry, options: Options) -> Result<Source, Error> {
-    let mut source =
-        Source { kernel: options.kernel.source(), f16: options.f16, flags: BTreeSet::new(), preamble: String::new() };
+    let mut source = Source {
+        kernel: options.kernel.source(),
+        f16: options.f16,
+        slots: geometry.slots,
+        flags: BTreeSet::new(),
+        preamble: String::new(),
+    };
     source.constants(head, geometry, options);
     source.buffers(head, geometry, options);
     source.pixel_terms(head, options)?;
+    if options.kernel.sums() {
+        source.sums(head, geometry, options);
+    }
     Ok(source)
 }
 
 /// A kernel that depends on nothing of a head, with constants before it.
 pub(super) fn plain(kernel: &'static str, constants: &[(&str, u32)]) -> Source {
     let preamble = constants.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    Source { kernel, f16: false, flags: BTreeSet::new(), preamble }
+    Source { kernel, f16: false, slots: 1, flags: BTreeSet::new(), preamble }
 }
 
 /// Keeps the lines whose `#if NAME` or `#if !NAME` hold; `#else` and `#endif` as in C.
@@ -124,11 +132,35 @@ fn decide(source: &str, flags: &BTreeSet<&'static str>) -> String {
     kept
 }
 
+/// Slots up to which loops over them are written out, so that arrays of slots are registers whatever a compiler thinks of
+/// loops.
+const UNROLLED: u32 = 16;
+
+/// Writes out what stands between `#each k` and `#end` once per slot, with `k` a constant; or as a loop, where slots are many.
+fn unroll(text: &str, slots: u32) -> String {
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("#each k\n") {
+        let (body, after) = after.split_once("#end\n").expect("#each has its #end");
+        whole += before;
+        if slots <= UNROLLED {
+            for k in 0..slots {
+                whole += &format!("    {{\n        const k = {k}u;\n{body}    }}\n");
+            }
+        } else {
+            whole += &format!("    for (var k = 0u; k < SLOTS; k++) {{\n{body}    }}\n");
+        }
+        rest = after;
+    }
+    whole + rest
+}
+
 /// The text of a kernel before it is put together: equal sources have equal texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Source {
     kernel: &'static str,
     f16: bool,
+    slots: u32,
     flags: BTreeSet<&'static str>,
     preamble: String,
 }
@@ -136,8 +168,15 @@ pub(super) struct Source {
 impl Source {
     /// The whole text.
     pub(super) fn text(&self) -> String {
-        let enable = if self.f16 { "enable f16;\n" } else { "" };
-        format!("{enable}{}\n{}", self.preamble, decide(self.kernel, &self.flags))
+        let mut text = String::new();
+        if self.f16 {
+            text += "enable f16;\n";
+        }
+        // Browsers want to be told; naga knows subgroups without, and refuses the line.
+        if cfg!(target_family = "wasm") && self.flags.contains("SUBGROUPS") {
+            text += "enable subgroups;\n";
+        }
+        text + &self.preamble + &unroll(&decide(self.kernel, &self.flags), self.slots)
     }
 
     fn flag(&mut self, name: &'static str, holds: bool) {
@@ -309,6 +348,28 @@ impl Source {
         self.line(format!("fn store_gradient(i: u32, x: real) {{\n    {body}\n}}"));
     }
 
+    /// The sums of a thread by batches, each index a constant: an index that is not would keep the sums out of the registers.
+    fn sums(&mut self, head: &Head, geometry: &Geometry, options: Options) {
+        let moments = if options.kernel == Kernel::Census { head.target_moments } else { head.moments.len() };
+        let hard = if head.problem.hard_counts && options.kernel != Kernel::Census { 3 } else { 0 };
+        let sums = geometry.slots as usize * (moments + hard);
+        let mut values: Vec<String> = (0..sums).map(|i| format!("sum_of_lanes(sums[{i}])")).collect();
+        values.extend((0..2).map(|i| format!("sum_of_lanes(counted[{i}])")));
+        values.resize(values.len().next_multiple_of(BATCH), "0.0".into());
+        let mut cases = String::new();
+        for (k, batch) in values.chunks_exact(BATCH).enumerate() {
+            let label = if k == 0 { "default".into() } else { format!("case {k}u") };
+            writeln!(
+                cases,
+                "        {label}: {{\n            return array<f32, BATCH>({});\n        }}",
+                batch.join(", ")
+            )
+            .expect("writing to a string");
+        }
+        self.constant("BATCH", BATCH);
+        self.line(format!("fn values_of(batch: u32) -> array<f32, BATCH> {{\n    switch batch {{\n{cases}    }}\n}}"));
+    }
+
     /// The pixel terms and their slopes as functions of a voxel, and where their sums and coefficients lie.
     fn pixel_terms(&mut self, head: &Head, options: Options) -> Result<(), Error> {
         let recorded = &head.pixels.recorded;
@@ -371,6 +432,8 @@ impl Source {
     }
 }
 
+/// Sums of a thread that are gathered together.
+const BATCH: usize = 8;
 /// Values that one step of the tree in `kernels/wgsl/sums.wgsl` adds.
 const STEP: u32 = 16;
 

@@ -34,8 +34,8 @@ struct Shader {
 }
 
 impl Shader {
-    fn plain(name: &str, source: &str, constants: &[(&str, u32)], overrides: &[(&'static str, f64)]) -> Shader {
-        let text = source::plain(source, constants);
+    fn plain(name: &str, source: &'static str, constants: &[(&str, u32)], overrides: &[(&'static str, f64)]) -> Shader {
+        let text = source::plain(source, constants).text();
         Shader { name: name.into(), text, subgroups: false, f16: false, constants: overrides.to_vec() }
     }
 }
@@ -57,7 +57,7 @@ fn shaders_of(name: &str, plan: &Plan, into: &mut Vec<Shader>) {
                     continue;
                 }
                 let options = Options { kernel, in_place, subgroups, f16 };
-                let text = source::text(head, &geometry, options).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let text = source::voxels(head, &geometry, options).unwrap_or_else(|e| panic!("{name}: {e}")).text();
                 let name = format!("{name}, {options:?}, {geometry:?}");
                 into.push(Shader { name, text, subgroups, f16, constants: vec![] });
             }
@@ -355,12 +355,12 @@ fn uniforms_have_the_layout_of_the_host() {
         weights_base,
         map_base,
         gradient_base,
-        padding,
+        zero,
     });
     for shader in &shaders {
         assert_eq!(layout(&shader.text, "Window"), window, "{}", shader.name);
     }
     let combine =
         fields!(CombineParams { partials_at, partials, row, moments_at, first_slot, first_sample, samples, unused });
-    assert_eq!(layout(&source::plain(COMBINE, &[]), "CombineParams"), combine);
+    assert_eq!(layout(&source::plain(COMBINE, &[]).text(), "CombineParams"), combine);
 }
