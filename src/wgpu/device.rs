@@ -2,7 +2,7 @@
 
 use super::executor::Executor;
 use super::geometry;
-use super::pipeline::Pipelines;
+use super::pipeline::{Pipelines, refusal};
 use crate::error::Error;
 use crate::plan::Plan;
 use std::sync::{Arc, Mutex};
@@ -232,7 +232,7 @@ impl Device {
     /// # Errors
     /// Whatever the device refuses: every error of a device but its loss shows here.
     pub fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
-        Executor::new(self, plan, false)
+        self.watched(|| Executor::new(self, plan, false))
     }
 
     /// As [`Device::prepare`], for calls whose gradients are written over their predictions.
@@ -240,7 +240,40 @@ impl Device {
     /// # Errors
     /// As [`Device::prepare`]; [`Error::BufferType`] when a gradient has another type than its prediction.
     pub fn prepare_in_place(&self, plan: &Plan) -> Result<Executor, Error> {
-        Executor::new(self, plan, true)
+        self.watched(|| Executor::new(self, plan, true))
+    }
+
+    /// Does `work`; what the device refuses meanwhile is its error.
+    fn watched<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        let refused = pollster::block_on(scope.pop());
+        let result = result.and_then(|made| match refused {
+            Some(error) => Err(refusal(error, "a plan")),
+            None => Ok(made),
+        });
+        result.map_err(|error| self.diagnosed(error))
+    }
+
+    /// What a device refuses that no longer answers is that it is lost.
+    pub(super) fn diagnosed(&self, error: Error) -> Error {
+        match error {
+            Error::Device { reason } if self.is_lost() => self.lost(reason),
+            other => other,
+        }
+    }
+
+    /// wgpu tells the loss of a device to one callback, which may be the caller's own, and to nobody else: a lost device makes
+    /// buffers as before, but they cannot be written.
+    fn is_lost(&self) -> bool {
+        let Inner { device, queue, .. } = &*self.inner;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let probe = self.buffer("probe", 4, wgpu::BufferUsages::COPY_DST);
+        queue.write_buffer(&probe, 0, &[0; 4]);
+        let refused = pollster::block_on(validation.pop()).is_some();
+        let full = pollster::block_on(memory.pop()).is_some();
+        refused && !full
     }
 
     /// The error of a device that no longer answers.

@@ -116,7 +116,7 @@ impl Executor {
         let (uploaded, staging, downloads) = result?;
         for error in refused {
             if let Some(error) = error.await {
-                return Err(refusal(error, "a call"));
+                return Err(self.device.diagnosed(refusal(error, "a call")));
             }
         }
         let mapped = self.map(&staging).await?;

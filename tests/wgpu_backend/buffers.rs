@@ -6,8 +6,8 @@ use segfuse::{DType, Gradient};
 use wgpu::{Buffer, BufferDescriptor, BufferSlice, BufferUsages, CommandEncoder};
 
 /// Bytes between two guards.
-pub struct Guarded {
-    pub buffer: Buffer,
+pub(crate) struct Guarded {
+    pub(crate) buffer: Buffer,
     offset: u64,
     /// Of the elements; what a binding sees is that up to a whole word.
     bytes: usize,
@@ -16,7 +16,7 @@ pub struct Guarded {
 
 impl Guarded {
     /// `bytes` at an offset that the device can bind, `fill` before and after them.
-    pub fn new(device: &Device, bytes: &[u8], fill: u8) -> Guarded {
+    pub(crate) fn new(device: &Device, bytes: &[u8], fill: u8) -> Guarded {
         let offset = 3 * u64::from(device.device().limits().min_storage_buffer_offset_alignment);
         let room = bytes.len().next_multiple_of(4);
         let mut contents = vec![fill; 2 * offset as usize + room];
@@ -32,7 +32,7 @@ impl Guarded {
         Guarded { buffer, offset, bytes: bytes.len(), fill }
     }
 
-    pub fn slice(&self) -> BufferSlice<'_> {
+    pub(crate) fn slice(&self) -> BufferSlice<'_> {
         self.buffer.slice(self.offset..self.offset + self.bytes.next_multiple_of(4) as u64)
     }
 
@@ -40,7 +40,7 @@ impl Guarded {
     ///
     /// # Panics
     /// When a guard was written to.
-    pub fn contents(&self, device: &Device) -> Vec<u8> {
+    pub(crate) fn contents(&self, device: &Device) -> Vec<u8> {
         let mut all = download(device, &self.buffer);
         let after = all.split_off(self.offset as usize + self.bytes);
         let inside = all.split_off(self.offset as usize);
@@ -52,7 +52,7 @@ impl Guarded {
 }
 
 /// All bytes of a buffer.
-pub fn download(device: &Device, buffer: &Buffer) -> Vec<u8> {
+pub(crate) fn download(device: &Device, buffer: &Buffer) -> Vec<u8> {
     let copy = device.device().create_buffer(&BufferDescriptor {
         label: Some("download"),
         size: buffer.size(),
@@ -67,27 +67,27 @@ pub fn download(device: &Device, buffer: &Buffer) -> Vec<u8> {
 }
 
 /// Records and submits.
-pub fn submit(device: &Device, record: impl FnOnce(&mut CommandEncoder)) {
+pub(crate) fn submit(device: &Device, record: impl FnOnce(&mut CommandEncoder)) {
     let mut encoder = device.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     record(&mut encoder);
     device.queue().submit([encoder.finish()]);
 }
 
 /// The buffers of a case.
-pub struct Loaded {
-    pub prediction: Guarded,
-    pub target: Guarded,
-    pub mask: Option<Guarded>,
-    pub weights: Option<Guarded>,
-    pub map: Option<Guarded>,
-    pub gradient: Guarded,
+pub(crate) struct Loaded {
+    pub(crate) prediction: Guarded,
+    pub(crate) target: Guarded,
+    pub(crate) mask: Option<Guarded>,
+    pub(crate) weights: Option<Guarded>,
+    pub(crate) map: Option<Guarded>,
+    pub(crate) gradient: Guarded,
     /// What the inputs held.
     inputs: Vec<Vec<u8>>,
 }
 
 impl Loaded {
     /// Uploads a case; the gradient and all guards hold `fill`.
-    pub fn new(device: &Device, case: &Case, fill: u8) -> Loaded {
+    pub(crate) fn new(device: &Device, case: &Case, fill: u8) -> Loaded {
         let host = case.host();
         let guarded = |bytes: &[u8]| Guarded::new(device, bytes, fill);
         let gradient = vec![fill; case.prediction.len() * case.problem.gradient_dtype().size() as usize];
@@ -106,7 +106,7 @@ impl Loaded {
         }
     }
 
-    pub fn buffers(&self, with_gradient: bool) -> Buffers<'_> {
+    pub(crate) fn buffers(&self, with_gradient: bool) -> Buffers<'_> {
         Buffers {
             prediction: self.prediction.slice(),
             target: self.target.slice(),
@@ -118,7 +118,7 @@ impl Loaded {
     }
 
     /// Records loss and gradient.
-    pub fn encode(&self, executor: &Executor, encoder: &mut CommandEncoder, call: &Call<'_>) {
+    pub(crate) fn encode(&self, executor: &Executor, encoder: &mut CommandEncoder, call: &Call<'_>) {
         let buffers = self.buffers(!executor.is_in_place());
         executor.encode(encoder, &[buffers], call).expect("the buffers fit");
     }
@@ -127,7 +127,7 @@ impl Loaded {
     ///
     /// # Panics
     /// When a guard or an input was written to.
-    pub fn gradient(&self, device: &Device, executor: &Executor, dtype: DType) -> Gradient {
+    pub(crate) fn gradient(&self, device: &Device, executor: &Executor, dtype: DType) -> Gradient {
         let in_place = executor.is_in_place();
         let mut inputs = vec![&self.prediction, &self.target];
         inputs.extend([&self.mask, &self.weights, &self.map].into_iter().flatten());
@@ -143,7 +143,7 @@ impl Loaded {
 }
 
 /// The doubles of a result buffer.
-pub fn result(device: &Device, executor: &Executor, buffer: &Buffer) -> Vec<f64> {
+pub(crate) fn result(device: &Device, executor: &Executor, buffer: &Buffer) -> Vec<f64> {
     let layout = executor.result_layout();
     let bytes = download(device, buffer);
     bytemuck::pod_collect_to_vec(&bytes[layout.doubles_at as usize..][..8 * layout.numbers as usize])

@@ -3,11 +3,23 @@
 use crate::{r#gen, root, vectors};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where one of these is set, a tool that `.ci/run` installs may not be missing.
 const CI_VARIABLES: [&str; 2] = ["CI", "SEGFUSE_CI"];
+/// The Vulkan driver of Chromium, SwiftShader: subgroups of four, no f16, few limits.
+const LESSER_DRIVER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
+/// What of the WGSL backend's tests runs on it: the kernels of devices with less, windows, and what depends on its limits.
+const LESSER_TESTS: [&str; 6] = [
+    "of_every_variant",
+    "without_features",
+    "windows::",
+    "of_devices_with_too_little",
+    "two_calls_in_one_encoder",
+    "what_the_workspace_holds",
+];
 /// Random problems of `segfuse check`.
 const CHECK_CASES: &str = "50";
 /// Seconds per fuzz target.
@@ -70,17 +82,20 @@ fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
     steps.step("format", || cargo("fmt --all --check"))?;
     steps.step("lints: workspace", || cargo("clippy --workspace --all-targets -- -D warnings"))?;
     if !options.fast {
-        for features in ["", "cpu", "serde"] {
+        for features in ["", "cpu", "serde", "wgpu", "cpu,wgpu"] {
             let name = format!("lints: segfuse with {}", if features.is_empty() { "no features" } else { features });
             let line = format!("clippy --package segfuse --all-targets --no-default-features --features={features}");
             steps.step(&name, || cargo(&format!("{line} -- -D warnings")))?;
         }
     }
     steps.step("tests", tests)?;
+    steps.step("tests: WGSL backend", wgpu_tests)?;
     steps.step("generated files", || r#gen::run(true).map(|()| Outcome::Passed))?;
     if options.fast {
         return Ok(());
     }
+    steps.step("tests: WGSL backend on a device with less", lesser_device)?;
+    steps.step("shaders through tint", tint)?;
     steps.step("tests in the documentation", || cargo("test --workspace --doc"))?;
     steps.step("test vectors", || test_vectors(options.regenerate))?;
     // The program has the library's name, so its page would take the place of the library's.
@@ -153,6 +168,44 @@ fn tests() -> anyhow::Result<Outcome> {
     missing("cargo-nextest")?;
     cargo("test --workspace --lib --bins --tests")
         .map(|_| Outcome::Noted("by cargo test; cargo-nextest is not installed".into()))
+}
+
+/// Whether a driver of Vulkan is there: any, since software renderers are used where there is no GPU.
+fn has_vulkan() -> bool {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    let listed = folders.iter().any(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()));
+    listed || ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// The same bodies as on the CPU, and the tests of the backend's own interface. What does not ask for a device has run.
+fn wgpu_tests() -> anyhow::Result<Outcome> {
+    if !has_vulkan() {
+        return missing("a Vulkan driver (mesa-vulkan-drivers)");
+    }
+    if !has("spirv-val", "--version") {
+        missing("spirv-tools")?;
+    }
+    // By cargo test: one process per test crate shares the pipelines that its tests make.
+    let line = "test --package segfuse --features wgpu";
+    cargo(&format!("{line} --lib --test vectors --test properties --test custom --test determinism -- wgpu::"))?;
+    cargo(&format!("{line} --test wgpu_backend"))
+}
+
+/// Again where subgroups are smaller and features are missing.
+fn lesser_device() -> anyhow::Result<Outcome> {
+    if !Path::new(LESSER_DRIVER).exists() {
+        return missing("SwiftShader (chromium-common)");
+    }
+    let mut command = command("cargo", "test --package segfuse --features wgpu --test wgpu_backend --");
+    succeeds(command.args(LESSER_TESTS).env("VK_ICD_FILENAMES", LESSER_DRIVER))
+}
+
+/// No package of Debian has tint, so that it is left out even in CI where nobody has built it.
+fn tint() -> anyhow::Result<Outcome> {
+    if !has("tint", "--help") {
+        return Ok(Outcome::Skipped("tint, of Chromium's Dawn, is not installed; no package has it".into()));
+    }
+    cargo("test --package segfuse --features wgpu --lib -- --ignored tint_takes_the_shaders")
 }
 
 fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
