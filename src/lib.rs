@@ -16,9 +16,18 @@
 //!
 //! * [`loss`]: the losses, objectives and spec strings, and how to add a loss.
 //! * [`spec`]: the language that losses are written in.
-//! * [`Runtime`]: a device by its name, with slices of the host.
-//! * [`mod@cpu`]: the backend on the CPU, with slices of the caller, in place, and stage by stage.
-//! * [`mod@wgpu`]: the backend on GPUs that wgpu reaches, with device, buffers and command encoder of the caller.
+#![cfg_attr(
+    any(feature = "cpu", feature = "wgpu"),
+    doc = "* [`Runtime`]: a device by its name, with slices of the host."
+)]
+#![cfg_attr(
+    feature = "cpu",
+    doc = "* [`mod@cpu`]: the backend on the CPU, with slices of the caller, in place, and stage by stage."
+)]
+#![cfg_attr(
+    feature = "wgpu",
+    doc = "* [`mod@wgpu`]: the backend on GPUs that wgpu reaches, with device, buffers and command encoder of the caller."
+)]
 //!
 //! Features: `cpu` (default) and `wgpu` are the backends; `serde` makes what a plan explains and a call returns serialisable.
 

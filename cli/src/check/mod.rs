@@ -112,8 +112,8 @@ pub(crate) fn run(args: &CheckArgs) -> CommandResult {
     Ok(if passed { Verdict::Good } else { Verdict::Bad })
 }
 
-/// The devices that are checked where none is named. A software renderer compiles each kernel for as long as a CPU takes to run it
-/// a hundred times.
+/// The devices that are checked where none is named. A software renderer compiles kernels for each problem for so long that all
+/// vectors take minutes, which is for those who ask for it.
 fn usual() -> Vec<String> {
     let software = |(number, info): (usize, wgpu::AdapterInfo)| {
         (info.device_type == wgpu::DeviceType::Cpu).then(|| format!("wgpu:{number}"))
