@@ -103,14 +103,16 @@ impl Runtime {
 
     /// Every device of this machine that this build can use.
     pub fn devices() -> Vec<DeviceInfo> {
-        let mut devices = Vec::new();
         #[cfg(feature = "wgpu")]
-        for (number, description) in wgpu::Device::descriptions().into_iter().enumerate() {
-            devices.push(DeviceInfo { name: format!("wgpu:{number}"), description });
-        }
+        let gpus = wgpu::Device::descriptions().into_iter().enumerate();
+        #[cfg(not(feature = "wgpu"))]
+        let gpus = std::iter::empty::<(usize, String)>();
+        let gpus = gpus.map(|(number, description)| DeviceInfo { name: format!("wgpu:{number}"), description });
         #[cfg(feature = "cpu")]
-        devices.push(DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() });
-        devices
+        let cpu = Some(DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() });
+        #[cfg(not(feature = "cpu"))]
+        let cpu = None;
+        gpus.chain(cpu).collect()
     }
 
     /// The name of the device, as it was asked for.

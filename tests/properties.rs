@@ -69,10 +69,15 @@ fn each(cases: u32, test: impl Fn(Recipe) -> Result<(), TestCaseError>) {
 }
 
 fn random_cases_agree_with_the_reference(bench: &Bench) {
-    each(bench.cases(8000, 150), |recipe| {
-        let (case, grad_output) = recipe.case();
-        let result = check(bench, &case, &grad_output);
-        prop_assert!(result.is_ok(), "{}\n{}", result.unwrap_err(), describe(&recipe, &case));
+    // A device that compiles has its pipelines for the other values at hand.
+    let again = if bench.is_cpu() { 1 } else { 8 };
+    each(bench.cases(8000, 150), |mut recipe| {
+        for _ in 0..again {
+            let (case, grad_output) = recipe.case();
+            let result = check(bench, &case, &grad_output);
+            prop_assert!(result.is_ok(), "{}\n{}", result.unwrap_err(), describe(&recipe, &case));
+            recipe.values = recipe.values.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        }
         Ok(())
     });
 }

@@ -232,7 +232,7 @@ impl Device {
     /// # Errors
     /// Whatever the device refuses: every error of a device but its loss shows here.
     pub fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
-        self.watched(|| Executor::new(self, plan, false))
+        self.watched(|| Executor::new(self, plan, false, false))
     }
 
     /// As [`Device::prepare`], for calls whose gradients are written over their predictions.
@@ -240,7 +240,16 @@ impl Device {
     /// # Errors
     /// As [`Device::prepare`]; [`Error::BufferType`] when a gradient has another type than its prediction.
     pub fn prepare_in_place(&self, plan: &Plan) -> Result<Executor, Error> {
-        self.watched(|| Executor::new(self, plan, true))
+        self.watched(|| Executor::new(self, plan, true, false))
+    }
+
+    /// As [`Device::prepare`], for calls whose stages are recorded one by one, with the caller's work between them:
+    /// [`Executor::encode_reduce`], [`Executor::encode_finish`], [`Executor::encode_gradient`].
+    ///
+    /// # Errors
+    /// As [`Device::prepare`].
+    pub fn prepare_split(&self, plan: &Plan) -> Result<Executor, Error> {
+        self.watched(|| Executor::new(self, plan, false, true))
     }
 
     /// Does `work`; what the device refuses meanwhile is its error.

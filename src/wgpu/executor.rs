@@ -108,6 +108,7 @@ struct VoxelPipeline {
 /// What of a head is on the device.
 #[derive(Debug)]
 pub(super) struct DeviceHead {
+    schedule: Schedule,
     windows: Vec<Window>,
     /// The windows' uniforms, each at a multiple of `stride`.
     params: Buffer,
@@ -160,7 +161,7 @@ const STORAGE: BufferBindingType = BufferBindingType::Storage { read_only: false
 const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: true };
 
 impl Executor {
-    pub(super) fn new(device: &Device, plan: &Plan, in_place: bool) -> Result<Executor, Error> {
+    pub(super) fn new(device: &Device, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
         for head in plan.heads() {
             let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
             if in_place && need != got {
@@ -206,7 +207,9 @@ impl Executor {
                 constants: &[],
             },
         )?;
-        let finish = FinishPipelines::new(device, plan)?;
+        let schedules: Vec<Schedule> =
+            plan.heads().iter().map(|head| if split { Schedule::TwoPass } else { head.schedule }).collect();
+        let finish = FinishPipelines::new(device, plan, &schedules)?;
         let mut heads = Vec::new();
         for (k, (geometry, &[moments, coefficients, scratch])) in geometries.iter().zip(&places).enumerate() {
             let at = recipe::Places {
@@ -215,7 +218,7 @@ impl Executor {
                 coefficients: coefficients as u32,
                 first: k == 0,
             };
-            heads.push(DeviceHead::new(device, plan, k, geometry, &at, &workspace, &combine, in_place)?);
+            heads.push(DeviceHead::new(device, plan, k, schedules[k], geometry, &at, &workspace, &combine, in_place)?);
         }
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(refusal(error, "the workspace"));
@@ -286,6 +289,73 @@ impl Executor {
         self.record(encoder, heads, call, Pass::Forward)
     }
 
+    /// The first stage of a split call: the sums of every head, to [`Executor::moments`]. Gradients are not looked at.
+    ///
+    /// # Errors
+    /// As [`Executor::encode`].
+    pub fn encode_reduce(&self, encoder: &mut CommandEncoder, heads: &[Buffers<'_>]) -> Result<(), Error> {
+        self.check(heads, &Call::default(), Pass::Forward)?;
+        let mut recorder = Recorder::new(encoder, None);
+        for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
+            self.dispatch(&mut recorder, head, on_device, &on_device.reduce, buffers);
+            self.sum_up(&mut recorder, on_device);
+        }
+        recorder.end();
+        Ok(())
+    }
+
+    /// The second stage: [`Executor::moments`], reduced over devices or tiles meanwhile, to the result and the coefficients.
+    /// It looks at no buffer of the heads.
+    ///
+    /// # Errors
+    /// As [`Executor::encode`]; [`Error::Problem`] for an executor that is not of [`Device::prepare_split`].
+    pub fn encode_finish(&self, encoder: &mut CommandEncoder, call: &Call<'_>) -> Result<(), Error> {
+        self.check_split()?;
+        self.check_call(&[], call)?;
+        let mut recorder = Recorder::new(encoder, call.timestamps.as_ref());
+        for on_device in &self.heads {
+            self.finish(&mut recorder, on_device, made(&self.finish.both), call);
+        }
+        recorder.end();
+        Ok(())
+    }
+
+    /// The last stage: the gradients from the coefficients of [`Executor::encode_finish`].
+    ///
+    /// # Errors
+    /// As [`Executor::encode_finish`].
+    pub fn encode_gradient(&self, encoder: &mut CommandEncoder, heads: &[Buffers<'_>]) -> Result<(), Error> {
+        self.check_split()?;
+        self.check(heads, &Call::default(), Pass::Both)?;
+        let mut recorder = Recorder::new(encoder, None);
+        for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
+            self.dispatch(&mut recorder, head, on_device, made(&on_device.gradient), buffers);
+        }
+        recorder.end();
+        Ok(())
+    }
+
+    /// The sums of a head between the stages of a split call: doubles, the low word of each first, `[N][row]`; a row holds the
+    /// moments `[C][moments]` in the order of [`Head::moments`], then true positives, false positives and false negatives
+    /// `[C][3]` where the problem asks for hard counts, then the voxels that counted and the labels out of range. The usages
+    /// of its buffer are `STORAGE`, `COPY_SRC` and `COPY_DST`; all of it may be added up over devices.
+    ///
+    /// # Panics
+    /// When there are not as many heads.
+    pub fn moments(&self, head: usize) -> BufferSlice<'_> {
+        let samples = self.plan.heads()[head].problem.shape.samples() as u64;
+        let DeviceHead { moments_at, row, .. } = self.heads[head];
+        self.workspace.slice(4 * moments_at..4 * moments_at + 8 * row * samples)
+    }
+
+    fn check_split(&self) -> Result<(), Error> {
+        let one_pass = |head: &DeviceHead| matches!(head.schedule, Schedule::OnePass { .. });
+        if !self.heads.iter().any(one_pass) {
+            return Ok(());
+        }
+        Err(Error::Problem("a plan of one pass is split only where it was prepared so: Device::prepare_split".into()))
+    }
+
     fn record(
         &self,
         encoder: &mut CommandEncoder,
@@ -298,7 +368,7 @@ impl Executor {
         let recorder = &mut recorder;
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
             let mut voxels = |pipeline: &VoxelPipeline| self.dispatch(recorder, head, on_device, pipeline, buffers);
-            match (pass, head.schedule) {
+            match (pass, on_device.schedule) {
                 (Pass::Forward, _) => {
                     voxels(&on_device.reduce);
                     self.sum_up(recorder, on_device);
@@ -379,6 +449,12 @@ impl Executor {
                 }
             }
         }
+        self.check_call(heads, call)
+    }
+
+    /// What a call is given beside its buffers.
+    fn check_call(&self, heads: &[Buffers<'_>], call: &Call<'_>) -> Result<(), Error> {
+        let check = |role, slice: &BufferSlice<'_>, bytes| self.device.check(role, slice, bytes);
         if let Some(slice) = &call.grad_output {
             check("grad_output", slice, 4 * self.plan.losses() as u64)?;
         }
@@ -563,7 +639,7 @@ fn result_layout(plan: &Plan) -> ResultLayout {
 }
 
 impl FinishPipelines {
-    fn new(device: &Device, plan: &Plan) -> Result<FinishPipelines, Error> {
+    fn new(device: &Device, plan: &Plan, schedules: &[Schedule]) -> Result<FinishPipelines, Error> {
         // Few sizes, so that plans share their pipelines.
         let registers = recipe::registers(plan).next_power_of_two().max(32);
         let make = |coefficients: bool, result: bool, known: bool| {
@@ -584,7 +660,7 @@ impl FinishPipelines {
             };
             device.inner.pipelines.get(&device.inner.device, specification)
         };
-        let any = |wanted: &dyn Fn(Schedule) -> bool| plan.heads().iter().any(|head| wanted(head.schedule));
+        let any = |wanted: &dyn Fn(Schedule) -> bool| schedules.iter().any(|&schedule| wanted(schedule));
         let one_pass = |census| any(&|schedule| schedule == Schedule::OnePass { census });
         let two_pass = any(&|schedule| !matches!(schedule, Schedule::OnePass { .. }));
         Ok(FinishPipelines {
@@ -602,6 +678,7 @@ impl DeviceHead {
         device: &Device,
         plan: &Plan,
         number: usize,
+        schedule: Schedule,
         geometry: &Geometry,
         places: &recipe::Places,
         workspace: &Buffer,
@@ -635,7 +712,7 @@ impl DeviceHead {
             Ok(VoxelPipeline { pipeline: inner.pipelines.get(&inner.device, specification)?, bound })
         };
         let wanted = |wanted: bool, kernel| wanted.then(|| voxels(kernel)).transpose();
-        let one_pass = matches!(head.schedule, Schedule::OnePass { .. });
+        let one_pass = matches!(schedule, Schedule::OnePass { .. });
         let costs = head.cost_matrix.as_ref().map(|matrix| {
             let single: Vec<f32> = matrix.iter().map(|&x| x as f32).collect();
             device.filled("costs", bytemuck::cast_slice(&single), BufferUsages::STORAGE)
@@ -649,9 +726,10 @@ impl DeviceHead {
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let stages = stages.map(|(role, bytes)| (role, device.buffer("stage", bytes, usage))).collect();
         Ok(DeviceHead {
+            schedule,
             params,
             stride,
-            census: wanted(head.schedule == Schedule::OnePass { census: true }, Kernel::Census)?,
+            census: wanted(schedule == Schedule::OnePass { census: true }, Kernel::Census)?,
             reduce: voxels(Kernel::Reduce)?,
             gradient: wanted(!one_pass, Kernel::Gradient)?,
             one_pass: wanted(one_pass, Kernel::OnePass)?,

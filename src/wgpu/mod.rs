@@ -2,7 +2,7 @@
 //! command encoder.
 //!
 //! [`Device::prepare`] makes the pipelines of a plan; [`Executor::encode`] records its passes into an encoder and never
-//! submits. [`Executor::evaluate`] is the easy way with host slices.
+//! submits; [`Device::prepare_split`] is for engines that reduce the sums over several devices or tiles between the stages. [`Executor::evaluate`] is the easy way with host slices.
 //!
 //! Sums run in f32 over at most 64 values per lane and a tree of at most 256 threads; everything beyond (sums of the parts, the
 //! formulas, the coefficients) is computed in IEEE doubles made of integers, which no compiler reassociates or contracts.

@@ -53,3 +53,17 @@ fn partial_rows_are_added_in_a_fixed_order() {
         assert_eq!(workspace.last(), Some(&0xdead_beef), "behind the moments");
     }
 }
+
+/// As many ones as 32 bits cannot count, and a little more in each row: nothing of either is lost.
+#[test]
+fn partial_sums_beyond_32_bits_are_exact() {
+    let Some(gpu) = Gpu::get() else { return };
+    let pipeline = gpu.pipeline(&kernel("combine"), "combine", &[]);
+    let partials = 1 << 16;
+    let rows = vec![65_536.0 + 1.0 / 1024.0; partials];
+    let mut workspace = words(&rows);
+    workspace.extend([0; 2]);
+    let params = [0, partials as u32, 1, 2 * partials as u32, 0, 0, 1, 0];
+    workspace = gpu.run(&pipeline, &[Binding::Out(&workspace), Binding::Uniform(&params)], (1, 1)).remove(0);
+    assert_eq!(doubles(&workspace[2 * partials..]), [(1u64 << 32) as f64 + 64.0]);
+}
