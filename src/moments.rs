@@ -85,6 +85,7 @@ impl Coefficients {
     pub fn values(&self) -> &[f64] {
         &self.values
     }
+    #[cfg(feature = "cpu")]
     pub(crate) fn group(&self, sample: usize, class: usize) -> &[f64] {
         let start = (sample * self.classes + class) * self.count;
         &self.values[start..start + self.count]

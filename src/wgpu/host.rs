@@ -139,7 +139,6 @@ impl Executor {
     }
 
     /// Uploads, encodes and submits; gives what must live until the end, the buffer to map, and the bytes of its parts.
-    #[expect(clippy::type_complexity, reason = "three things of one submission")]
     fn submit(
         &self,
         heads: &[Inputs<'_>],

@@ -33,8 +33,11 @@ enum Data {
 
 const DATA: [Data; 5] = [Data::Plain, Data::Absent, Data::Empty, Data::NotANumber, Data::Nothing];
 
+/// A change of a problem, with its name.
+type Setting = (&'static str, fn(Problem) -> Problem);
+
 /// The settings of a problem that the finish step looks at.
-fn settings() -> Vec<(&'static str, fn(Problem) -> Problem)> {
+fn settings() -> Vec<Setting> {
     /// Weights of which one is 0.
     fn weights(problem: Problem) -> Problem {
         let classes = problem.shape().classes();
