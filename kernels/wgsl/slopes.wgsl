@@ -10,8 +10,11 @@ var<private> u: array<real, SLOTS>;
 
 // ∂L/∂sum of a class, times what the caller scales the loss by.
 fn coefficient(of_class: u32, k: u32) -> f32 {
+    return bitcast<f32>(coefficient_word(of_class, k));
+}
+fn coefficient_word(of_class: u32, k: u32) -> u32 {
     let at = ((window.first_sample + sample) * CLASSES + min(of_class, CLASSES - 1u)) * SLOPES + k;
-    return bitcast<f32>(workspace[window.coefficients_at + at]);
+    return workspace[window.coefficients_at + at];
 }
 
 // The same of each voxel's own class.
@@ -31,7 +34,8 @@ fn is_left_out(slot: u32) -> bool {
 #else
     var any = false;
     for (var k = 0u; k < SLOPES; k++) {
-        any = any || coefficient(class_of(slot), k) != 0.0;
+        // By its bits: a NaN may compare as equal to 0 on a device, and must show.
+        any = any || (coefficient_word(class_of(slot), k) & 0x7fffffffu) != 0u;
     }
     return !any;
 #endif
