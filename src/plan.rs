@@ -97,7 +97,7 @@ pub(crate) struct PixelPrograms {
     /// voxel → every pixel moment of the plan, in order
     pub(crate) values: Program,
     /// voxel → the pixel moments that depend on the target alone, in order
-    #[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "the CPU backend interprets the programs"))]
+    #[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "other backends lower what was recorded"))]
     pub(crate) target_values: Program,
     /// voxel and coefficients → the local gradient; see `compile::record_pixel_slopes`
     pub(crate) slopes: Program,

@@ -164,15 +164,16 @@ fn wasserstein_dice_of_channels(bench: &Bench) {
 /// A label of 64 bits whose low half is a class is none; an ignore label that the type of the target cannot hold ignores
 /// nothing, and one that it can ignores nothing else. Vectors of four and single voxels.
 fn labels_that_are_no_class(bench: &Bench) {
-    let (wide, low) = ((1u64 << 32) as f64, i64::MIN as f64);
-    type Labels<'a> = (DType, &'a [f64], &'a [Option<i64>]);
-    let all: [Labels<'_>; 4] = [
+    type Labels = (DType, &'static [f64], &'static [Option<i64>]);
+    const WIDE: f64 = (1u64 << 32) as f64;
+    const LOW: f64 = i64::MIN as f64;
+    let all: [Labels; 4] = [
         (DType::U8, &[0.0, 1.0, 2.0, 3.0, 44.0, 255.0], &[None, Some(-1), Some(300), Some(255), Some(1 << 32)]),
         (DType::I16, &[0.0, 1.0, 2.0, -1.0, 32767.0, -32768.0], &[None, Some(-1), Some(65_535), Some(-32768)]),
         (DType::I32, &[0.0, 1.0, 2.0, -1.0, 65536.0, -2147483648.0], &[None, Some(-1), Some(1 << 31), Some(1 << 32)]),
         (
             DType::I64,
-            &[0.0, 1.0, 2.0, -1.0, wide, wide + 1.0, -wide, low, 1e18],
+            &[0.0, 1.0, 2.0, -1.0, WIDE, WIDE + 1.0, -WIDE, LOW, 1e18],
             &[None, Some(-1), Some(1 << 32), Some(i64::MIN), Some((1 << 32) + 1), Some(1)],
         ),
     ];

@@ -10,8 +10,11 @@ var<private> u: array<real, SLOTS>;
 
 // ∂L/∂sum of a class, times what the caller scales the loss by.
 fn coefficient(of_class: u32, k: u32) -> f32 {
+    return bitcast<f32>(coefficient_word(of_class, k));
+}
+fn coefficient_word(of_class: u32, k: u32) -> u32 {
     let at = ((window.first_sample + sample) * CLASSES + min(of_class, CLASSES - 1u)) * SLOPES + k;
-    return bitcast<f32>(workspace[window.coefficients_at + at]);
+    return workspace[window.coefficients_at + at];
 }
 
 // The same of each voxel's own class.
@@ -54,7 +57,8 @@ fn load_coefficients() {
 #if !SOFTMAX
         var none = true;
         for (var j = 0u; j < SLOPES; j++) {
-            none = none && coefficient(c, j) == 0.0;
+            // By its bits: a NaN may compare as equal to 0 on a device, and must show.
+            none = none && (coefficient_word(c, j) & 0x7fffffffu) == 0u;
         }
 #if COST
         none = false;
