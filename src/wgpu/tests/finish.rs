@@ -42,9 +42,6 @@ const DATA: [Data; 6] =
 /// The name of a change of a problem, and the change.
 type Setting = (&'static str, fn(Problem) -> Problem);
 
-/// A change of a problem, with its name.
-type Setting = (&'static str, fn(Problem) -> Problem);
-
 /// The settings of a problem that the finish step looks at.
 fn settings() -> Vec<Setting> {
     /// Weights of which one is 0.
