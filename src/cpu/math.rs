@@ -30,8 +30,10 @@ pub(super) fn exp_of_negative<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     let n = shifted - ROUND;
     let r = n.mul_add(lane(-LN_2_LOW), n.mul_add(lane(-LN_2_HIGH), x));
     let square = r * r;
-    let [c7, c6, c5, c4, c3, c2] = EXP.map(lane);
-    let (low, middle, high) = (r.mul_add(c3, c2), r.mul_add(c5, c4), r.mul_add(c7, c6));
+    let [c7, c6, c5, c4, c3, c2] = EXP;
+    let low = r.mul_add(lane(c3), lane(c2));
+    let middle = r.mul_add(lane(c5), lane(c4));
+    let high = r.mul_add(lane(c7), lane(c6));
     let y = high.mul_add(square, middle).mul_add(square, low).mul_add(square, r);
     let exponent: i32x16<S> = shifted.bitcast();
     let scale: f32x16<S> = (exponent << 23).bitcast();
