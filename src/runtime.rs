@@ -102,7 +102,6 @@ impl Runtime {
     }
 
     /// Every device of this machine that this build can use.
-    #[cfg_attr(not(feature = "wgpu"), expect(clippy::vec_init_then_push, reason = "there are others in other builds"))]
     pub fn devices() -> Vec<DeviceInfo> {
         #[cfg(feature = "wgpu")]
         let gpus = wgpu::Device::descriptions().into_iter().enumerate();

@@ -28,7 +28,7 @@ fn moments_of_a_huge_volume() {
         let objective: Objective = "dice(squared=true) + jaccard".parse().expect("a valid spec");
         let plan = Plan::new(&objective, &problem).expect("a valid plan");
         let executor = device.prepare_split(&plan).expect("a device that takes it");
-        let truth = |k: usize| u8::from(k % 3 == 0);
+        let truth = |k: usize| u8::from(k.is_multiple_of(3));
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let upload = |bytes: &[u8]| {
             let buffer = device.device().create_buffer(&wgpu::BufferDescriptor {

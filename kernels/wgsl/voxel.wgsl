@@ -50,6 +50,17 @@ var<private> voxel_is_inside: bool;
 var<private> invalid: truth;
 // m, 0 where the voxel does not count.
 var<private> weight: real;
+#if DENSE
+// g and, further down, φ: read once, looked at several times.
+var<private> dense: array<real, SLOTS>;
+#endif
+#if MAP
+#if MAP_PER_CLASS
+var<private> phi: array<real, SLOTS>;
+#else
+var<private> phi: real;
+#endif
+#endif
 var<private> z: array<real, SLOTS>;
 var<private> p: array<real, SLOTS>;
 #if SIGMOID
@@ -112,8 +123,7 @@ fn is_own(slot: u32) -> truth {
 }
 fn g_of(slot: u32) -> real {
 #if DENSE
-    let g = load_dense(element(window.target_base, slot));
-    return select(real(0.0), g, kept);
+    return dense[slot];
 #else
     return select(real(0.0), real(1.0), is_own(slot));
 #endif
@@ -121,11 +131,10 @@ fn g_of(slot: u32) -> real {
 #if MAP
 fn map_of(slot: u32) -> real {
 #if MAP_PER_CLASS
-    let x = load_map(element(window.map_base, slot));
+    return phi[slot];
 #else
-    let x = load_map(place(window.map_base));
+    return phi;
 #endif
-    return select(real(0.0), x, kept);
 }
 #else
 fn map_of(slot: u32) -> real {
@@ -173,6 +182,20 @@ fn load_voxel(at: u32) {
     weight = select(real(0.0), load_weights(place(window.weights_base)), kept);
 #else
     weight = select(real(0.0), real(1.0), kept);
+#endif
+#if DENSE
+#each k
+        dense[k] = select(real(0.0), load_dense(element(window.target_base, k)), kept);
+#end
+#endif
+#if MAP
+#if MAP_PER_CLASS
+#each k
+        phi[k] = select(real(0.0), load_map(element(window.map_base, k)), kept);
+#end
+#else
+    phi = select(real(0.0), load_map(place(window.map_base)), kept);
+#endif
 #endif
 }
 

@@ -1,8 +1,9 @@
 //! Windows, rows and threads of shapes from one voxel to far beyond 2³² elements; nothing is run.
 
 use crate::plan::{Head, Plan};
-use crate::wgpu::geometry::{Geometry, Limits, Window, WindowPlaces, roles};
-use crate::{Activation, DType, Error, Layout, Map, Problem, Shape};
+use crate::wgpu::geometry::{Geometry, Limits, Role, Window, WindowPlaces, roles};
+use crate::wgpu::source::{self, Kernel, Options};
+use crate::{Activation, DType, Error, Layout, Map, Problem, Shape, Target};
 
 /// WebGPU's default limits.
 const DEFAULT: Limits = Limits { binding: 128 << 20, alignment: 256, workgroups: 65_535 };
@@ -146,4 +147,70 @@ fn limits_are_typed_errors() {
     let head = &plan.heads()[0];
     let error = Geometry::new(head, &DEFAULT).windows(head, &DEFAULT, &PLACES).expect_err("not whole words");
     assert!(matches!(error, Error::Problem(_)), "{error}");
+}
+
+/// The bytes of all windows are those that the plan explains, and a kernel has one place that reads each buffer and one
+/// that writes: once per slot, where slots are written out.
+#[test]
+fn each_buffer_is_read_once_in_a_pass() {
+    let labels = |classes: usize, activation| {
+        let shape = Shape::new(2, classes, [40, 32]).expect("a shape");
+        Problem::new(shape).prediction(DType::F32, activation).map(Map::Shared)
+    };
+    let dense =
+        |classes: usize| labels(classes, Activation::Sigmoid).dense(DType::U8).mask().weights().map(Map::PerClass);
+    for (spec, problem) in [
+        ("dice + ce", labels(4, Activation::Softmax)),
+        ("distance_ce + dice", labels(40, Activation::Softmax)),
+        ("distance_ce", labels(3, Activation::Softmax).layout(Layout::Interleaved)),
+        ("dice + bce", dense(1)),
+        ("boundary + focal + dice", dense(5)),
+        ("boundary + focal", dense(300)),
+    ] {
+        let plan = Plan::new(&spec.parse().expect("a spec"), &problem).expect("a plan");
+        let head = &plan.heads()[0];
+        let geometry = Geometry::new(head, &DEFAULT);
+        let mut bytes = 0;
+        for window in geometry.windows(head, &DEFAULT, &PLACES).expect("it fits") {
+            let voxels = u64::from(window.params.voxels) * u64::from(window.grid[1]);
+            for role in roles(&problem).into_iter().filter(|&role| role != Role::Gradient) {
+                let classes = if role.is_per_class(&problem) { problem.shape().classes() as u64 } else { 1 };
+                bytes += voxels * classes * role.dtype(&problem).size();
+            }
+        }
+        let explained = plan.explain();
+        let stages = explained.heads[0].stages.iter();
+        for stage in stages.filter(|stage| ["reduce", "gradient", "one_pass"].contains(&stage.name)) {
+            assert_eq!(stage.bytes_read, bytes, "{spec}: {}", stage.name);
+        }
+
+        let slots = if geometry.slots <= 16 { geometry.slots as usize } else { 1 };
+        for kernel in [Kernel::Reduce, Kernel::Gradient, Kernel::OnePass] {
+            for in_place in [false, true] {
+                let options = Options { kernel, in_place, subgroups: false, f16: false };
+                let text = source::voxels(head, &geometry, options).expect("a kernel").text();
+                let calls = |name: &str| text.matches(&format!("{name}(")).count();
+                // The definition is one more.
+                let per_class = |name: &str, wanted: bool| {
+                    assert_eq!(calls(name), if wanted { 1 + slots } else { 0 }, "{spec}, {kernel:?}: {name}");
+                };
+                let per_voxel = |name: &str, wanted: bool| {
+                    assert_eq!(calls(name), if wanted { 2 } else { 0 }, "{spec}, {kernel:?}: {name}");
+                };
+                let is_dense = matches!(problem.target(), Target::Dense(_));
+                per_class("load_prediction", true);
+                per_class("load_dense", is_dense);
+                per_voxel("load_labels", !is_dense);
+                per_voxel("load_keep", is_dense);
+                per_voxel("load_weights", is_dense);
+                if is_dense {
+                    per_class("load_map", true)
+                } else {
+                    per_voxel("load_map", true)
+                }
+                per_voxel("store_gradient", kernel != Kernel::Reduce);
+                per_class("write_gradient", kernel != Kernel::Reduce);
+            }
+        }
+    }
 }
