@@ -20,6 +20,8 @@ on_each_device!(
     a_voxel_that_does_not_count_has_gradient_zero_beside_anything,
     a_left_out_channel_may_hold_nan,
     a_pool_without_a_kept_voxel_is_worth_nothing,
+    label_0_of_one_class_costs_nothing,
+    a_term_that_hard_targets_make_one_of_the_target_alone,
 );
 
 /// A formula without parameters: its scope, pixel terms and inner terms.
@@ -542,4 +544,50 @@ fn a_pool_without_a_kept_voxel_is_worth_nothing(bench: &Bench) {
     let (dropped, kept) = gradient.split_at(classes * voxels);
     assert!(dropped.iter().all(|&x| x == 0.0), "{dropped:?}");
     assert!(kept.iter().any(|&x| x != 0.0));
+}
+
+/// D of one class whose own distance is 1, not 0 as in any sensible matrix.
+struct CostOfOne;
+impl Formula for CostOfOne {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.cost() / m.n()]
+    }
+    fn cost_matrix(&self, classes: usize) -> Option<Vec<f64>> {
+        Some(vec![1.0; classes * classes])
+    }
+}
+
+/// With one class, label 0 is none, and neither its cost nor its slope.
+fn label_0_of_one_class_costs_nothing(bench: &Bench) {
+    let (z, labels) = ([0.5f32, -1.0, 2.0, 0.0, 0.25], [0u8, 1, 0, 1, 1]);
+    let plan = plan(&custom(CostOfOne), &problem(1, 1, 5));
+    let (evaluation, gradient) = fused(bench, &plan, Inputs::new(&z, &labels), None);
+    let each: Vec<f64> = wide(&z).into_iter().map(sigmoid).collect();
+    let counts = |i: usize| f64::from(labels[i]);
+    assert_loss(evaluation.loss(), each.iter().enumerate().map(|(i, p)| counts(i) * p).sum::<f64>() / 5.0);
+    let slopes: Vec<f64> = each.iter().enumerate().map(|(i, p)| counts(i) * p * (1.0 - p) / 5.0).collect();
+    assert_gradient(&gradient, &slopes);
+}
+
+formula!(
+    /// Reads the prediction only where g is neither 0 nor 1.
+    SoftPartsOnly,
+    Group,
+    |v| vec![(v.g() - v.g() * v.g()) * v.p() + v.g() * v.map()],
+    |m| vec![m.pixel(0) / m.n()]
+);
+
+/// With labels such a term is Σg·φ: the census that counts the voxels must not take it for one of its own.
+fn a_term_that_hard_targets_make_one_of_the_target_alone(bench: &Bench) {
+    let (classes, voxels) = (2, 21);
+    let (z, labels) = (logits(classes * voxels), labels(voxels, classes));
+    let map: Vec<f32> = (0..voxels).map(|i| i as f32 / 8.0 - 1.0).collect();
+    let plan = plan(&custom(SoftPartsOnly), &problem(1, classes, voxels).map(Map::Shared));
+    let (evaluation, gradient) = fused(bench, &plan, Inputs::new(&z, &labels).map(&map), None);
+    let total: f64 = map.iter().map(|&x| f64::from(x)).sum();
+    assert_loss(evaluation.loss(), total / voxels as f64 / classes as f64);
+    assert!(gradient.iter().all(|&x| x == 0.0), "{gradient:?}");
 }

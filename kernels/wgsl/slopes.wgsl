@@ -89,7 +89,13 @@ fn cost_slope(slot: u32) -> real {
     let c = min(class_of(slot), CLASSES - 1u);
 #if LABELS_TARGET
     let row = min(u32(max(own, 0)), CLASSES - 1u);
-    return select(0.0, coefficient(row, BY_COST) * costs[row * CLASSES + c], kept);
+#if ONE_CLASS
+    // Label 0 is no class.
+    let counts = own == 1;
+#else
+    let counts = kept;
+#endif
+    return select(0.0, coefficient(row, BY_COST) * costs[row * CLASSES + c], counts);
 #else
     var x = 0.0;
 #each k

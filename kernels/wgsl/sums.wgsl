@@ -67,6 +67,8 @@ fn accumulate() {
         winner = select(winner, min(winner, whole(i32(class_of(k)))), truth(present(k)) & (p[k] == best));
 #end
     winner = team_min(winner);
+    // With NaN alone there is no largest: the first class, as everywhere.
+    winner = select(winner, whole(0), winner == whole(i32(CLASSES)));
 #endif
 #each k
         let at = k * SUMS;

@@ -15,6 +15,8 @@ use wgpu::{
 
 /// The device buffers of one head, in the types and layouts that its problem declares. Each slice begins at a multiple of the
 /// device's storage offset alignment and holds its elements up to a whole word of 4 bytes; its buffer has the usage `STORAGE`.
+/// Where the planes of one sample are beyond one binding of the device, those that have a value per class need `COPY_SRC` too,
+/// and what takes the gradient `COPY_DST`; their planes are then multiples of 4 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// The prediction.
@@ -174,9 +176,10 @@ impl Executor {
         let row_words =
             |(g, head): (&Geometry, &Head)| 2 * g.rows * u64::from(g.row) * head.problem.shape.samples() as u64;
         let mut words = geometries.iter().zip(plan.heads()).map(row_words).max().expect("a plan has a head");
+        // Each begins where it can be bound.
         let mut take = |count: u64| {
-            let at = words;
-            words += count;
+            let at = words.next_multiple_of((inner.limits.alignment / 4).max(2));
+            words = at + count;
             at
         };
         let mut places = Vec::new();
@@ -289,7 +292,7 @@ impl Executor {
         self.record(encoder, heads, call, Pass::Forward)
     }
 
-    /// The first stage of a split call: the sums of every head, to [`Executor::moments`]. Gradients are not looked at.
+    /// The first stage of a split call: the sums of every head, to [`Executor::moments`].
     ///
     /// # Errors
     /// As [`Executor::encode`].
@@ -308,7 +311,8 @@ impl Executor {
     /// It looks at no buffer of the heads.
     ///
     /// # Errors
-    /// As [`Executor::encode`]; [`Error::Problem`] for an executor that is not of [`Device::prepare_split`].
+    /// As [`Executor::encode`]; [`Error::Problem`] where a head of the plan takes one pass and the executor is not of
+    /// [`Device::prepare_split`].
     pub fn encode_finish(&self, encoder: &mut CommandEncoder, call: &Call<'_>) -> Result<(), Error> {
         self.check_split()?;
         self.check_call(&[], call)?;
@@ -425,7 +429,7 @@ impl Executor {
                         let written = role == Role::Gradient || (self.in_place && role == Role::Prediction);
                         for (usage, need, wanted) in [
                             (BufferUsages::COPY_SRC, "COPY_SRC", role != Role::Gradient),
-                            (BufferUsages::COPY_DST, "COPY_DST", written),
+                            (BufferUsages::COPY_DST, "COPY_DST", written && pass == Pass::Both),
                         ] {
                             if staged && wanted && !slice.buffer().usage().contains(usage) {
                                 return Err(Error::BufferUsage { role: role.title(), need });
@@ -449,20 +453,58 @@ impl Executor {
                 }
             }
         }
+        if pass == Pass::Both {
+            self.check_written(heads, call)?;
+        }
         self.check_call(heads, call)
+    }
+
+    /// What one head writes is no buffer of another, and not `grad_output`: heads are computed one after the other.
+    fn check_written(&self, heads: &[Buffers<'_>], call: &Call<'_>) -> Result<(), Error> {
+        const ROLES: [Role; 6] = [Role::Prediction, Role::Target, Role::Mask, Role::Weights, Role::Map, Role::Gradient];
+        let all = || self.plan.heads().iter().zip(heads).enumerate();
+        let apart = |gradient: &BufferSlice<'_>, bytes: u64, other: &BufferSlice<'_>, other_bytes: u64| {
+            gradient.buffer() != other.buffer()
+                || gradient.offset() + bytes <= other.offset()
+                || other.offset() + other_bytes <= gradient.offset()
+        };
+        for (k, (head, buffers)) in all() {
+            let Some(gradient) = buffers.of(Role::Gradient, self.in_place) else { continue };
+            let bytes = Role::Gradient.bytes(&head.problem);
+            for (_, (other_head, other_buffers)) in all().filter(|(other, _)| *other != k) {
+                for role in ROLES {
+                    let Some(other) = other_buffers.of(role, false) else { continue };
+                    if !apart(&gradient, bytes, &other, role.bytes(&other_head.problem)) {
+                        return Err(Error::BufferShared { role: "the gradient", other: role.title() });
+                    }
+                }
+            }
+            let losses = 4 * self.plan.losses() as u64;
+            if call.grad_output.is_some_and(|other| !apart(&gradient, bytes, &other, losses)) {
+                return Err(Error::BufferShared { role: "the gradient", other: "grad_output" });
+            }
+        }
+        Ok(())
     }
 
     /// What a call is given beside its buffers.
     fn check_call(&self, heads: &[Buffers<'_>], call: &Call<'_>) -> Result<(), Error> {
         let check = |role, slice: &BufferSlice<'_>, bytes| self.device.check(role, slice, bytes);
+        let result = call.result.map_or(&self.result, |slice| slice.buffer());
         if let Some(slice) = &call.grad_output {
             check("grad_output", slice, 4 * self.plan.losses() as u64)?;
+            if slice.buffer() == result {
+                return Err(Error::BufferShared { role: "the result", other: "grad_output" });
+            }
+            if *slice.buffer() == self.workspace {
+                return Err(Error::BufferShared { role: "the workspace", other: "grad_output" });
+            }
+        }
+        if *result == self.workspace {
+            return Err(Error::BufferShared { role: "the workspace", other: "the result" });
         }
         if let Some(slice) = &call.result {
             check("the result", slice, self.result_layout().bytes)?;
-            if call.grad_output.is_some_and(|other| other.buffer() == slice.buffer()) {
-                return Err(Error::BufferShared { role: "the result", other: "grad_output" });
-            }
             // In one buffer with others it may lie apart from them: it is bound in passes of its own.
             let end = slice.offset() + self.result_layout().bytes;
             for (head, buffers) in self.plan.heads().iter().zip(heads) {
@@ -586,10 +628,15 @@ impl<'e, 't> Recorder<'e, 't> {
     }
 
     fn begin(&mut self, beginning: bool, end: bool) -> ComputePass<'static> {
-        let timestamp_writes = self.timestamps.filter(|_| beginning || end).map(|writes| ComputePassTimestampWrites {
-            query_set: writes.query_set,
-            beginning_of_pass_write_index: writes.beginning_of_pass_write_index.filter(|_| beginning),
-            end_of_pass_write_index: writes.end_of_pass_write_index.filter(|_| end),
+        let timestamp_writes = self.timestamps.and_then(|writes| {
+            let first = writes.beginning_of_pass_write_index.filter(|_| beginning);
+            let last = writes.end_of_pass_write_index.filter(|_| end);
+            // Writes of nothing are refused.
+            (first.is_some() || last.is_some()).then_some(ComputePassTimestampWrites {
+                query_set: writes.query_set,
+                beginning_of_pass_write_index: first,
+                end_of_pass_write_index: last,
+            })
         });
         let descriptor = wgpu::ComputePassDescriptor { label: Some("segfuse"), timestamp_writes };
         self.encoder.begin_compute_pass(&descriptor).forget_lifetime()

@@ -321,8 +321,11 @@ impl Geometry {
         }
         let contiguous = self.interleaved || problem.shape.classes() == 1;
         let most = if contiguous { most } else { most.min(STAGING_BYTES / bytes) };
-        // At least one row: what a workgroup takes is far below any binding.
-        let at_once = (most / self.voxels_of_row()).max(1) * self.voxels_of_row();
+        // Whole rows, at least one; ranges that are copied begin and end on whole words, whatever the type.
+        let row = self.voxels_of_row();
+        let unit =
+            if contiguous || row.is_multiple_of(4) { row } else { row * if row.is_multiple_of(2) { 2 } else { 4 } };
+        let at_once = (most / unit).max(1) * unit;
         let need = bytes * at_once + limits.alignment + 4;
         if need > limits.binding {
             return Err(Error::DeviceLimit { what: "bytes of one storage binding", need, got: limits.binding });

@@ -90,8 +90,10 @@ impl Pipelines {
             },
             cache: self.cache.as_ref(),
         });
-        for scope in scopes.into_iter().rev() {
-            if let Some(error) = pollster::block_on(scope.pop()) {
+        // All of them first, in reverse: a scope that is left is one that wgpu finds out of order.
+        let refused: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
+        for error in refused {
+            if let Some(error) = pollster::block_on(error) {
                 return Err(refusal(error, specification.label));
             }
         }

@@ -386,7 +386,9 @@ impl Source {
             let body = lowered(&recorded.graph, values)?;
             self.line(format!("fn pixel_values({voxel}) -> array<real, PIXELS> {{\n{}}}", returning(&body, "PIXELS")));
             let mut adds = String::new();
-            for (at, moment) in head.moments.iter().enumerate() {
+            // A term may turn out to depend on the target alone after its moment was placed: a census sums what it has room for.
+            let here = if options.kernel == Kernel::Census { head.target_moments } else { head.moments.len() };
+            for (at, moment) in head.moments[..here].iter().enumerate() {
                 if let Moment::Pixel(k) = moment
                     && (*k as usize) < count
                 {

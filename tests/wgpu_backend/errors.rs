@@ -324,3 +324,32 @@ fn of_a_device_lost_while_it_works() {
     let other = Loaded::new(shared, &case, POISON);
     assert_eq!(download(shared, &other.prediction.buffer).len() as u64, other.prediction.buffer.size());
 }
+
+/// Heads are computed one after the other: what one writes, no other may read or write.
+#[test]
+fn of_buffers_that_heads_share() {
+    let device = device_or_return!();
+    let case = case();
+    let heads = [(1.0, case.problem.clone()), (0.5, case.problem.clone())];
+    let plan = Plan::with_heads(&case.objective, &heads).expect("a valid plan");
+    let (a, b) = (Loaded::new(device, &case, POISON), Loaded::new(device, &case, POISON));
+    let (first, second) = (a.buffers(true), b.buffers(true));
+    let mut encoder = device.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let executor = device.prepare(&plan).expect("the device takes the plan");
+    executor.encode(&mut encoder, &[first, second], &Call::default()).expect("apart");
+    let error = executor
+        .encode(&mut encoder, &[first, Buffers { gradient: first.gradient, ..second }], &Call::default())
+        .expect_err("one gradient of two heads");
+    assert_error!(error, Error::BufferShared { role: "the gradient", other: "the gradient" });
+    let gradient = first.gradient.expect("of its own");
+    let error = executor
+        .encode(&mut encoder, &[first, Buffers { prediction: gradient, ..second }], &Call::default())
+        .expect_err("read after it was written");
+    assert_error!(error, Error::BufferShared { role: "the gradient", other: "the prediction" });
+    let call = Call { grad_output: Some(gradient), ..Call::default() };
+    let error = executor.encode(&mut encoder, &[first, second], &call).expect_err("read after it was written");
+    assert_error!(error, Error::BufferShared { role: "the gradient", other: "grad_output" });
+    let call = Call { grad_output: Some(executor.result().slice(..)), ..Call::default() };
+    let error = executor.encode(&mut encoder, &[first, second], &call).expect_err("read and written in one pass");
+    assert_error!(error, Error::BufferShared { role: "the result", other: "grad_output" });
+}

@@ -11,7 +11,7 @@ fn with_bindings(device: &Device, binding: u64) -> Device {
     device.with_variant(Variant { binding, ..device.variant() })
 }
 
-/// Rows and rounds follow from the shape, so that windows change no bit.
+/// Rows and rounds follow from the shape, so that windows change no bit; a row here is shorter than any of these bindings.
 fn check(device: &Device, case: &Case, binding: u64) {
     let plan = case.plan();
     let whole = evaluate(&device.prepare(&plan).expect("the device takes the plan"), case);

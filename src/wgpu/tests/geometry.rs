@@ -134,6 +134,27 @@ fn gathered_planes() {
     assert_eq!(taken, 2 * classes * voxels * 4);
 }
 
+/// Where many threads share a voxel a row may have an odd number of voxels; what is copied is of whole words all the same.
+#[test]
+fn gathered_planes_are_whole_words() {
+    let wide = |classes, voxels| Problem::new(Shape::new(1, classes, [voxels]).expect("a shape"));
+    let half = |classes, voxels| wide(classes, voxels).prediction(DType::F16, Activation::Softmax);
+    for problem in [wide(2048, 32_772).dense(DType::U8), half(4096, 16_472), half(2049, 32_770)] {
+        let plan = Plan::new(&"dice".parse().expect("a spec"), &problem).expect("a plan");
+        let head = &plan.heads()[0];
+        let windows = Geometry::new(head, &DEFAULT).windows(head, &DEFAULT, &PLACES).expect("it fits");
+        assert!(windows.len() > 1);
+        for window in windows {
+            let staging = window.staging.expect("the planes are beyond a binding");
+            for role in roles(&problem).into_iter().filter(|role| role.is_per_class(&problem)) {
+                for copy in staging.copies(role.dtype(&problem).size()) {
+                    assert!(copy.iter().all(|bytes| bytes.is_multiple_of(4)), "{copy:?} of {role:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn limits_are_typed_errors() {
     let tiny = Limits { binding: 4096, ..DEFAULT };
