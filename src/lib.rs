@@ -54,6 +54,10 @@ mod moments;
 pub mod numeric;
 mod plan;
 mod problem;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod recipe;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod role;
 #[cfg(any(feature = "cpu", feature = "wgpu"))]
 mod runtime;
 mod shape;

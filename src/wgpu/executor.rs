@@ -1,12 +1,13 @@
 //! A plan on a device: its pipelines, its workspace, and the commands of a call.
 
 use super::device::Device;
-use super::geometry::{self, Geometry, Role, Staging, WORKGROUP, Window, WindowParams, WindowPlaces};
+use super::geometry::{self, Geometry, Staging, WORKGROUP, Window, WindowParams, WindowPlaces};
 use super::pipeline::{Pipeline, Specification, refusal};
-use super::recipe;
 use super::source::{self, Bound, Kernel, Options};
 use crate::error::Error;
 use crate::plan::{Head, Plan, Schedule};
+use crate::recipe::{self, ResultLayout};
+use crate::role::{Role, roles};
 use bytemuck::{Pod, Zeroable};
 use wgpu::{
     BindGroup, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferBindingType, BufferSlice, BufferUsages,
@@ -63,20 +64,6 @@ pub struct Call<'a> {
     pub result: Option<BufferSlice<'a>>,
     /// Timestamps to write around the passes.
     pub timestamps: Option<ComputePassTimestampWrites<'a>>,
-}
-
-/// Where the numbers of a result lie: first all of them as f32, then all as doubles.
-///
-/// The numbers are the losses of the plan (1, or one per sample); then for each head the values of its terms, without their
-/// factors, one number per loss each; the voxels that counted; the labels out of range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResultLayout {
-    /// How many numbers there are.
-    pub numbers: u64,
-    /// Byte at which the doubles begin; the f32 begin at 0.
-    pub doubles_at: u64,
-    /// Bytes in all.
-    pub bytes: u64,
 }
 
 /// What is to be computed.
@@ -197,7 +184,7 @@ impl Executor {
         }
         let scope = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let workspace = device.buffer("workspace", bytes, BufferUsages::STORAGE | COPIES);
-        let layout = result_layout(plan);
+        let layout = ResultLayout::new(plan);
         let result = device.buffer("result", layout.bytes, BufferUsages::STORAGE | COPIES);
         let ones = device.filled("ones", bytemuck::cast_slice(&vec![1.0f32; plan.losses()]), BufferUsages::STORAGE);
         let combine = inner.pipelines.get(
@@ -245,7 +232,7 @@ impl Executor {
     }
     /// Where the numbers lie in it.
     pub fn result_layout(&self) -> ResultLayout {
-        result_layout(&self.plan)
+        ResultLayout::new(&self.plan)
     }
     /// Whether gradients are written over their predictions.
     pub fn is_in_place(&self) -> bool {
@@ -424,7 +411,7 @@ impl Executor {
             ] {
                 match (wanted, buffers.of(role, false)) {
                     (true, Some(slice)) => {
-                        check(role.title(), &slice, role.bytes(problem))?;
+                        check(role.title(), &slice, geometry::whole_words(role, problem))?;
                         let staged = on_device.windows[0].staging.is_some() && role.is_per_class(problem);
                         let written = role == Role::Gradient || (self.in_place && role == Role::Prediction);
                         for (usage, need, wanted) in [
@@ -470,11 +457,11 @@ impl Executor {
         };
         for (k, (head, buffers)) in all() {
             let Some(gradient) = buffers.of(Role::Gradient, self.in_place) else { continue };
-            let bytes = Role::Gradient.bytes(&head.problem);
+            let bytes = geometry::whole_words(Role::Gradient, &head.problem);
             for (_, (other_head, other_buffers)) in all().filter(|(other, _)| *other != k) {
                 for role in ROLES {
                     let Some(other) = other_buffers.of(role, false) else { continue };
-                    if !apart(&gradient, bytes, &other, role.bytes(&other_head.problem)) {
+                    if !apart(&gradient, bytes, &other, geometry::whole_words(role, &other_head.problem)) {
                         return Err(Error::BufferShared { role: "the gradient", other: role.title() });
                     }
                 }
@@ -510,7 +497,7 @@ impl Executor {
             for (head, buffers) in self.plan.heads().iter().zip(heads) {
                 for role in [Role::Prediction, Role::Target, Role::Mask, Role::Weights, Role::Map, Role::Gradient] {
                     let overlaps = |other: BufferSlice<'_>| {
-                        let other_end = other.offset() + role.bytes(&head.problem);
+                        let other_end = other.offset() + geometry::whole_words(role, &head.problem);
                         other.buffer() == slice.buffer() && other.offset() < end && slice.offset() < other_end
                     };
                     if buffers.of(role, self.in_place).is_some_and(overlaps) {
@@ -677,14 +664,6 @@ fn bounded<'a>(slice: &BufferSlice<'a>, bytes: u64) -> BufferBinding<'a> {
     BufferBinding { buffer: slice.buffer(), offset: slice.offset(), size: wgpu::BufferSize::new(bytes) }
 }
 
-fn result_layout(plan: &Plan) -> ResultLayout {
-    ResultLayout {
-        numbers: recipe::result_numbers(plan),
-        doubles_at: 4 * recipe::result_doubles(plan),
-        bytes: 4 * recipe::result_words(plan),
-    }
-}
-
 impl FinishPipelines {
     fn new(device: &Device, plan: &Plan, schedules: &[Schedule]) -> Result<FinishPipelines, Error> {
         // Few sizes, so that plans share their pipelines.
@@ -767,7 +746,7 @@ impl DeviceHead {
         let words = recipe::recipe(plan, number, places);
         let staged = windows.iter().filter_map(|window| window.staging).next();
         let stages = staged.into_iter().flat_map(|staging| {
-            let roles = geometry::roles(&head.problem).into_iter().filter(|role| role.is_per_class(&head.problem));
+            let roles = roles(&head.problem).into_iter().filter(|role| role.is_per_class(&head.problem));
             roles.map(move |role| (role, staging.bytes(role.dtype(&head.problem).size())))
         });
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;

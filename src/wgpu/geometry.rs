@@ -1,10 +1,10 @@
 //! How a head is cut into windows, rows and threads: from the shape and the device's limits alone, so that the order of every
 //! sum is the same from run to run.
 
-use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Head;
-use crate::problem::{Layout, Map, Problem, Target};
+use crate::problem::{Layout, Problem, Target};
+use crate::role::{Role, roles};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a workgroup: as many as every device has.
@@ -26,88 +26,9 @@ const SUMS_OF_MEMBER: usize = 96;
 /// Values that a thread keeps in registers where it holds four voxels at once.
 const VALUES_VECTOR: usize = 112;
 
-/// What a buffer of a kernel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Prediction,
-    Target,
-    Mask,
-    Weights,
-    Map,
-    Gradient,
-    Workspace,
-    Costs,
-}
-
-impl Role {
-    /// Its name in the kernels.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Role::Prediction => "prediction",
-            Role::Target => "truths",
-            Role::Mask => "keep",
-            Role::Weights => "weights",
-            Role::Map => "distances",
-            Role::Gradient => "gradient",
-            Role::Workspace => "workspace",
-            Role::Costs => "costs",
-        }
-    }
-    /// Its name in messages.
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Role::Prediction => "the prediction",
-            Role::Target => "the target",
-            Role::Mask => "the mask",
-            Role::Weights => "the voxel weights",
-            Role::Map => "the map",
-            Role::Gradient => "the gradient",
-            Role::Workspace => "the workspace",
-            Role::Costs => "the cost matrix",
-        }
-    }
-    /// The element type of a buffer of the caller.
-    pub(super) fn dtype(self, problem: &Problem) -> DType {
-        match self {
-            Role::Prediction => problem.prediction,
-            Role::Target => match problem.target {
-                Target::Labels(dtype) | Target::Dense(dtype) => dtype,
-            },
-            Role::Mask => DType::U8,
-            Role::Gradient => problem.gradient_dtype(),
-            Role::Weights | Role::Map | Role::Workspace | Role::Costs => DType::F32,
-        }
-    }
-    /// Whether it has one element per voxel and class, not one per voxel.
-    pub(super) fn is_per_class(self, problem: &Problem) -> bool {
-        match self {
-            Role::Prediction | Role::Gradient => true,
-            Role::Target => matches!(problem.target, Target::Dense(_)),
-            Role::Map => problem.map == Some(Map::PerClass),
-            Role::Mask | Role::Weights | Role::Workspace | Role::Costs => false,
-        }
-    }
-    fn per_voxel(self, problem: &Problem) -> u64 {
-        if self.is_per_class(problem) { problem.shape.classes() as u64 } else { 1 }
-    }
-    /// Bytes per voxel.
-    fn voxel_bytes(self, problem: &Problem) -> u64 {
-        self.per_voxel(problem) * self.dtype(problem).size()
-    }
-    /// Bytes of the whole buffer, up to whole words.
-    pub(super) fn bytes(self, problem: &Problem) -> u64 {
-        (self.voxel_bytes(problem) * problem.shape.all_voxels()).next_multiple_of(4)
-    }
-}
-
-/// The buffers of the caller that a problem needs, the gradient last.
-pub(super) fn roles(problem: &Problem) -> Vec<Role> {
-    let mut roles = vec![Role::Prediction, Role::Target];
-    roles.extend(problem.mask.then_some(Role::Mask));
-    roles.extend(problem.weights.then_some(Role::Weights));
-    roles.extend(problem.map.map(|_| Role::Map));
-    roles.push(Role::Gradient);
-    roles
+/// Bytes of a buffer of the caller, up to whole words: a binding has no other size.
+pub(super) fn whole_words(role: Role, problem: &Problem) -> u64 {
+    role.bytes(problem).next_multiple_of(4)
 }
 
 /// The limits of a device that shape the work.

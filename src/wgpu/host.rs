@@ -1,14 +1,15 @@
 //! The easy way: host slices in, loss and gradient out.
 
 use super::executor::{Buffers, Call, Executor};
-use super::geometry::Role;
+use super::geometry::whole_words;
 use super::pipeline::refusal;
 use crate::dtype::SliceMut;
 use crate::error::Error;
-use crate::evaluation::{Evaluation, Gradient, HardCounts, Inputs};
-use crate::finish;
+use crate::evaluation::{Evaluation, Gradient, Inputs};
 use crate::moments::{Coefficients, MomentTable};
 use crate::plan::Head;
+use crate::recipe::readback;
+use crate::role::Role;
 use crate::validate;
 use std::sync::mpsc;
 use wgpu::{Buffer, BufferUsages, CommandEncoder};
@@ -127,9 +128,13 @@ impl Executor {
             part
         });
         let result = parts.next().expect("the result is downloaded first");
-        let tables: Vec<MomentTable> =
-            self.plan.heads().iter().map(|head| table(head, parts.next().expect("as many as heads"))).collect();
-        let evaluation = self.evaluation(&tables, &bytemuck::pod_collect_to_vec(result));
+        let tables: Vec<MomentTable> = self
+            .plan
+            .heads()
+            .iter()
+            .map(|head| readback::table(head, parts.next().expect("as many as heads")))
+            .collect();
+        let evaluation = readback::evaluation(&self.plan, &tables, result);
         for (gradient, part) in gradients.into_iter().flatten().zip(parts) {
             let bytes = gradient.len() * gradient.dtype().size() as usize;
             gradient.as_bytes_mut().copy_from_slice(&part[..bytes]);
@@ -173,7 +178,7 @@ impl Executor {
         }
         if with_gradient {
             for (head, uploaded) in self.plan.heads().iter().zip(&uploaded) {
-                let bytes = Role::Gradient.bytes(&head.problem);
+                let bytes = whole_words(Role::Gradient, &head.problem);
                 downloads.push(Download { source: uploaded.gradient(), offset: 0, bytes });
             }
         }
@@ -189,7 +194,7 @@ impl Executor {
         let usage = BufferUsages::COPY_SRC;
         let optional = |what, bytes: Option<&[u8]>| bytes.map(|b| self.upload_bytes(what, b, usage)).transpose();
         let gradient = with_gradient && !in_place;
-        let room = Role::Gradient.bytes(&head.problem);
+        let room = whole_words(Role::Gradient, &head.problem);
         Ok(Uploaded {
             prediction: self.upload_bytes("the prediction", inputs.prediction.as_bytes(), usage)?,
             target: self.upload_bytes("the target", inputs.target.as_bytes(), usage)?,
@@ -258,27 +263,6 @@ impl Executor {
         }
     }
 
-    /// What the device computed: losses and terms from its finish step, groups and counts from its sums.
-    fn evaluation(&self, tables: &[MomentTable], result: &[u32]) -> Evaluation {
-        let doubles_at = (self.result_layout().doubles_at / 4) as usize;
-        let mut numbers =
-            result[doubles_at..].chunks_exact(2).map(|w| f64::from_bits(u64::from(w[0]) | u64::from(w[1]) << 32));
-        let losses: Vec<f64> = numbers.by_ref().take(self.plan.losses()).collect();
-        let mut heads = Vec::new();
-        for (head, table) in self.plan.heads().iter().zip(tables) {
-            let (mut evaluation, _) = finish::finish(head, table);
-            for term in &mut evaluation.terms {
-                term.values = numbers.by_ref().take(self.plan.losses()).collect();
-            }
-            let [_valid, _invalid] = [numbers.next(), numbers.next()];
-            evaluation.losses.iter_mut().enumerate().for_each(|(k, loss)| {
-                *loss = evaluation.terms.iter().map(|term| term.weight * term.values[k]).sum();
-            });
-            heads.push(evaluation);
-        }
-        Evaluation { losses, heads }
-    }
-
     /// Downloads the sums and coefficients of the last call, for tests of the stages.
     ///
     /// # Errors
@@ -293,40 +277,10 @@ impl Executor {
         let each = self.plan.heads().iter().zip(&self.heads).map(|(head, on_device)| {
             let shape = &head.problem.shape;
             let moments = 4 * on_device.moments_at as usize;
-            let table = table(head, &mapped[moments..][..8 * on_device.row as usize * shape.samples()]);
-            let count = head.groups() * head.slope_count();
-            let single = &mapped[4 * on_device.coefficients_at as usize..][..4 * count];
-            let coefficients = Coefficients {
-                samples: shape.samples(),
-                classes: shape.classes(),
-                count: head.slope_count(),
-                values: bytemuck::pod_collect_to_vec::<u8, f32>(single).into_iter().map(f64::from).collect(),
-                fingerprint: head.fingerprint,
-            };
-            (table, coefficients)
+            let table = readback::table(head, &mapped[moments..][..8 * on_device.row as usize * shape.samples()]);
+            let single = &mapped[4 * on_device.coefficients_at as usize..][..4 * head.groups() * head.slope_count()];
+            (table, readback::coefficients(head, single))
         });
         Ok(each.collect())
     }
-}
-
-/// The sums of a head from the rows that the device made: doubles `[N][row]`.
-fn table(head: &Head, bytes: &[u8]) -> MomentTable {
-    let mut table = MomentTable::zeros(head);
-    let rows: Vec<f64> = bytemuck::pod_collect_to_vec(bytes);
-    let (classes, count) = (table.classes, table.count);
-    for (sample, row) in rows.chunks_exact(rows.len() / table.samples).enumerate() {
-        let (moments, rest) = row.split_at(classes * count);
-        table.values[sample * classes * count..][..classes * count].copy_from_slice(moments);
-        let [hard @ .., valid, invalid] = rest else { unreachable!("a row ends with two counts of voxels") };
-        table.valid_voxels += *valid as u64;
-        table.invalid_labels += *invalid as u64;
-        for (class, counts) in hard.chunks_exact(3).enumerate() {
-            table.hard_counts[sample * classes + class] = HardCounts {
-                true_positives: counts[0] as u64,
-                false_positives: counts[1] as u64,
-                false_negatives: counts[2] as u64,
-            };
-        }
-    }
-    table
 }

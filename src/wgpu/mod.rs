@@ -13,11 +13,10 @@ mod executor;
 mod geometry;
 mod host;
 mod pipeline;
-mod recipe;
 mod source;
 #[cfg(test)]
 mod tests;
-mod words;
 
+pub use crate::recipe::ResultLayout;
 pub use device::{Device, Variant};
-pub use executor::{Buffers, Call, Executor, ResultLayout};
+pub use executor::{Buffers, Call, Executor};

@@ -4,11 +4,12 @@
 //! Specialised by text and not by pipeline-overridable constants: those can size no array outside of workgroup memory, choose
 //! no type and leave no binding out.
 
-use super::geometry::{Geometry, Role, WORKGROUP};
+use super::geometry::{Geometry, WORKGROUP};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Map, Problem, Target};
+use crate::role::Role;
 use crate::spec::{Graph, Id, Language, Moment, Operand, VoxelInput, lower};
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -19,8 +19,8 @@ fn files() -> Vec<(PathBuf, String)> {
         let path = |name: &str| PathBuf::from(format!("kernels/gen/{name}.{extension}"));
         files.push((path("math"), math::text(language)));
         files.push((path("program"), program::text(language)));
+        files.push((path("recipe"), recipe::text(language)));
     }
-    files.push((PathBuf::from("kernels/gen/recipe.wgsl"), recipe::text()));
     files
 }
 

@@ -8,9 +8,9 @@ use crate::loss::{Absent, ENTRIES, Term};
 use crate::moments::MomentTable;
 use crate::plan::{Head, Plan};
 use crate::problem::{Map, Problem, Reduction};
+use crate::recipe::{self, Places};
 use crate::shape::Shape;
 use crate::spec::{Formula, Moment, Moments, Real, Scope, limits::REGISTERS as REGISTERS_MAX};
-use crate::wgpu::recipe::{self, Places};
 use crate::{Activation, DType, Error, Objective};
 use std::sync::OnceLock;
 

@@ -1,7 +1,8 @@
 //! Windows, rows and threads of shapes from one voxel to far beyond 2³² elements; nothing is run.
 
 use crate::plan::{Head, Plan};
-use crate::wgpu::geometry::{Geometry, Limits, Role, Window, WindowPlaces, roles};
+use crate::role::{Role, roles};
+use crate::wgpu::geometry::{Geometry, Limits, Window, WindowPlaces, whole_words};
 use crate::wgpu::source::{self, Kernel, Options};
 use crate::{Activation, DType, Error, Layout, Map, Problem, Shape, Target};
 
@@ -45,7 +46,8 @@ fn check(problem: &Problem, limits: &Limits) -> Vec<Window> {
             assert!(span.size <= limits.binding, "{span:?}");
             if window.staging.is_none() {
                 assert!(span.offset.is_multiple_of(limits.alignment), "{span:?}");
-                assert!(span.offset + span.size <= role.bytes(problem), "{span:?} of {}", role.bytes(problem));
+                let bytes = whole_words(span.role, problem);
+                assert!(span.offset + span.size <= bytes, "{span:?} of {bytes}");
             } else {
                 // 16 MiB, or what one row takes.
                 let most = (16 << 20).max(per_row * shape.classes() as u64 * 4);

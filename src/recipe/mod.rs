@@ -1,10 +1,16 @@
-//! The recipe of a head: all that `kernels/wgsl/finish.wgsl` needs to know, as words.
+//! The recipe of a head: all that the finish kernels (`kernels/*/finish.*`) need to know, as words; and what they wrote,
+//! as the host reads it.
 
-use super::words::{HeadWord, NONE, PartWord, ProgramWord};
+pub(crate) mod readback;
+mod words;
+
+pub use readback::ResultLayout;
+
 use crate::loss::Absent;
 use crate::plan::{Head, Plan, PlannedPart};
 use crate::problem::Reduction;
 use crate::spec::{Instruction, Moment, Operand, Program, Scope, Slots};
+use words::{HeadWord, NONE, PartWord, ProgramWord};
 
 /// Where the arrays of a head lie, in words of the workspace.
 #[derive(Clone, Copy, Debug)]
