@@ -210,6 +210,14 @@ impl Problem {
             Target::Dense(_) => self.shape.elements(),
         }
     }
+    /// Whether there is a keep-mask.
+    pub fn has_mask(&self) -> bool {
+        self.mask
+    }
+    /// Whether there are voxel weights.
+    pub fn has_weights(&self) -> bool {
+        self.weights
+    }
     /// Elements of the map, if there is one.
     pub fn map_elements(&self) -> Option<u64> {
         self.map.map(|map| match map {

@@ -39,6 +39,29 @@ fn same_bits_as_by_slices() {
 }
 
 #[test]
+fn same_bits_stage_by_stage() {
+    let (z, y) = (logits(), labels());
+    let run = executor(|p| p);
+    let mut by_slice = vec![0.0f32; z.len()];
+    let whole =
+        run.forward_backward(&[Inputs::new(&z, &y)], &mut [(&mut by_slice).into()], Some(&[0.5])).expect("it fits");
+    let mut in_place = z.clone();
+    let address = in_place.as_mut_ptr().cast::<u8>();
+    let buffers = RawBuffers::new(address, y.as_ptr(), address);
+    let reading = RawBuffers { gradient: std::ptr::null_mut(), ..buffers };
+    // SAFETY: the vectors hold as many elements as the shape says, and live through the calls.
+    let (forward, table) = unsafe { (run.forward_raw(&[reading]), run.reduce_raw(0, &reading)) };
+    let (finished, coefficients) = run.finish(&[table.expect("it fits")]).expect("its own moments");
+    // SAFETY: as above; the gradient is the prediction's own buffer.
+    unsafe { run.gradient_raw(0, &buffers, &coefficients[0], Some(&[0.5])) }.expect("it fits");
+    assert_eq!((forward.as_ref(), &finished), (Ok(&whole), &whole));
+    assert_eq!(by_slice, in_place);
+    // SAFETY: nothing is read or written: there is no second head.
+    let error = unsafe { run.reduce_raw(1, &reading) }.expect_err("misuse");
+    assert_eq!(error, Error::OtherPlan { what: "head numbers", need: 0, got: 1 });
+}
+
+#[test]
 fn refused() {
     let (mut z, mut y, weights) = (logits(), labels(), vec![1.0f32; CLASSES * VOXELS]);
     let before = (z.clone(), y.clone());

@@ -4,51 +4,13 @@ use crate::args::ListArgs;
 use crate::error::{CliError, CommandResult, Verdict};
 use crate::report::{json, say, table};
 use segfuse::loss::{ENTRIES, Entry};
-use serde::Serialize;
-
-#[derive(Serialize)]
-struct LossReport {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    source: &'static str,
-    doc: String,
-    parameters: Vec<ParameterReport>,
-}
-
-#[derive(Serialize)]
-struct ParameterReport {
-    key: &'static str,
-    default: String,
-    range: String,
-    doc: String,
-}
-
-impl LossReport {
-    fn new(entry: &Entry) -> LossReport {
-        let parameters = entry.parameters().into_iter();
-        LossReport {
-            name: entry.name,
-            aliases: entry.aliases,
-            source: entry.source,
-            doc: one_line(entry.doc),
-            parameters: parameters
-                .map(|p| ParameterReport { key: p.key, default: p.default, range: p.range, doc: one_line(&p.doc) })
-                .collect(),
-        }
-    }
-}
-
-/// A doc comment without its line breaks and its escaped brackets.
-fn one_line(doc: &str) -> String {
-    doc.replace('\\', "").split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 /// Lists the losses.
 pub(crate) fn run(args: &ListArgs) -> CommandResult {
     let wanted = args.name.as_deref().unwrap_or("");
     let names =
         |entry: &Entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()).any(|n| n.contains(wanted));
-    let losses: Vec<LossReport> = ENTRIES.iter().filter(|entry| names(entry)).map(LossReport::new).collect();
+    let losses: Vec<&Entry> = ENTRIES.iter().filter(|entry| names(entry)).collect();
     if losses.is_empty() {
         return Err(CliError::Arguments(format!("no loss has `{wanted}` in its name")));
     }
@@ -60,7 +22,7 @@ pub(crate) fn run(args: &ListArgs) -> CommandResult {
     for loss in &losses {
         let names: Vec<&str> = std::iter::once(loss.name).chain(loss.aliases.iter().copied()).collect();
         let parameters: Vec<String> =
-            loss.parameters.iter().map(|p| format!("{}={} ({})", p.key, p.default, p.range)).collect();
+            loss.parameters().iter().map(|p| format!("{}={} ({})", p.key, p.default, p.range)).collect();
         rows.add_row([names.join(", "), parameters.join("\n"), loss.source.into()]);
     }
     say(rows);

@@ -98,14 +98,7 @@ impl Executor {
     /// When a buffer does not fit the plan; nothing is computed then.
     pub fn forward(&self, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
         validate::heads(&self.plan, heads.len())?;
-        let sources = self.sources(heads)?;
-        Ok(self.device.install(|| {
-            let results = self.plan.heads().iter().zip(&sources).map(|(head, sources)| {
-                let table = reduce_all(head, sources, Sums::All);
-                finish::finish(head, &table).0
-            });
-            self.total(results.collect())
-        }))
+        Ok(self.losses(&self.sources(heads)?))
     }
 
     /// Loss and gradient, one gradient buffer per head.
@@ -164,7 +157,7 @@ impl Executor {
     pub fn reduce(&self, head: usize, inputs: &Inputs<'_>) -> Result<MomentTable, Error> {
         let head = self.head(head)?;
         let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
-        Ok(self.device.install(|| reduce_all(head, &sources, Sums::All)))
+        Ok(self.sums(head, &sources))
     }
 
     /// Sums to loss and coefficients: the second stage. `tables` has one table per head.
@@ -200,12 +193,7 @@ impl Executor {
         let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
         validate::coefficients(head, coefficients)?;
         validate::gradient(head, gradient)?;
-        let scale = scale(head, grad_output);
-        let target = Target::new(gradient);
-        self.device.install(|| {
-            let pass = Pass { sums: None, gradient: Some(Output { coefficients, scale: &scale, target }) };
-            passes::run(head, &sources, samples(head), pass, &mut MomentTable::zeros(head));
-        });
+        self.slopes(head, &sources, coefficients, Target::new(gradient), grad_output);
         Ok(())
     }
 
@@ -217,6 +205,29 @@ impl Executor {
     fn sources<'a>(&self, heads: &[Inputs<'a>]) -> Result<Vec<Sources<'a>>, Error> {
         let each = self.plan.heads().iter().zip(heads);
         each.map(|(head, i)| validate::sources(head, i.prediction.into(), &i.without_prediction())).collect()
+    }
+
+    fn sums(&self, head: &Head, sources: &Sources<'_>) -> MomentTable {
+        self.device.install(|| reduce_all(head, sources, Sums::All))
+    }
+
+    fn losses(&self, sources: &[Sources<'_>]) -> Evaluation {
+        let heads = self.plan.heads().iter().zip(sources);
+        self.total(heads.map(|(head, sources)| finish::finish(head, &self.sums(head, sources)).0).collect())
+    }
+
+    fn slopes(
+        &self,
+        head: &Head,
+        sources: &Sources<'_>,
+        coefficients: &Coefficients,
+        target: Target<'_>,
+        grad_output: Option<&[f64]>,
+    ) {
+        let scale = scale(head, grad_output);
+        let pass = Pass { sums: None, gradient: Some(Output { coefficients, scale: &scale, target }) };
+        let mut unused = MomentTable::zeros(head);
+        self.device.install(|| passes::run(head, sources, samples(head), pass, &mut unused));
     }
 
     fn run(&self, sources: &[Sources<'_>], targets: &[Target<'_>], grad_output: Option<&[f64]>) -> Evaluation {

@@ -6,6 +6,7 @@ use super::{Executor, validate};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::evaluation::Evaluation;
+use crate::moments::{Coefficients, MomentTable};
 use crate::plan::Head;
 use crate::problem::Target as TargetKind;
 use std::ptr;
@@ -26,7 +27,7 @@ pub struct RawBuffers {
     pub weights: *const u8,
     /// N·V or N·C·V f32, or null.
     pub map: *const u8,
-    /// N·C·V elements of the gradient's type.
+    /// N·C·V elements of the gradient's type. Not read by calls that write no gradient.
     pub gradient: *mut u8,
 }
 
@@ -38,6 +39,22 @@ impl RawBuffers {
 }
 
 impl Executor {
+    /// The loss alone of buffers given by address; otherwise as [`Executor::forward`].
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward_raw`], without the gradients.
+    ///
+    /// # Errors
+    /// As [`Executor::forward_backward_raw`].
+    pub unsafe fn forward_raw(&self, heads: &[RawBuffers]) -> Result<Evaluation, Error> {
+        validate::heads(&self.plan, heads.len())?;
+        let each = self.plan.heads().iter().zip(heads);
+        // SAFETY: the caller's promise for this head.
+        let sources: Vec<_> =
+            each.map(|(head, buffers)| unsafe { sources(head, buffers) }).collect::<Result<_, _>>()?;
+        Ok(self.losses(&sources))
+    }
+
     /// Loss and gradient of buffers given by address; otherwise as [`Executor::forward_backward`].
     ///
     /// # Safety
@@ -56,12 +73,13 @@ impl Executor {
     ) -> Result<Evaluation, Error> {
         validate::heads(&self.plan, heads.len())?;
         validate::grad_output(&self.plan, grad_output)?;
-        let (mut sources, mut targets) = (Vec::new(), Vec::new());
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         for (head, buffers) in self.plan.heads().iter().zip(heads) {
             // SAFETY: the caller's promise for this head.
-            let (source, target) = unsafe { checked(head, buffers)? };
-            sources.push(source);
-            targets.push(target);
+            unsafe {
+                inputs.push(sources(head, buffers)?);
+                targets.push(target(head, buffers)?);
+            }
         }
         // The gradient of one head must also leave the buffers of the others alone.
         for (i, a) in self.plan.heads().iter().zip(heads).enumerate() {
@@ -71,7 +89,45 @@ impl Executor {
                 }
             }
         }
-        Ok(self.run(&sources, &targets, grad_output))
+        Ok(self.run(&inputs, &targets, grad_output))
+    }
+
+    /// The sums of one head, of buffers given by address; otherwise as [`Executor::reduce`].
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward_raw`], for this head and without its gradient.
+    ///
+    /// # Errors
+    /// As [`Executor::forward_backward_raw`]; [`Error::OtherPlan`] for a head that the plan does not have.
+    pub unsafe fn reduce_raw(&self, head: usize, buffers: &RawBuffers) -> Result<MomentTable, Error> {
+        let head = self.head(head)?;
+        // SAFETY: the caller's promise for this head.
+        let sources = unsafe { sources(head, buffers)? };
+        Ok(self.sums(head, &sources))
+    }
+
+    /// The gradient of one head from its coefficients, of buffers given by address; otherwise as [`Executor::gradient`].
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward_raw`], for this head.
+    ///
+    /// # Errors
+    /// As [`Executor::forward_backward_raw`]; [`Error::OtherPlan`] for a head that the plan does not have, or coefficients of
+    /// another one.
+    pub unsafe fn gradient_raw(
+        &self,
+        head: usize,
+        buffers: &RawBuffers,
+        coefficients: &Coefficients,
+        grad_output: Option<&[f64]>,
+    ) -> Result<(), Error> {
+        validate::grad_output(&self.plan, grad_output)?;
+        let head = self.head(head)?;
+        validate::coefficients(head, coefficients)?;
+        // SAFETY: the caller's promise for this head.
+        let (sources, target) = unsafe { (sources(head, buffers)?, target(head, buffers)?) };
+        self.slopes(head, &sources, coefficients, target, grad_output);
+        Ok(())
     }
 }
 
@@ -120,42 +176,53 @@ fn apart(head: &Head, buffers: &RawBuffers, others: &[Region]) -> Result<(), Err
     Ok(())
 }
 
-/// The views of a head's buffers.
+/// Whether an address is null exactly where the head has no such buffer, and aligned.
+fn placed(region: &Region) -> Result<(), Error> {
+    let role = region.role;
+    match (region.elements > 0, region.address.is_null()) {
+        (true, true) => return Err(Error::BufferMissing { role }),
+        (false, false) => return Err(Error::BufferUnexpected { role }),
+        _ => {}
+    }
+    let (need, address) = (region.dtype.size() as usize, region.address as usize);
+    if !address.is_multiple_of(need) {
+        return Err(Error::BufferAlignment { role, need, address });
+    }
+    Ok(())
+}
+
+/// The views of what a head reads.
 ///
 /// # Safety
-/// As [`Executor::forward_backward_raw`].
-unsafe fn checked<'a>(head: &Head, buffers: &RawBuffers) -> Result<(Sources<'a>, Target<'a>), Error> {
-    let all = regions(head, buffers);
-    for region in &all {
-        let role = region.role;
-        match (region.elements > 0, region.address.is_null()) {
-            (true, true) => return Err(Error::BufferMissing { role }),
-            (false, false) => return Err(Error::BufferUnexpected { role }),
-            _ => {}
-        }
-        let (need, address) = (region.dtype.size() as usize, region.address as usize);
-        if !address.is_multiple_of(need) {
-            return Err(Error::BufferAlignment { role, need, address });
-        }
-    }
-    let [prediction, inputs @ .., gradient] = &all;
-    let in_place = gradient.address == prediction.address && gradient.dtype == prediction.dtype;
-    apart(head, buffers, inputs)?;
-    if !in_place {
-        apart(head, buffers, std::slice::from_ref(prediction))?;
-    }
+/// As [`Executor::forward_backward_raw`], without the gradient.
+unsafe fn sources<'a>(head: &Head, buffers: &RawBuffers) -> Result<Sources<'a>, Error> {
+    let [inputs @ .., _] = &regions(head, buffers);
+    inputs.iter().try_for_each(placed)?;
     // SAFETY: the caller promises that the address holds as many elements of this type for as long as the views live.
     let source = |r: &Region| unsafe { Source::from_raw(r.address, r.elements as usize, r.dtype) };
     let optional = |r: &Region| (r.elements > 0).then(|| source(r));
-    let [target, mask, weights, map] = inputs;
-    let sources = Sources {
+    let [prediction, target, mask, weights, map] = inputs;
+    Ok(Sources {
         prediction: source(prediction),
         target: source(target),
         mask: optional(mask),
         weights: optional(weights),
         map: optional(map),
-    };
-    // SAFETY: as above, and the checks have shown that the gradient is apart from every input, or exactly the prediction.
-    let target = unsafe { Target::from_raw(buffers.gradient, gradient.elements as usize, gradient.dtype) };
-    Ok((sources, target))
+    })
+}
+
+/// The view of a head's gradient, which shares no memory with its inputs or is the prediction.
+///
+/// # Safety
+/// As [`Executor::forward_backward_raw`].
+unsafe fn target<'a>(head: &Head, buffers: &RawBuffers) -> Result<Target<'a>, Error> {
+    let [prediction, inputs @ .., gradient] = &regions(head, buffers);
+    placed(gradient)?;
+    apart(head, buffers, inputs)?;
+    if gradient.address != prediction.address || gradient.dtype != prediction.dtype {
+        apart(head, buffers, std::slice::from_ref(prediction))?;
+    }
+    // SAFETY: the caller promises the memory, and the checks have shown that it is apart from every input, or exactly the
+    // prediction.
+    Ok(unsafe { Target::from_raw(buffers.gradient, gradient.elements as usize, gradient.dtype) })
 }

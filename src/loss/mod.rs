@@ -125,7 +125,33 @@ impl Entry {
     pub fn default_loss(&self) -> Arc<dyn Loss> {
         (self.build)(&[]).unwrap_or_else(|_| unreachable!("defaults lie in their ranges"))
     }
+    /// What it is, as one line of plain text.
+    pub fn summary(&self) -> String {
+        one_line(self.doc)
+    }
     fn find(name: &str) -> Option<&'static Entry> {
         ENTRIES.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
+    }
+}
+
+/// A doc comment without its line breaks and its escaped brackets.
+fn one_line(doc: &str) -> String {
+    doc.replace('\\', "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Name, aliases, source, doc as one line, and parameters with key, default, range and doc.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Entry {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut parameters = self.parameters();
+        parameters.iter_mut().for_each(|p| p.doc = one_line(&p.doc));
+        let mut entry = serializer.serialize_struct("Entry", 5)?;
+        entry.serialize_field("name", self.name)?;
+        entry.serialize_field("aliases", self.aliases)?;
+        entry.serialize_field("source", self.source)?;
+        entry.serialize_field("doc", &self.summary())?;
+        entry.serialize_field("parameters", &parameters)?;
+        entry.end()
     }
 }

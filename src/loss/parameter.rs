@@ -127,6 +127,7 @@ impl Range {
 
 /// Describes a parameter, for `list` and for errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ParameterInfo {
     /// Its key in a spec string.
     pub key: &'static str,
