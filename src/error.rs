@@ -83,6 +83,14 @@ pub enum Error {
         /// What was given.
         got: u64,
     },
+    /// A spacing of voxels that distances cannot be formed with.
+    #[error("the spacing along axis {axis} must be above 0, and squares of distances finite in f32; got {got}")]
+    Spacing {
+        /// Which axis, the slowest first.
+        axis: usize,
+        /// The spacing given.
+        got: f64,
+    },
     /// More elements than a plan may have.
     #[error("shape: {what} has more than {} elements", crate::shape::ELEMENTS_MAX)]
     Overflow {

@@ -16,6 +16,7 @@
 //!
 //! * [`loss`]: the losses, objectives and spec strings, and how to add a loss.
 //! * [`spec`]: the language that losses are written in.
+//! * [`distance`]: exact distance maps of labels, masks and predictions.
 #![cfg_attr(
     any(feature = "cpu", feature = "wgpu"),
     doc = "* [`Runtime`]: a device by its name, with slices of the host."
@@ -36,6 +37,7 @@
     allow(dead_code, reason = "a plan is compiled for backends that this build lacks")
 )]
 
+pub mod distance;
 pub mod loss;
 pub mod spec;
 
@@ -61,7 +63,6 @@ mod role;
 #[cfg(any(feature = "cpu", feature = "wgpu"))]
 mod runtime;
 mod shape;
-#[cfg(any(feature = "cpu", feature = "wgpu"))]
 mod validate;
 
 pub use dtype::{DType, Slice, SliceMut};

@@ -5,6 +5,7 @@
 //! contract. An unknown name, an unknown parameter or an array of the wrong length panics.
 
 mod compound;
+pub mod distance;
 mod dual;
 mod pixel;
 mod problem;

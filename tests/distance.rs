@@ -1,0 +1,389 @@
+//! Distance maps against all pairs of voxels, from every source, in every form.
+#![cfg(feature = "cpu")]
+
+mod common;
+
+use common::random::Numbers;
+use half::{bf16, f16};
+use segfuse::cpu::Device;
+use segfuse::distance::{Distances, Hard, Kind, Source};
+use segfuse::{Activation, DType, Error, Layout, Shape};
+use segfuse_reference::distance::{self as reference, distance_map};
+
+const KINDS: [(Kind, reference::Kind); 5] = [
+    (Kind::Outside, reference::Kind::Outside),
+    (Kind::Inside, reference::Kind::Inside),
+    (Kind::TwoSided, reference::Kind::TwoSided),
+    (Kind::Signed, reference::Kind::Signed),
+    (Kind::Difference, reference::Kind::Difference),
+];
+
+/// A sum of three squares rounded in f32, its root, and the 1 that is taken off: four roundings of half a unit.
+const ROUNDINGS: f64 = 4.0 / (1u64 << 24) as f64;
+
+fn same(got: &[f32], want: &[f64], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let close = (f64::from(got) - want).abs() <= ROUNDINGS * want.abs().max(1.0);
+        assert!(f64::from(got) == want || close, "{what}: value {index} is {got:e}, must be {want:e}");
+    }
+}
+
+/// Masks that are hard on one algorithm or another.
+fn masks(extents: &[usize]) -> Vec<(String, Vec<bool>)> {
+    let voxels: usize = extents.iter().product();
+    let places: Vec<Vec<usize>> = (0..voxels).map(|voxel| place(voxel, extents)).collect();
+    let mut random = Numbers(voxels as u64);
+    let mut masks: Vec<(String, Vec<bool>)> = vec![
+        ("nothing".into(), vec![false; voxels]),
+        ("everything".into(), vec![true; voxels]),
+        ("the first voxel".into(), (0..voxels).map(|v| v == 0).collect()),
+        ("the last voxel".into(), (0..voxels).map(|v| v == voxels - 1).collect()),
+        ("all but one".into(), (0..voxels).map(|v| v != voxels / 2).collect()),
+        ("a checkerboard".into(), places.iter().map(|p| p.iter().sum::<usize>() % 2 == 0).collect()),
+        ("a diagonal".into(), places.iter().map(|p| p.iter().all(|&x| x == p[0])).collect()),
+        ("a ball".into(), places.iter().map(|p| ball(p, extents)).collect()),
+        ("a shell".into(), {
+            let border = |p: &Vec<usize>| p.iter().zip(extents).any(|(&x, &extent)| x == 0 || x + 1 == extent);
+            places.iter().map(border).collect()
+        }),
+    ];
+    for axis in 0..extents.len() {
+        let middle = extents[axis] / 2;
+        masks.push((format!("half along axis {axis}"), places.iter().map(|p| p[axis] < middle).collect()));
+        let line = |p: &Vec<usize>| (0..p.len()).all(|other| other == axis || p[other] == extents[other] / 3);
+        masks.push((format!("a line along axis {axis}"), places.iter().map(line).collect()));
+    }
+    for percent in [1, 10, 50, 95] {
+        let density = f64::from(percent) / 100.0;
+        masks.push((format!("{percent} % at random"), (0..voxels).map(|_| random.chance(density)).collect()));
+    }
+    masks
+}
+
+fn place(voxel: usize, extents: &[usize]) -> Vec<usize> {
+    let mut rest = voxel;
+    let mut place = vec![0; extents.len()];
+    for axis in (0..extents.len()).rev() {
+        (place[axis], rest) = (rest % extents[axis], rest / extents[axis]);
+    }
+    place
+}
+
+fn ball(place: &[usize], extents: &[usize]) -> bool {
+    let off = |(&x, &extent): (&usize, &usize)| (x as f64 - extent as f64 / 2.5) / extent as f64;
+    place.iter().zip(extents).map(off).map(|x| x * x).sum::<f64>() < 0.07
+}
+
+/// The maps of one mask as labels of one class, of every kind in `kinds`.
+fn check(extents: &[usize], spacing: Option<&[f64]>, kinds: &[(Kind, reference::Kind)]) {
+    let shape = Shape::new(1, 1, extents).expect("a shape");
+    let ones = vec![1.0; extents.len()];
+    for (name, mask) in masks(extents) {
+        let labels: Vec<u8> = mask.iter().map(|&inside| u8::from(inside)).collect();
+        for &(kind, of_reference) in kinds {
+            let want = distance_map(of_reference, &mask, extents, spacing.unwrap_or(&ones));
+            let mut maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind);
+            if let Some(spacing) = spacing {
+                maps = maps.spacing(spacing);
+            }
+            let what = format!("{kind:?} of {name} in {extents:?}, spacing {spacing:?}");
+            same(&maps.compute(&labels).expect("fits"), &want, &what);
+
+            let squares = maps.squared(true).compute(&labels).expect("fits");
+            if spacing.is_none() && kind != Kind::Signed {
+                let exact = |x: f64| if x.is_finite() { (x * x).round().copysign(x) } else { x };
+                let want: Vec<f32> = want.iter().map(|&x| exact(x) as f32).collect();
+                assert_eq!(squares, want, "squares, {what}");
+            } else {
+                // Near 0, what is left of 1 − d has the error of the 1.
+                let want: Vec<f64> = want.iter().map(|&x| x * x.abs()).collect();
+                for (index, (&got, &want)) in squares.iter().zip(&want).enumerate() {
+                    let allowed = 3.0 * ROUNDINGS * want.abs().max(1.0);
+                    let close = (f64::from(got) - want).abs() <= allowed || f64::from(got) == want;
+                    assert!(close, "squares, {what}: value {index} is {got:e}, must be {want:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn lines() {
+    for extent in [1, 2, 3, 15, 16, 17, 31, 64, 97] {
+        check(&[extent], None, &KINDS);
+        check(&[extent], Some(&[0.7]), &KINDS);
+    }
+}
+
+#[test]
+fn images() {
+    for extents in [[1, 1], [1, 7], [7, 1], [2, 2], [3, 16], [16, 3], [13, 17], [33, 31], [48, 18]] {
+        check(&extents, None, &KINDS);
+    }
+    check(&[13, 17], Some(&[1.0, 2.5]), &KINDS);
+    check(&[29, 19], Some(&[0.3, 0.11]), &KINDS);
+}
+
+#[test]
+fn volumes() {
+    for extents in
+        [[1, 1, 1], [1, 1, 5], [1, 5, 1], [5, 1, 1], [2, 3, 2], [3, 5, 7], [8, 9, 10], [1, 9, 20], [9, 1, 20]]
+    {
+        check(&extents, None, &KINDS);
+    }
+    check(&[7, 8, 17], Some(&[1.0, 1.0, 2.5]), &KINDS);
+    check(&[11, 7, 6], Some(&[3.3, 0.7, 1.1]), &KINDS);
+}
+
+#[test]
+fn long_axes() {
+    let kinds = [(Kind::Signed, reference::Kind::Signed), (Kind::Difference, reference::Kind::Difference)];
+    for extents in [&[1025][..], &[2049], &[1025, 2], &[2, 1025], &[2049, 2], &[1, 2049], &[1025, 2, 1], &[2, 1, 1025]]
+    {
+        check(extents, None, &kinds);
+    }
+    check(&[1, 1025, 2], Some(&[1.0, 0.37, 5.0]), &kinds);
+    check(&[2, 1025], Some(&[100.0, 0.01]), &kinds);
+    check(&[1025, 2], Some(&[0.01, 100.0]), &kinds);
+}
+
+/// Labels of objects that touch, with some voxels of no class.
+fn label_map(extents: &[usize], classes: usize, seed: u64) -> Vec<i64> {
+    let mut random = Numbers(seed);
+    let seeds: Vec<(Vec<usize>, i64)> = (0..2 * classes)
+        .map(|i| (extents.iter().map(|&e| random.below(e)).collect(), (i % (classes + 1)) as i64))
+        .collect();
+    (0..extents.iter().product())
+        .map(|voxel| {
+            let place = place(voxel, extents);
+            let far = |p: &Vec<usize>| p.iter().zip(&place).map(|(a, b)| a.abs_diff(*b).pow(2)).sum::<usize>();
+            let nearest = seeds.iter().min_by_key(|(p, _)| far(p)).expect("a seed").1;
+            if random.chance(0.02) { random.below(classes) as i64 } else { nearest }
+        })
+        .collect()
+}
+
+/// The maps `[N, K, V]` of labels, one mask at a time.
+fn maps_of_labels(
+    labels: &[i64],
+    shape: &Shape,
+    classes: &[usize],
+    kind: reference::Kind,
+    ignore: Option<i64>,
+    spacing: &[f64],
+) -> Vec<f64> {
+    let of = |sample: &[i64], class: usize| -> Vec<f64> {
+        let mask: Vec<bool> = sample.iter().map(|&x| x == class as i64 && Some(x) != ignore).collect();
+        distance_map(kind, &mask, shape.spatial(), spacing)
+    };
+    labels.chunks(shape.voxels() as usize).flat_map(|s| classes.iter().flat_map(move |&c| of(s, c))).collect()
+}
+
+/// `[N, K, V]` as `[N, V, K]`.
+fn interleaved<T: Copy>(values: &[T], maps: usize, voxels: usize) -> Vec<T> {
+    let sample = |s: &[T]| (0..voxels * maps).map(|i| s[i % maps * voxels + i / maps]).collect::<Vec<T>>();
+    values.chunks(maps * voxels).flat_map(sample).collect()
+}
+
+#[test]
+fn every_class_of_a_label_map_at_once() {
+    for (extents, spacing) in [(&[57][..], &[1.0][..]), (&[14, 19], &[1.0, 1.5]), (&[7, 9, 11], &[2.0, 0.8, 1.0])] {
+        let shape = Shape::new(2, 5, extents).expect("a shape");
+        let labels: Vec<i64> = (0..2).flat_map(|sample| label_map(extents, 5, 40 + sample)).collect();
+        for (kind, of_reference) in KINDS {
+            for (classes, ignore) in [(vec![0, 1, 2, 3, 4], None), (vec![3, 1], Some(2)), (vec![2, 2, 0], Some(2))] {
+                let want = maps_of_labels(&labels, &shape, &classes, of_reference, ignore, spacing);
+                let planar = Distances::new(&shape, Source::Labels(DType::I64)).kind(kind).spacing(spacing);
+                let planar = planar.classes(classes.clone());
+                let planar = if let Some(label) = ignore { planar.ignore_label(label) } else { planar };
+                let what = format!("{kind:?} of classes {classes:?} in {extents:?}");
+                let maps = planar.compute(&labels).expect("fits");
+                same(&maps, &want, &what);
+
+                let mixed = planar.clone().layout(Layout::Interleaved);
+                let voxels = shape.voxels() as usize;
+                assert_eq!(mixed.compute(&labels).expect("fits"), interleaved(&maps, classes.len(), voxels), "{what}");
+                let few = mixed.memory_budget(1);
+                assert_eq!(few.compute(&labels).expect("fits"), interleaved(&maps, classes.len(), voxels), "{what}");
+
+                let mut halves = vec![f16::ZERO; maps.len()];
+                planar.clone().dtype(DType::F16).compute_into(&labels, &mut halves).expect("fits");
+                let rounded: Vec<f16> = maps.iter().map(|&x| f16::from_f32(x)).collect();
+                assert_eq!(halves, rounded, "{what}");
+                let mixed = planar.dtype(DType::F16).layout(Layout::Interleaved).memory_budget(1);
+                mixed.compute_into(&labels, &mut halves).expect("fits");
+                assert_eq!(halves, interleaved(&rounded, classes.len(), voxels), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_of_every_type() {
+    let extents = [6, 7, 5];
+    let shape = Shape::new(1, 4, extents).expect("a shape");
+    let mut labels = label_map(&extents, 3, 7);
+    (labels[3], labels[50], labels[77]) = (-1, 9, -100);
+    let want = maps_of_labels(&labels, &shape, &[0, 1, 2, 3], reference::Kind::Signed, None, &[1.0; 3]);
+    let maps = |dtype| Distances::new(&shape, Source::Labels(dtype)).kind(Kind::Signed);
+    same(&maps(DType::I64).compute(&labels).expect("fits"), &want, "i64");
+    let narrow: Vec<i32> = labels.iter().map(|&x| x as i32).collect();
+    same(&maps(DType::I32).compute(&narrow).expect("fits"), &want, "i32");
+    let narrow: Vec<i16> = labels.iter().map(|&x| x as i16).collect();
+    same(&maps(DType::I16).compute(&narrow).expect("fits"), &want, "i16");
+    // −1 is 255, −100 is 156: out of range too.
+    let narrow: Vec<u8> = labels.iter().map(|&x| x as u8).collect();
+    same(&maps(DType::U8).compute(&narrow).expect("fits"), &want, "u8");
+}
+
+#[test]
+fn dense_targets_of_every_type() {
+    let (extents, classes) = ([9, 18], 3);
+    let shape = Shape::new(2, classes, extents).expect("a shape");
+    let (elements, voxels) = (shape.elements() as usize, shape.voxels() as usize);
+    let mut random = Numbers(3);
+    // Classes overlap; 0.5 itself is not above 0.5.
+    let values: Vec<f32> = (0..elements).map(|_| random.pick(&[0.0, 0.25, 0.5, 0.75, 1.0])).collect();
+    let mask = |plane: &[f32]| plane.iter().map(|&x| x > 0.5).collect::<Vec<bool>>();
+    for (kind, of_reference) in KINDS {
+        let map = |plane: &[f32]| distance_map(of_reference, &mask(plane), &extents, &[1.0, 1.0]);
+        let want: Vec<f64> = values.chunks(voxels).flat_map(map).collect();
+        let maps = |dtype| Distances::new(&shape, Source::Dense(dtype)).kind(kind);
+        let planar = maps(DType::F32).compute(&values).expect("fits");
+        same(&planar, &want, "f32");
+        let f16s: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
+        assert_eq!(maps(DType::F16).compute(&f16s).expect("fits"), planar);
+        let bf16s: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
+        assert_eq!(maps(DType::BF16).compute(&bf16s).expect("fits"), planar);
+        let u8s: Vec<u8> = values.iter().map(|&x| u8::from(x > 0.5)).collect();
+        assert_eq!(maps(DType::U8).compute(&u8s).expect("fits"), planar);
+        let mixed = maps(DType::F32).layout(Layout::Interleaved).compute(&interleaved(&values, classes, voxels));
+        assert_eq!(mixed.expect("fits"), interleaved(&planar, classes, voxels));
+        let two = maps(DType::F32).classes([2, 0]).compute(&values).expect("fits");
+        let plane = |n: usize, c: usize| planar[(n * classes + c) * voxels..][..voxels].to_vec();
+        assert_eq!(two, [plane(0, 2), plane(0, 0), plane(1, 2), plane(1, 0)].concat());
+    }
+}
+
+#[test]
+fn predictions_of_every_type() {
+    let extents = [5, 6, 7];
+    for (classes, activation, hard) in [
+        (4, Activation::Softmax, Hard::Argmax),
+        (4, Activation::Softmax, Hard::Above(0.3)),
+        (4, Activation::Softmax, Hard::Above(0.7)),
+        (3, Activation::Sigmoid, Hard::Above(0.5)),
+        (3, Activation::Sigmoid, Hard::Above(0.1)),
+        (3, Activation::Sigmoid, Hard::Argmax),
+        (1, Activation::Sigmoid, Hard::Argmax),
+        (1, Activation::None, Hard::Above(0.25)),
+        (3, Activation::None, Hard::Argmax),
+        (2, Activation::None, Hard::Above(1.0)),
+    ] {
+        let shape = Shape::new(2, classes, extents).expect("a shape");
+        let (elements, voxels) = (shape.elements() as usize, shape.voxels() as usize);
+        let mut random = Numbers(classes as u64);
+        // Exact in every type, with many ties.
+        let value = |_| match activation {
+            Activation::None => random.below(9) as f32 / 8.0,
+            _ => random.below(33) as f32 / 4.0 - 4.0,
+        };
+        let values: Vec<f32> = (0..elements).map(value).collect();
+        let inside = |sample: usize, class: usize, voxel: usize| {
+            let z = |c: usize| f64::from(values[(sample * classes + c) * voxels + voxel]);
+            let p = match activation {
+                Activation::None => z(class),
+                Activation::Sigmoid => 1.0 / (1.0 + (-z(class)).exp()),
+                Activation::Softmax => z(class).exp() / (0..classes).map(|c| z(c).exp()).sum::<f64>(),
+            };
+            match hard {
+                Hard::Argmax if classes == 1 => p > 0.5,
+                Hard::Argmax => (0..classes).all(|c| if c < class { z(c) < z(class) } else { z(c) <= z(class) }),
+                Hard::Above(t) => p > t,
+            }
+        };
+        let map = |plane: usize| {
+            let mask: Vec<bool> = (0..voxels).map(|v| inside(plane / classes, plane % classes, v)).collect();
+            distance_map(reference::Kind::Difference, &mask, &extents, &[1.0, 2.0, 1.5])
+        };
+        let want: Vec<f64> = (0..2 * classes).flat_map(map).collect();
+        let what = format!("{activation:?}, {hard:?}, {classes} classes");
+        let maps = |dtype| {
+            let source = Source::Prediction(dtype, activation, hard);
+            Distances::new(&shape, source).kind(Kind::Difference).spacing([1.0, 2.0, 1.5])
+        };
+        let planar = maps(DType::F32).compute(&values).expect("fits");
+        same(&planar, &want, &what);
+        let f16s: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
+        assert_eq!(maps(DType::F16).compute(&f16s).expect("fits"), planar, "{what}");
+        let bf16s: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
+        assert_eq!(maps(DType::BF16).compute(&bf16s).expect("fits"), planar, "{what}");
+        let mixed = maps(DType::F32).layout(Layout::Interleaved).compute(&interleaved(&values, classes, voxels));
+        assert_eq!(mixed.expect("fits"), interleaved(&planar, classes, voxels), "{what}");
+    }
+}
+
+#[test]
+fn a_value_that_is_no_number_is_in_no_class() {
+    let shape = Shape::new(1, 2, [4]).expect("a shape");
+    let values = [f32::NAN, 1.0, 0.0, 0.0, 1.0, f32::NAN, 0.0, 0.0];
+    let dense = Distances::new(&shape, Source::Dense(DType::F32)).kind(Kind::Outside).compute(&values);
+    assert_eq!(dense.expect("fits"), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn threads_and_what_was_in_the_buffer_change_nothing() {
+    let extents = [37, 41, 53];
+    let shape = Shape::new(2, 3, extents).expect("a shape");
+    let labels: Vec<i64> = (0..2).flat_map(|sample| label_map(&extents, 3, 90 + sample)).collect();
+    for kind in [Kind::Inside, Kind::Signed] {
+        for maps in [
+            Distances::new(&shape, Source::Labels(DType::I64)).kind(kind).spacing([1.0, 0.9, 2.1]),
+            Distances::new(&shape, Source::Labels(DType::I64)).kind(kind).layout(Layout::Interleaved),
+        ] {
+            let on = |threads: usize, garbage: f32| {
+                let mut values = vec![garbage; maps.elements() as usize];
+                let device = Device::with_threads(threads).expect("threads");
+                device.distances(&maps, (&labels).into(), (&mut values).into()).expect("fits");
+                values
+            };
+            let first = on(1, 0.0);
+            for (threads, garbage) in [(2, f32::NAN), (3, -1.0), (7, f32::INFINITY)] {
+                assert!(on(threads, garbage) == first, "{kind:?}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_with_numbers() {
+    let shape = Shape::new(1, 2, [3, 4]).expect("a shape");
+    let labels = [0u8; 12];
+    let maps = || Distances::new(&shape, Source::Labels(DType::U8));
+    let error = |maps: Distances| maps.compute(&labels).expect_err("does not fit");
+    let five = Distances::new(&Shape::new(1, 2, [2, 2, 1, 3]).expect("a shape"), Source::Labels(DType::U8));
+    assert!(matches!(error(five), Error::Shape { min: 1, max: 3, got: 4, .. }));
+    assert!(matches!(error(maps().spacing([1.0])), Error::Shape { min: 2, max: 2, got: 1, .. }));
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-30, 1e30] {
+        assert!(matches!(error(maps().spacing([1.0, bad])), Error::Spacing { .. }), "{bad}");
+    }
+    assert!(matches!(error(maps().classes([2])), Error::Shape { min: 0, max: 1, got: 2, .. }));
+    assert!(matches!(error(maps().classes([])), Error::Shape { min: 1, got: 0, .. }));
+    let of = |source| Distances::new(&shape, source);
+    assert!(matches!(error(of(Source::Labels(DType::F32))), Error::DTypeOf { got: DType::F32, .. }));
+    assert!(matches!(error(of(Source::Dense(DType::I64))), Error::DTypeOf { got: DType::I64, .. }));
+    let prediction = |dtype, hard| of(Source::Prediction(dtype, Activation::Softmax, hard));
+    assert!(matches!(error(prediction(DType::U8, Hard::Argmax)), Error::DTypeOf { got: DType::U8, .. }));
+    assert!(matches!(error(prediction(DType::F32, Hard::Above(1.5))), Error::Problem(_)));
+    assert!(matches!(error(of(Source::Dense(DType::U8)).ignore_label(1)), Error::Problem(_)));
+    assert!(matches!(error(of(Source::Labels(DType::I16))), Error::BufferType { need: DType::I16, .. }));
+    assert!(matches!(error(of(Source::Dense(DType::U8))), Error::BufferLength { need: 24, got: 12, .. }));
+
+    let mut short = [7.0f32; 23];
+    let result = maps().compute_into(&labels, &mut short[..]);
+    assert!(matches!(result, Err(Error::BufferLength { need: 24, got: 23, .. })));
+    let result = maps().dtype(DType::F16).compute_into(&labels, &mut short[..]);
+    assert!(matches!(result, Err(Error::BufferType { need: DType::F16, .. })));
+    assert!(short.iter().all(|&x| x == 7.0), "nothing was written");
+}
