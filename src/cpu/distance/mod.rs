@@ -1,0 +1,201 @@
+//! Distance maps on the CPU: every class and sample of a source at once.
+//!
+//! Maps of f32 in planar layout are made where they go, and take no other memory. Others are made as planes of f32 first, in
+//! groups that fit the budget, and then rounded and interleaved.
+
+mod envelope;
+mod passes;
+mod sides;
+
+use super::Device;
+use super::planes::LANES;
+use super::view::{Source, Target};
+use crate::distance::{Distances, Kind};
+use crate::dtype::{DType, Slice, SliceMut};
+use crate::error::Error;
+use crate::problem::Layout;
+use fearless_simd::{Level, dispatch};
+use passes::{Call, Piece};
+use rayon::prelude::*;
+use sides::{Row, Sides};
+
+/// Values that are rounded and interleaved at a time.
+const EMIT_VALUES: usize = 1 << 14;
+
+impl Distances {
+    /// Bytes of memory that a call takes beyond the source and the maps, on the threads of rayon's current pool.
+    pub fn workspace_bytes(&self) -> u64 {
+        // Of the source only its kind matters.
+        let sides = Sides::new(self, Source::from(&[][..] as &[u8]));
+        let threads = rayon::current_num_threads() as u64;
+        let planes = if in_place(self) { 0 } else { planes_at_once(self, form(self, &sides)) * self.plane_bytes() };
+        planes + threads * passes::scratch_bytes(self, &sides)
+    }
+    fn plane_bytes(&self) -> u64 {
+        self.shape.voxels() * DType::F32.size()
+    }
+
+    /// The maps of a source, on all threads of rayon's current pool, in f32 whatever [`Distances::dtype`] says.
+    ///
+    /// `run_to_run` deterministic, whatever the number of threads.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or the source has another type or length than they say.
+    pub fn compute<'a>(&self, source: impl Into<Slice<'a>>) -> Result<Vec<f32>, Error> {
+        let wanted = self.clone().dtype(DType::F32);
+        wanted.check()?;
+        let mut maps = vec![0.0f32; self.elements() as usize];
+        wanted.compute_into(source, &mut maps)?;
+        Ok(maps)
+    }
+    /// As [`Distances::compute`], into the caller's maps: f32 or f16, as [`Distances::dtype`] says.
+    ///
+    /// # Errors
+    /// As [`Distances::compute`], and when the maps have another type or length; nothing is written then.
+    pub fn compute_into<'a, 'b>(
+        &self,
+        source: impl Into<Slice<'a>>,
+        maps: impl Into<SliceMut<'b>>,
+    ) -> Result<(), Error> {
+        let (source, mut maps) = (source.into(), maps.into());
+        self.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
+        run(self, source.into(), Target::new(&mut maps));
+        Ok(())
+    }
+}
+
+impl Device {
+    /// [`Distances::compute_into`] on the threads of this device.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn distances(&self, distances: &Distances, source: Slice<'_>, maps: SliceMut<'_>) -> Result<(), Error> {
+        self.install(|| distances.compute_into(source, maps))
+    }
+}
+
+/// What one transform serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One class.
+    Class,
+    /// The inside distances of all classes: those to the nearest voxel of another label.
+    Labels,
+}
+
+fn form(distances: &Distances, sides: &Sides<'_>) -> Form {
+    let shared = distances.kind == Kind::Inside && distances.maps() > 1 && sides.exclusive();
+    if shared { Form::Labels } else { Form::Class }
+}
+
+/// Whether the maps themselves are planes of f32.
+fn in_place(distances: &Distances) -> bool {
+    let planar = distances.layout == Layout::Planar || distances.maps() == 1;
+    planar && distances.dtype == DType::F32
+}
+
+/// Planes that fit the budget, at least one and at most all.
+fn planes_at_once(distances: &Distances, form: Form) -> u64 {
+    let per_sample = if form == Form::Labels { 1 } else { distances.maps() as u64 };
+    let all = distances.shape.samples() as u64 * per_sample;
+    (distances.budget / distances.plane_bytes()).clamp(1, all)
+}
+
+/// The maps of buffers that were checked.
+pub(super) fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) {
+    let sides = Sides::new(distances, source);
+    let form = form(distances, &sides);
+    let call = Call::new(distances, sides, form);
+    let (samples, count) = (distances.shape.samples(), distances.maps());
+    let voxels = distances.shape.voxels() as usize;
+    if in_place(distances) {
+        (0..samples).into_par_iter().for_each(|sample| {
+            let piece = Piece { sample, maps: 0..count, at: sample * count * voxels };
+            // SAFETY: each sample has planes of its own, all in the caller's maps.
+            unsafe { call.run(&piece, &maps, false) };
+        });
+        return;
+    }
+    let at_once = planes_at_once(distances, form) as usize;
+    let mut planes = vec![0.0f32; at_once * voxels];
+    let mut planes = SliceMut::from(&mut planes);
+    let planes = Target::new(&mut planes);
+    for pieces in groups(samples, count, form, at_once, voxels) {
+        pieces.into_par_iter().for_each(|piece| {
+            // SAFETY: each piece of a group has planes of its own.
+            unsafe { call.run(&piece, &planes, true) };
+            emit(&call, &piece, &planes, &maps, voxels);
+        });
+    }
+}
+
+/// All maps of all samples, in groups of at most so many planes.
+fn groups(samples: usize, maps: usize, form: Form, at_once: usize, voxels: usize) -> Vec<Vec<Piece>> {
+    let planes = if form == Form::Labels { 1 } else { maps };
+    let mut groups = Vec::new();
+    if planes <= at_once {
+        let together = at_once / planes;
+        for first in (0..samples).step_by(together) {
+            let piece = |sample| Piece { sample, maps: 0..maps, at: (sample - first) * planes * voxels };
+            groups.push((first..samples.min(first + together)).map(piece).collect());
+        }
+    } else {
+        for sample in 0..samples {
+            let piece = |first| vec![Piece { sample, maps: first..maps.min(first + at_once), at: 0 }];
+            groups.extend((0..maps).step_by(at_once).map(piece));
+        }
+    }
+    groups
+}
+
+/// Rounds and interleaves the planes of a piece.
+fn emit(call: &Call<'_>, piece: &Piece, planes: &Target<'_>, maps: &Target<'_>, voxels: usize) {
+    let (all, count) = (call.distances.maps(), piece.maps.len());
+    let step = (EMIT_VALUES / count).next_multiple_of(LANES);
+    let planes = planes.as_source();
+    let level = Level::new();
+    (0..voxels.div_ceil(step)).into_par_iter().for_each_init(
+        || (Row::default(), vec![0.0f32; step * count]),
+        |(row, mixed), task| {
+            let start = task * step;
+            let len = step.min(voxels - start);
+            let labels = (call.form == Form::Labels)
+                .then(|| dispatch!(level, simd => call.sides.labels(simd, piece.sample, start, len, row)));
+            // The value of a voxel in a map, from the plane of the map or the one that all share.
+            let plane =
+                |map: usize| planes.f32s(piece.at + if labels.is_some() { 0 } else { map * voxels } + start, len);
+            let value = |map: usize, values: &[f32], voxel: usize| match labels {
+                Some(labels) if labels[voxel] != call.sides.label(piece.maps.start + map) => 0.0,
+                _ => values[voxel],
+            };
+            match call.distances.layout {
+                Layout::Planar => {
+                    for map in 0..count {
+                        let (values, line) = (plane(map), &mut mixed[..len]);
+                        line.iter_mut().enumerate().for_each(|(voxel, x)| *x = value(map, values, voxel));
+                        let at = (piece.sample * all + piece.maps.start + map) * voxels + start;
+                        // SAFETY: each task has voxels of its own, in maps that are the piece's.
+                        unsafe { maps.write(at, line) };
+                    }
+                }
+                Layout::Interleaved => {
+                    for map in 0..count {
+                        let values = plane(map);
+                        let line = mixed[map..].iter_mut().step_by(count).take(len);
+                        line.enumerate().for_each(|(voxel, x)| *x = value(map, values, voxel));
+                    }
+                    let at = |voxel: usize| (piece.sample * voxels + start + voxel) * all + piece.maps.start;
+                    if count == all {
+                        // SAFETY: as above.
+                        unsafe { maps.write(at(0), &mixed[..len * count]) };
+                    } else {
+                        for (voxel, values) in mixed[..len * count].chunks_exact(count).enumerate() {
+                            // SAFETY: as above; between them lie the values of maps of other pieces, which wait.
+                            unsafe { maps.write(at(voxel), values) };
+                        }
+                    }
+                }
+            }
+        },
+    );
+}

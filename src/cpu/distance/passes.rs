@@ -1,0 +1,586 @@
+//! The two passes of a transform, over slices and then across them.
+//!
+//! The value of a voxel is the square of its distance to the nearest voxel of another side: of the other side of one class,
+//! or of any other label, which is the inside distance of all classes at once. Along the last axis it is found between the
+//! places where the side changes. Along another axis it is the smaller of two: the distance to the nearest change along this
+//! axis, and the envelope of the values before. The envelope may look at rows of any side, for what it finds beyond a change
+//! is farther away than the change.
+//!
+//! A row, or a slice, in which nothing changes has no value; in all others every voxel has one. So the envelope never meets
+//! an infinity, and is as cheap as the class is small.
+
+use super::super::planes::{LANES, Planes};
+use super::super::view::Target;
+use super::Form;
+use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
+use super::sides::{Row, Sides, WORD};
+use crate::distance::{Distances, Kind};
+use fearless_simd::{Level, Simd, dispatch, f32x16, i32x16, mask32x16, prelude::*};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Bits of the classes of a slice that are kept at a time.
+const BITS_BYTES: usize = 256 << 10;
+/// Voxels of a task, where a slice or a column has fewer.
+const TASK_VOXELS: usize = 1 << 15;
+/// Most lines that a task takes across the slices.
+const COLUMNS_MAX: usize = 4096;
+/// Fewest, for whole pieces of memory.
+const COLUMNS_MIN: usize = 64;
+
+/// What became of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slice {
+    /// No voxel is of the class; or all have one label.
+    Empty,
+    /// All voxels are of the class.
+    Full,
+    /// The slice has values, their sign bit set where the voxel is of the class.
+    Mixed,
+}
+
+/// A call: the same for all samples.
+pub(super) struct Call<'a> {
+    pub(super) distances: &'a Distances,
+    pub(super) sides: Sides<'a>,
+    pub(super) form: Form,
+    /// Depth, height and width of a sample, without axes of one voxel.
+    extents: [usize; 3],
+    axes: [Axis; 2],
+    tent: Tent,
+}
+
+/// The maps of one sample, or some of them, and where they are made.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) sample: usize,
+    pub(super) maps: Range<usize>,
+    /// Where the first plane begins.
+    pub(super) at: usize,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(distances: &'a Distances, sides: Sides<'a>, form: Form) -> Call<'a> {
+        let Squeezed { extents, steps } = Squeezed::new(distances);
+        let largest = distances.largest_square();
+        let axis = |which: usize| Axis::new(extents[which], steps[which], largest);
+        let tent = Tent::new(extents[2], steps[2]);
+        Call { distances, sides, form, extents, axes: [axis(0), axis(1)], tent }
+    }
+    fn slice_voxels(&self) -> usize {
+        self.extents[1] * self.extents[2]
+    }
+    fn voxels(&self) -> usize {
+        self.extents[0] * self.slice_voxels()
+    }
+    /// Transforms of a piece: one per map, or one for all.
+    fn transforms(&self, piece: &Piece) -> usize {
+        if self.form == Form::Labels { 1 } else { piece.maps.len() }
+    }
+
+    /// Makes the maps of a piece: planes of f32, one per map or, if `alone`, one for all maps that share it.
+    ///
+    /// # Safety
+    /// Nothing else uses the planes of the piece.
+    pub(super) unsafe fn run(&self, piece: &Piece, planes: &Target<'_>, alone: bool) {
+        let level = Level::new();
+        let [depth, ..] = self.extents;
+        let transforms = self.transforms(piece);
+        let mut slices = vec![Slice::Empty; depth * transforms];
+        let at_once = (TASK_VOXELS / self.slice_voxels()).max(1);
+        slices.par_chunks_mut(transforms * at_once).enumerate().for_each_init(
+            || SliceScratch::new(self),
+            |scratch, (task, slices)| {
+                for (index, slices) in slices.chunks_exact_mut(transforms).enumerate() {
+                    let slice = task * at_once + index;
+                    // SAFETY: the slice is this task's, of planes that are the caller's.
+                    dispatch!(level, simd => unsafe { self.slice(simd, piece, slice, planes, slices, scratch) });
+                }
+            },
+        );
+        let columns = columns(depth);
+        let tiles = self.slice_voxels().div_ceil(columns);
+        (0..transforms * tiles).into_par_iter().for_each_init(
+            || ColumnScratch::new(self),
+            |scratch, task| {
+                let (transform, start) = (task / tiles, task % tiles * columns);
+                let range = start..(start + columns).min(self.slice_voxels());
+                // SAFETY: the columns are this task's, of planes that are the caller's.
+                dispatch!(level, simd => unsafe {
+                    self.columns(simd, piece, transform, range, planes, &slices, alone, scratch)
+                });
+            },
+        );
+    }
+
+    /// The first pass: along the rows of a slice and across them.
+    ///
+    /// # Safety
+    /// Nothing else uses the slice in any plane of the piece.
+    #[inline(always)]
+    unsafe fn slice<S: Simd>(
+        &self,
+        simd: S,
+        piece: &Piece,
+        slice: usize,
+        planes: &Target<'_>,
+        results: &mut [Slice],
+        scratch: &mut SliceScratch,
+    ) {
+        let [_, height, width] = self.extents;
+        let (size, words) = (self.slice_voxels(), width.div_ceil(WORD));
+        let start = slice * size;
+        if self.form == Form::Labels {
+            scratch.load_labels(simd, self, piece.sample, start);
+            // SAFETY: the caller's promise.
+            let plane = || unsafe { planes.f32s(piece.at + start, size) };
+            results[0] = self.in_slice(simd, scratch, None, plane);
+            return;
+        }
+        let at_once = scratch.side.len() / (height * words);
+        for first in (0..results.len()).step_by(at_once) {
+            let some = first..(first + at_once).min(results.len());
+            let maps = piece.maps.start + some.start..piece.maps.start + some.end;
+            let pitch = height * words;
+            for y in 0..height {
+                let bits = &mut scratch.side[y * words..];
+                let row = &mut scratch.row;
+                self.sides.bits(simd, piece.sample, start + y * width, width, maps.clone(), row, bits, pitch);
+            }
+            for (index, transform) in some.enumerate() {
+                scratch.load_side(index * pitch, words, width);
+                // SAFETY: the caller's promise.
+                let plane = || unsafe { planes.f32s(piece.at + transform * self.voxels() + start, size) };
+                results[transform] = self.in_slice(simd, scratch, Some(index * pitch), plane);
+            }
+        }
+    }
+
+    /// A slice whose changes are loaded; `side` is where the bits of its class begin.
+    #[inline(always)]
+    fn in_slice<'p, S: Simd>(
+        &self,
+        simd: S,
+        scratch: &mut SliceScratch,
+        side: Option<usize>,
+        plane: impl FnOnce() -> &'p mut [f32],
+    ) -> Slice {
+        let [_, height, width] = self.extents;
+        let words = width.div_ceil(WORD);
+        let SliceScratch { side: sides, along, across, tents, column, .. } = scratch;
+        column.places.clear();
+        for (y, changes) in along.chunks_exact(words).enumerate() {
+            column.before[y] = column.places.len() as u32;
+            if changes.iter().any(|word| *word != 0) {
+                self.tent.row(changes, tents.plane_mut(column.places.len(), width.next_multiple_of(LANES)), width);
+                column.places.push(y as i32);
+            }
+        }
+        column.before[height] = column.places.len() as u32;
+        if column.places.is_empty() && across.iter().all(|word| *word == 0) {
+            return if side.is_some_and(|at| sides[at] & 1 != 0) { Slice::Full } else { Slice::Empty };
+        }
+
+        let plane = plane();
+        for vector in 0..width.div_ceil(LANES) {
+            let lanes = LANES.min(width - vector * LANES);
+            if height > 1 {
+                for (row, value) in column.values.iter_mut().enumerate().take(column.places.len()) {
+                    tents.load(simd, row, vector).store_array(value);
+                }
+                for (y, changes) in column.changes.iter_mut().enumerate() {
+                    *changes = lane_bits(&across[y * words..], vector);
+                }
+                column.solve(simd, &self.axes[1]);
+            } else {
+                tents.load(simd, 0, vector).store_array(&mut column.squares[0]);
+            }
+            for (y, square) in column.squares.iter().enumerate() {
+                let inside = side.map_or(0, |at| lane_bits(&sides[at + y * words..], vector));
+                let square = f32x16::load_array_ref(simd, square);
+                let signed = mask32x16::from_bitmask(simd, inside.into()).select(-square, square);
+                store(signed, &mut plane[y * width + vector * LANES..][..lanes]);
+            }
+        }
+        Slice::Mixed
+    }
+
+    /// The second pass: across the slices, and from squares to what the map holds.
+    ///
+    /// # Safety
+    /// Nothing else uses the columns of `range` in any plane of the piece.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what to do, where, and with what")]
+    unsafe fn columns<S: Simd>(
+        &self,
+        simd: S,
+        piece: &Piece,
+        transform: usize,
+        range: Range<usize>,
+        planes: &Target<'_>,
+        slices: &[Slice],
+        alone: bool,
+        scratch: &mut ColumnScratch,
+    ) {
+        let [depth, ..] = self.extents;
+        let transforms = self.transforms(piece);
+        let slice = |z: usize| slices[z * transforms + transform];
+        let at = |map: usize, z: usize| piece.at + map * self.voxels() + z * self.slice_voxels() + range.start;
+        // SAFETY: the caller's promise; no two slices of one thread live at a time.
+        let line = |map: usize, z: usize| unsafe { planes.f32s(at(map, z), range.len()) };
+        let vectors = range.len().div_ceil(LANES);
+        let ColumnScratch { values, sides, labels, row, column } = scratch;
+
+        column.places.clear();
+        for z in 0..depth {
+            column.before[z] = column.places.len() as u32;
+            let inside = slice(z) == Slice::Full;
+            if slice(z) == Slice::Mixed {
+                let (from, rows) = (line(transform, z), column.places.len());
+                for vector in 0..vectors {
+                    let value = load(simd, &from[vector * LANES..]);
+                    sides[vector * depth + z] = value.is_sign_negative().to_bitmask() as u16;
+                    values.vectors_mut(vector, depth)[rows] = value.abs().to_array();
+                }
+                column.places.push(z as i32);
+            } else {
+                sides.iter_mut().skip(z).step_by(depth).take(vectors).for_each(|bits| *bits = u16::from(inside) * !0);
+            }
+            if self.form == Form::Labels {
+                let start = z * self.slice_voxels() + range.start;
+                let from = self.sides.labels(simd, piece.sample, start, range.len(), row);
+                labels[z * vectors * LANES..][..vectors * LANES].copy_from_slice(from);
+            }
+        }
+        column.before[depth] = column.places.len() as u32;
+        let rows = column.places.len();
+
+        for vector in 0..vectors {
+            column.values[..rows].copy_from_slice(&values.arrays(vector)[..rows]);
+            let side = &sides[vector * depth..][..depth];
+            column.changes[0] = 0;
+            for z in 1..depth {
+                column.changes[z] = if self.form == Form::Labels {
+                    let label = |z: usize| load_labels(simd, &labels[(z * vectors + vector) * LANES..]);
+                    (label(z).simd_ne(label(z - 1))).to_bitmask() as u16
+                } else {
+                    side[z] ^ side[z - 1]
+                };
+            }
+            column.solve(simd, &self.axes[0]);
+            values.vectors_mut(vector, depth).copy_from_slice(&column.squares);
+        }
+
+        // What the map holds outside and inside, whole lines at a time.
+        for z in 0..depth {
+            if self.form == Form::Labels {
+                let maps = if alone { 0..1 } else { 0..piece.maps.len() };
+                for map in maps {
+                    let to = line(map, z);
+                    let wanted = self.sides.label(piece.maps.start + map);
+                    for vector in 0..vectors {
+                        let square = f32x16::load_array_ref(simd, &values.arrays(vector)[z]);
+                        let value = self.value(simd, square, mask32x16::splat(simd, true));
+                        let label = load_labels(simd, &labels[(z * vectors + vector) * LANES..]);
+                        let inside = label.simd_eq(wanted);
+                        let value = if alone { value } else { inside.select(value, f32x16::splat(simd, 0.0)) };
+                        let end = ((vector + 1) * LANES).min(to.len());
+                        store(value, &mut to[vector * LANES..end]);
+                    }
+                }
+                continue;
+            }
+            let to = line(transform, z);
+            for vector in 0..vectors {
+                let square = f32x16::load_array_ref(simd, &values.arrays(vector)[z]);
+                let inside = mask32x16::from_bitmask(simd, sides[vector * depth + z].into());
+                let end = ((vector + 1) * LANES).min(to.len());
+                store(self.value(simd, square, inside), &mut to[vector * LANES..end]);
+            }
+        }
+    }
+
+    /// What the map holds, from the square of the distance to the nearest voxel of the other side; ∞ where there is none.
+    #[inline(always)]
+    fn value<S: Simd>(&self, simd: S, square: f32x16<S>, inside: mask32x16<S>) -> f32x16<S> {
+        let zero = f32x16::splat(simd, 0.0);
+        let Distances { kind, squared, .. } = *self.distances;
+        let d = if squared && kind != Kind::Signed { square } else { square.sqrt() };
+        let both = || d.simd_lt(f32::INFINITY).select(d, zero);
+        match kind {
+            Kind::Outside => inside.select(zero, d),
+            Kind::Inside => inside.select(d, zero),
+            Kind::TwoSided => both(),
+            Kind::Difference => inside.select(zero - both(), both()),
+            Kind::Signed => {
+                let within = d.simd_lt(f32::INFINITY).select(f32x16::splat(simd, 1.0) - d, zero);
+                let x = inside.select(within, both());
+                if squared { x * x.abs() } else { x }
+            }
+        }
+    }
+}
+
+/// The voxels of a sample without axes of one voxel, as slices of rows.
+struct Squeezed {
+    extents: [usize; 3],
+    steps: [f64; 3],
+}
+
+impl Squeezed {
+    fn new(distances: &Distances) -> Squeezed {
+        let spatial = distances.shape.spatial().iter().enumerate();
+        let axes: Vec<(usize, f64)> =
+            spatial.filter(|(_, extent)| **extent > 1).map(|(axis, &extent)| (extent, distances.step(axis))).collect();
+        let (extents, steps) = match *axes.as_slice() {
+            [] => ([1; 3], [1.0; 3]),
+            [(w, x)] => ([1, 1, w], [1.0, 1.0, x]),
+            // Rows of an image are the slices, and nothing is across them but the columns.
+            [(h, y), (w, x)] => ([h, 1, w], [y, 1.0, x]),
+            [(d, z), (h, y), (w, x), ..] => ([d, h, w], [z, y, x]),
+        };
+        Squeezed { extents, steps }
+    }
+}
+
+/// Lines that a task takes across `depth` slices.
+fn columns(depth: usize) -> usize {
+    (TASK_VOXELS / depth).clamp(COLUMNS_MIN, COLUMNS_MAX).next_multiple_of(LANES)
+}
+
+/// Bytes that a thread takes for its scratch memory.
+pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>) -> u64 {
+    let [depth, height, width] = Squeezed::new(distances).extents;
+    let bits = height * width.div_ceil(WORD) * size_of::<u64>();
+    let lines = columns(depth);
+    let slice = height * (width + 2 * LANES) * size_of::<f32>() + 2 * bits + bits.max(BITS_BYTES);
+    let tile = (depth * lines * (2 * size_of::<f32>() + size_of::<u16>())) as u64;
+    let column = (2 * LANES * size_of::<f32>() + 24) * (depth + height);
+    (slice + column + sides.row_bytes(width) + sides.row_bytes(lines)) as u64 + tile
+}
+
+/// Lines of one vector along an axis.
+struct Column {
+    places: Vec<i32>,
+    before: Vec<u32>,
+    /// Rows that have values.
+    values: Vec<[f32; LANES]>,
+    changes: Vec<u16>,
+    squares: Vec<[f32; LANES]>,
+    ranges: Ranges,
+}
+
+impl Column {
+    fn new(extent: usize) -> Column {
+        Column {
+            places: Vec::with_capacity(extent),
+            before: vec![0; extent + 1],
+            values: vec![[0.0; LANES]; extent],
+            changes: vec![0; extent],
+            squares: vec![[0.0; LANES]; extent],
+            ranges: Ranges::default(),
+        }
+    }
+    /// From the values of the rows and the changes to the squares.
+    #[inline(always)]
+    fn solve<S: Simd>(&mut self, simd: S, axis: &Axis) {
+        boundaries(simd, axis, &self.changes, &mut self.squares);
+        let rows = Rows { values: &self.values[..self.places.len()], places: &self.places, before: &self.before };
+        envelope(simd, axis, &rows, &mut self.ranges, &mut self.squares);
+    }
+}
+
+struct SliceScratch {
+    row: Row,
+    /// Which voxels are of a class, for as many classes as there is room for.
+    side: Vec<u64>,
+    /// Which voxels differ from the one before in their row, and from the one in the row before.
+    along: Vec<u64>,
+    across: Vec<u64>,
+    /// Squares of distances along the rows that have changes.
+    tents: Planes,
+    column: Column,
+    previous: Vec<i32>,
+}
+
+impl SliceScratch {
+    fn new(call: &Call<'_>) -> SliceScratch {
+        let [_, height, width] = call.extents;
+        let words = height * width.div_ceil(WORD);
+        let classes = (BITS_BYTES / (words * size_of::<u64>())).clamp(1, call.distances.maps());
+        SliceScratch {
+            row: Row::default(),
+            side: vec![0; words * if call.form == Form::Labels { 0 } else { classes }],
+            along: vec![0; words],
+            across: vec![0; words],
+            tents: Planes::new(height, width),
+            column: Column::new(height),
+            previous: Vec::new(),
+        }
+    }
+
+    /// The changes of a class, whose bits begin at `at`.
+    #[inline(always)]
+    fn load_side(&mut self, at: usize, words: usize, width: usize) {
+        let side = &self.side[at..at + self.along.len()];
+        for (row, along) in side.chunks_exact(words).zip(self.along.chunks_exact_mut(words)) {
+            // The first voxel of a row has none before it.
+            let mut before = row[0] & 1;
+            for (word, along) in row.iter().zip(along.iter_mut()) {
+                *along = word ^ (word << 1 | before);
+                before = word >> (WORD - 1);
+            }
+            if !width.is_multiple_of(WORD) {
+                along[words - 1] &= (1 << (width % WORD)) - 1;
+            }
+        }
+        self.across[..words].fill(0);
+        for (across, pair) in self.across[words..].iter_mut().zip(side.iter().zip(&side[words..])) {
+            *across = pair.0 ^ pair.1;
+        }
+    }
+
+    /// The changes of the labels of a slice.
+    #[inline(always)]
+    fn load_labels<S: Simd>(&mut self, simd: S, call: &Call<'_>, sample: usize, start: usize) {
+        let [_, height, width] = call.extents;
+        let words = width.div_ceil(WORD);
+        self.along.fill(0);
+        self.across.fill(0);
+        for y in 0..height {
+            let labels = call.sides.labels(simd, sample, start + y * width, width, &mut self.row);
+            let along = &mut self.along[y * words..][..words];
+            let across = &mut self.across[y * words..][..words];
+            self.previous.resize(labels.len(), 0);
+            let mut before = labels[0];
+            for (vector, lanes) in labels.as_chunks::<LANES>().0.iter().enumerate() {
+                let label = i32x16::load_array_ref(simd, lanes);
+                let shifted = label.shift_elements_right::<1>(before);
+                before = lanes[LANES - 1];
+                let place = vector % (WORD / LANES) * LANES;
+                // Lanes beyond the row are as its last voxel, and change nowhere.
+                along[vector / (WORD / LANES)] |= label.simd_ne(shifted).to_bitmask() << place;
+                if y > 0 {
+                    let above = load_labels(simd, &self.previous[vector * LANES..]);
+                    across[vector / (WORD / LANES)] |= label.simd_ne(above).to_bitmask() << place;
+                }
+            }
+            self.previous.copy_from_slice(labels);
+        }
+    }
+}
+
+struct ColumnScratch {
+    /// One plane per vector of columns: the values of the rows that have some, then the squares.
+    values: Planes,
+    /// Which lanes are inside, by vector and slice.
+    sides: Vec<u16>,
+    /// The labels by slice.
+    labels: Vec<i32>,
+    row: Row,
+    column: Column,
+}
+
+impl ColumnScratch {
+    fn new(call: &Call<'_>) -> ColumnScratch {
+        let [depth, ..] = call.extents;
+        let lines = columns(depth);
+        ColumnScratch {
+            values: Planes::new(lines / LANES, depth * LANES),
+            sides: vec![0; lines / LANES * depth],
+            labels: vec![0; if call.form == Form::Labels { lines * depth } else { 0 }],
+            row: Row::default(),
+            column: Column::new(depth),
+        }
+    }
+}
+
+/// Squares of the distances along a row, between the places where its side changes.
+struct Tent {
+    step: f64,
+    /// (k·step)² for k from 1, and the same backwards.
+    up: Vec<f32>,
+    down: Vec<f32>,
+}
+
+/// Squares that are kept; longer slopes are computed.
+const SLOPE_MAX: usize = 4096;
+
+impl Tent {
+    fn new(width: usize, step: f64) -> Tent {
+        let up: Vec<f32> = (1..=width.min(SLOPE_MAX)).map(|k| square(k, step)).collect();
+        Tent { step, down: up.iter().rev().copied().collect(), up }
+    }
+
+    /// The row of `width` voxels with these changes, of which there is one at least.
+    #[inline(always)]
+    fn row(&self, changes: &[u64], row: &mut [f32], width: usize) {
+        let mut start = 0;
+        for (index, &word) in changes.iter().enumerate() {
+            let mut word = word;
+            while word != 0 {
+                let end = index * WORD + word.trailing_zeros() as usize;
+                word &= word - 1;
+                // What lies before the first change has nothing to its left.
+                let rising = if start == 0 { 0 } else { (end - start).div_ceil(2) };
+                self.rise(&mut row[start..start + rising]);
+                self.fall(&mut row[start + rising..end]);
+                start = end;
+            }
+        }
+        self.rise(&mut row[start..width]);
+        let last = row[width - 1];
+        row[width..].fill(last);
+    }
+    /// 1, 4, 9 …
+    #[inline(always)]
+    fn rise(&self, into: &mut [f32]) {
+        let kept = into.len().min(self.up.len());
+        into[..kept].copy_from_slice(&self.up[..kept]);
+        (kept..into.len()).for_each(|k| into[k] = square(k + 1, self.step));
+    }
+    /// … 9, 4, 1
+    #[inline(always)]
+    fn fall(&self, into: &mut [f32]) {
+        let (len, kept) = (into.len(), into.len().min(self.down.len()));
+        into[len - kept..].copy_from_slice(&self.down[self.down.len() - kept..]);
+        (0..len - kept).for_each(|k| into[k] = square(len - k, self.step));
+    }
+}
+
+fn square(steps: usize, step: f64) -> f32 {
+    (steps as f64 * step * (steps as f64 * step)) as f32
+}
+
+/// The bits of one vector of a row of words.
+#[inline(always)]
+fn lane_bits(words: &[u64], vector: usize) -> u16 {
+    (words[vector / (WORD / LANES)] >> (vector % (WORD / LANES) * LANES)) as u16
+}
+
+/// A vector from memory that may end before it; the lanes beyond are 0.
+#[inline(always)]
+fn load<S: Simd>(simd: S, from: &[f32]) -> f32x16<S> {
+    match from.first_chunk() {
+        Some(lanes) => f32x16::load_array_ref(simd, lanes),
+        None => {
+            let mut lanes = [0.0; LANES];
+            lanes[..from.len()].copy_from_slice(from);
+            f32x16::load_array(simd, lanes)
+        }
+    }
+}
+
+/// The lanes of a vector that `to` has room for.
+#[inline(always)]
+fn store<S: Simd>(value: f32x16<S>, to: &mut [f32]) {
+    match to.first_chunk_mut() {
+        Some(lanes) => value.store_array(lanes),
+        None => to.copy_from_slice(&value.to_array()[..to.len()]),
+    }
+}
+
+#[inline(always)]
+fn load_labels<S: Simd>(simd: S, labels: &[i32]) -> i32x16<S> {
+    i32x16::from_slice(simd, &labels[..LANES])
+}

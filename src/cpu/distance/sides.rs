@@ -1,0 +1,225 @@
+//! Which voxels are of a class: labels, dense targets and predictions as bits.
+
+use super::super::math::exp_lanes;
+use super::super::planes::{LANES, Planes};
+use super::super::view::Source;
+use crate::distance::{self, Distances, Hard};
+use crate::problem::{Activation, Layout};
+use fearless_simd::{f32x16, i32x16, prelude::*};
+use std::ops::Range;
+
+/// Voxels of a word of bits.
+pub(super) const WORD: usize = u64::BITS as usize;
+
+/// How the source says which voxels are of a class.
+#[derive(Clone, Copy, PartialEq)]
+enum Rule {
+    /// The voxel's label is the class.
+    Label,
+    /// The class has the largest value of the voxel.
+    Argmax,
+    /// The class's own value is above this.
+    Above(f32),
+    /// The class's share of the exponentials is above this.
+    SoftmaxAbove(f32),
+}
+
+/// The source of a call.
+pub(super) struct Sides<'a> {
+    distances: &'a Distances,
+    source: Source<'a>,
+    rule: Rule,
+}
+
+/// Memory for voxels that follow each other.
+#[derive(Default)]
+pub(super) struct Row {
+    labels: Vec<i32>,
+    /// One plane per class.
+    values: Planes,
+    mixed: Vec<f32>,
+}
+
+impl<'a> Sides<'a> {
+    pub(super) fn new(distances: &'a Distances, source: Source<'a>) -> Sides<'a> {
+        let one = distances.shape.classes() == 1;
+        let rule = match distances.source {
+            distance::Source::Labels(_) => Rule::Label,
+            distance::Source::Dense(_) => Rule::Above(0.5),
+            distance::Source::Prediction(_, activation, hard) => match (activation, hard) {
+                (_, Hard::Argmax) if !one => Rule::Argmax,
+                (Activation::None, Hard::Argmax) => Rule::Above(0.5),
+                (_, Hard::Argmax) => Rule::Above(0.0),
+                (Activation::None, Hard::Above(t)) => Rule::Above(rounded_down(t)),
+                (Activation::Sigmoid, Hard::Above(t)) => Rule::Above(rounded_down((t / (1.0 - t)).ln())),
+                (Activation::Softmax, Hard::Above(t)) => Rule::SoftmaxAbove(rounded_down(t)),
+            },
+        };
+        Sides { distances, source, rule }
+    }
+    /// Whether a voxel is of one class at most.
+    pub(super) fn exclusive(&self) -> bool {
+        matches!(self.rule, Rule::Label | Rule::Argmax)
+    }
+    /// What [`Sides::labels`] gives for the voxels of a map's class.
+    pub(super) fn label(&self, map: usize) -> i32 {
+        if self.distances.shape.classes() == 1 { 1 } else { self.distances.class(map) as i32 }
+    }
+    /// Bytes of a [`Row`] of this many voxels.
+    pub(super) fn row_bytes(&self, voxels: usize) -> usize {
+        let classes = self.distances.shape.classes();
+        let mixed = if self.distances.layout == Layout::Interleaved { classes } else { 0 };
+        match self.rule {
+            Rule::Label => 4 * (voxels + LANES),
+            Rule::Argmax | Rule::Above(_) | Rule::SoftmaxAbove(_) => {
+                4 * (voxels + LANES) * (1 + mixed + (classes + 1).max(2))
+            }
+        }
+    }
+
+    /// The class of each of `len` voxels from `start`, below 0 where it has none; whole vectors, the rest as the last voxel.
+    #[inline(always)]
+    pub(super) fn labels<'r, S: Simd>(
+        &self,
+        simd: S,
+        sample: usize,
+        start: usize,
+        len: usize,
+        row: &'r mut Row,
+    ) -> &'r [i32] {
+        let padded = len.next_multiple_of(LANES);
+        row.labels.resize(row.labels.len().max(padded), 0);
+        let classes = self.distances.shape.classes();
+        if self.rule == Rule::Label {
+            let voxels = self.distances.shape.voxels() as usize;
+            let limit = classes.max(2) as i32;
+            self.source.read_labels(
+                sample * voxels + start,
+                limit,
+                self.distances.ignore_label,
+                &mut row.labels[..len],
+            );
+        } else {
+            self.values(sample, start, len, 0..classes, row);
+            let labels = row.labels[..padded].as_chunks_mut::<LANES>().0;
+            for (column, labels) in labels.iter_mut().enumerate() {
+                let (mut best, mut winner) = (row.values.load(simd, 0, column), i32x16::splat(simd, 0));
+                for class in 1..classes {
+                    let value = row.values.load(simd, class, column);
+                    let wins = value.simd_gt(best);
+                    best = wins.select(value, best);
+                    winner = wins.select(i32x16::splat(simd, class as i32), winner);
+                }
+                winner.store_array(labels);
+            }
+        }
+        let last = row.labels[len - 1];
+        row.labels[len..padded].fill(last);
+        &row.labels[..padded]
+    }
+
+    /// One bit for each of `len` voxels from `start` and each of some maps: whether it is of the map's class. Those of a map
+    /// begin `pitch` words after those of the one before it; bits beyond `len` are 0 up to a whole word.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a range of voxels, a range of maps, and where they go")]
+    pub(super) fn bits<S: Simd>(
+        &self,
+        simd: S,
+        sample: usize,
+        start: usize,
+        len: usize,
+        maps: Range<usize>,
+        row: &mut Row,
+        bits: &mut [u64],
+        pitch: usize,
+    ) {
+        let (columns, words) = (len.div_ceil(LANES), len.div_ceil(WORD));
+        let first = maps.start;
+        match self.rule {
+            Rule::Label | Rule::Argmax => {
+                self.labels(simd, sample, start, len, row);
+                let labels = row.labels.as_chunks::<LANES>().0;
+                for map in maps {
+                    let label = self.label(map);
+                    let of = |column: usize| i32x16::load_array_ref(simd, &labels[column]).simd_eq(label).to_bitmask();
+                    pack(&mut bits[(map - first) * pitch..][..words], columns, len, of);
+                }
+            }
+            Rule::Above(t) => {
+                for map in maps {
+                    let class = self.distances.class(map);
+                    self.values(sample, start, len, class..class + 1, row);
+                    let of = |column: usize| row.values.load(simd, 0, column).simd_gt(t).to_bitmask();
+                    pack(&mut bits[(map - first) * pitch..][..words], columns, len, of);
+                }
+            }
+            Rule::SoftmaxAbove(t) => {
+                let classes = self.distances.shape.classes();
+                self.values(sample, start, len, 0..classes, row);
+                for column in 0..columns {
+                    let mut top = row.values.load(simd, 0, column);
+                    for class in 1..classes {
+                        top = top.max(row.values.load(simd, class, column));
+                    }
+                    let mut sum = f32x16::splat(simd, 0.0);
+                    for class in 0..classes {
+                        let share = exp_lanes(simd, row.values.load(simd, class, column) - top);
+                        row.values.store(class, column, share);
+                        sum += share;
+                    }
+                    row.values.store(classes, column, sum);
+                }
+                for map in maps {
+                    let class = self.distances.class(map);
+                    let share = |column| row.values.load(simd, class, column) / row.values.load(simd, classes, column);
+                    let of = |column: usize| share(column).simd_gt(t).to_bitmask();
+                    pack(&mut bits[(map - first) * pitch..][..words], columns, len, of);
+                }
+            }
+        }
+    }
+
+    /// The values of some classes, one plane each, with room for one more.
+    fn values(&self, sample: usize, start: usize, len: usize, of: Range<usize>, row: &mut Row) {
+        let (classes, voxels) = (self.distances.shape.classes(), self.distances.shape.voxels() as usize);
+        if row.values.count() < of.len() + 1 || row.values.len() < row.values.count() * len.next_multiple_of(LANES) {
+            row.values = Planes::new(of.len() + 1, len);
+        }
+        match self.distances.layout {
+            Layout::Planar => {
+                for (plane, class) in of.enumerate() {
+                    let at = (sample * classes + class) * voxels + start;
+                    self.source.read_f32(at, row.values.plane_mut(plane, len));
+                }
+            }
+            Layout::Interleaved => {
+                row.mixed.resize(row.mixed.len().max(len * classes), 0.0);
+                let mixed = &mut row.mixed[..len * classes];
+                self.source.read_f32((sample * voxels + start) * classes, mixed);
+                for (plane, class) in of.enumerate() {
+                    let values = mixed[class..].iter().step_by(classes);
+                    row.values.plane_mut(plane, len).iter_mut().zip(values).for_each(|(x, value)| *x = *value);
+                }
+            }
+        }
+    }
+}
+
+/// The largest f32 not above x: for numbers of f32, to be above one is to be above the other.
+fn rounded_down(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) > x { near.next_down() } else { near }
+}
+
+/// Bits of vectors as words; those beyond `len` are 0.
+#[inline(always)]
+fn pack(words: &mut [u64], columns: usize, len: usize, of: impl Fn(usize) -> u64) {
+    const VECTORS: usize = WORD / LANES;
+    for (index, word) in words.iter_mut().enumerate() {
+        let vectors = index * VECTORS..((index + 1) * VECTORS).min(columns);
+        *word = vectors.clone().fold(0, |word, column| word | of(column) << ((column - vectors.start) * LANES));
+    }
+    if let Some(rest) = words.get_mut(len / WORD) {
+        *rest &= (1 << (len % WORD)) - 1;
+    }
+}
