@@ -1,11 +1,35 @@
 //! Moments to loss and coefficients, in double precision.
 
-use crate::evaluation::{HeadEvaluation, TermEvaluation};
+use crate::error::Error;
+use crate::evaluation::{Evaluation, HeadEvaluation, TermEvaluation};
 use crate::loss::Absent;
 use crate::moments::{Coefficients, MomentTable};
-use crate::plan::{Head, PlannedPart};
+use crate::plan::{Head, Plan, PlannedPart};
 use crate::problem::Reduction;
 use crate::spec::{Moment, Scope, Slots};
+use crate::validate;
+
+/// The loss of a plan and the coefficients of its heads, from a table per head.
+pub(crate) fn finish_plan(plan: &Plan, tables: &[MomentTable]) -> Result<(Evaluation, Vec<Coefficients>), Error> {
+    validate::heads(plan, tables.len())?;
+    let (mut results, mut coefficients) = (Vec::new(), Vec::new());
+    for (head, table) in plan.heads().iter().zip(tables) {
+        validate::table(head, table)?;
+        let (result, c) = finish(head, table);
+        results.push(result);
+        coefficients.push(c);
+    }
+    Ok((total(plan, results), coefficients))
+}
+
+/// The loss of a plan from what its heads gave.
+pub(crate) fn total(plan: &Plan, heads: Vec<HeadEvaluation>) -> Evaluation {
+    let mut losses = vec![0.0; plan.losses()];
+    for (head, result) in plan.heads().iter().zip(&heads) {
+        losses.iter_mut().zip(&result.losses).for_each(|(total, x)| *total += head.weight * x);
+    }
+    Evaluation { losses, heads }
+}
 
 /// The loss of a head and ∂loss/∂moment, the head's weight included in the latter.
 pub(crate) fn finish(head: &Head, table: &MomentTable) -> (HeadEvaluation, Coefficients) {

@@ -17,6 +17,7 @@
 //! * [`loss`]: the losses, objectives and spec strings, and how to add a loss.
 //! * [`spec`]: the language that losses are written in.
 //! * [`distance`]: exact distance maps of labels, masks and predictions.
+//! * [`exact`]: plans in double precision throughout, slowly.
 #![cfg_attr(
     any(feature = "cpu", feature = "wgpu"),
     doc = "* [`Runtime`]: a device by its name, with slices of the host."
@@ -38,6 +39,7 @@
 )]
 
 pub mod distance;
+pub mod exact;
 pub mod loss;
 pub mod spec;
 

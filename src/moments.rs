@@ -81,11 +81,23 @@ pub struct Coefficients {
 }
 
 impl Coefficients {
+    /// Coefficients of this head from [`Coefficients::values`], as they come from another device or process.
+    ///
+    /// # Errors
+    /// [`Error::OtherPlan`] when there are more or fewer than N·C·(moments that depend on the prediction).
+    pub fn from_values(head: &Head, values: Vec<f64>) -> Result<Coefficients, Error> {
+        let shape = head.problem().shape();
+        let need = head.groups() * head.slope_count();
+        if values.len() != need {
+            return Err(Error::OtherPlan { what: "coefficients", need, got: values.len() });
+        }
+        let (samples, classes, count) = (shape.samples(), shape.classes(), head.slope_count());
+        Ok(Coefficients { samples, classes, count, values, fingerprint: head.fingerprint })
+    }
     /// `[N, C, moments]`, the moments that depend on the prediction in the order of [`Head::moments`].
     pub fn values(&self) -> &[f64] {
         &self.values
     }
-    #[cfg(feature = "cpu")]
     pub(crate) fn group(&self, sample: usize, class: usize) -> &[f64] {
         let start = (sample * self.classes + class) * self.count;
         &self.values[start..start + self.count]

@@ -1,14 +1,20 @@
-//! Host buffers against the plan, before anything is computed; the same on every backend.
+//! Buffers, sums and coefficients of a call against the plan, before anything is computed; the same on every backend.
 
 use crate::dtype::{DType, SliceMut};
 use crate::error::Error;
 use crate::evaluation::Inputs;
+use crate::moments::{Coefficients, MomentTable};
 use crate::plan::{Head, Plan};
 use crate::problem::Target;
 
 pub(crate) fn heads(plan: &Plan, got: usize) -> Result<(), Error> {
     let need = plan.heads().len();
     if need == got { Ok(()) } else { Err(Error::OtherPlan { what: "heads", need, got }) }
+}
+
+pub(crate) fn head(plan: &Plan, index: usize) -> Result<&Head, Error> {
+    let heads = plan.heads();
+    heads.get(index).ok_or(Error::OtherPlan { what: "head numbers", need: heads.len() - 1, got: index })
 }
 
 pub(crate) fn grad_output(plan: &Plan, values: Option<&[f64]>) -> Result<(), Error> {
@@ -67,7 +73,24 @@ pub(crate) fn inputs(head: &Head, inputs: &Inputs<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+#[cfg_attr(not(any(feature = "cpu", feature = "wgpu")), allow(dead_code, reason = "a backend's gradient"))]
 pub(crate) fn gradient(head: &Head, gradient: &SliceMut<'_>) -> Result<(), Error> {
     let problem = &head.problem;
     expect("the gradient", problem.gradient_dtype(), problem.shape.elements(), gradient.dtype(), gradient.len())
+}
+
+pub(crate) fn table(head: &Head, table: &MomentTable) -> Result<(), Error> {
+    let hard = if head.problem.hard_counts { head.groups() } else { 0 };
+    if (head.fingerprint, hard) == (table.fingerprint, table.hard_counts.len()) {
+        return Ok(());
+    }
+    Err(Error::OtherPlan { what: "moments", need: head.groups() * head.moments.len(), got: table.values.len() })
+}
+
+pub(crate) fn coefficients(head: &Head, coefficients: &Coefficients) -> Result<(), Error> {
+    if head.fingerprint == coefficients.fingerprint {
+        return Ok(());
+    }
+    let need = head.groups() * head.slope_count();
+    Err(Error::OtherPlan { what: "coefficients", need, got: coefficients.values.len() })
 }

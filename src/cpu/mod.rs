@@ -156,7 +156,7 @@ impl Executor {
     /// # Errors
     /// When a buffer does not fit the plan.
     pub fn reduce(&self, head: usize, inputs: &Inputs<'_>) -> Result<MomentTable, Error> {
-        let head = self.head(head)?;
+        let head = validate::head(&self.plan, head)?;
         let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
         Ok(self.sums(head, &sources))
     }
@@ -166,15 +166,7 @@ impl Executor {
     /// # Errors
     /// [`Error::OtherPlan`] when a table has another size than the plan's.
     pub fn finish(&self, tables: &[MomentTable]) -> Result<(Evaluation, Vec<Coefficients>), Error> {
-        validate::heads(&self.plan, tables.len())?;
-        let (mut results, mut coefficients) = (Vec::new(), Vec::new());
-        for (head, table) in self.plan.heads().iter().zip(tables) {
-            validate::table(head, table)?;
-            let (result, c) = finish::finish(head, table);
-            results.push(result);
-            coefficients.push(c);
-        }
-        Ok((self.total(results), coefficients))
+        finish::finish_plan(&self.plan, tables)
     }
 
     /// The gradient of one head from its coefficients: the last stage.
@@ -190,17 +182,12 @@ impl Executor {
         grad_output: Option<&[f64]>,
     ) -> Result<(), Error> {
         validate::grad_output(&self.plan, grad_output)?;
-        let head = self.head(head)?;
+        let head = validate::head(&self.plan, head)?;
         let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
         validate::coefficients(head, coefficients)?;
         validate::gradient(head, gradient)?;
         self.slopes(head, &sources, coefficients, Target::new(gradient), grad_output);
         Ok(())
-    }
-
-    fn head(&self, index: usize) -> Result<&Head, Error> {
-        let heads = self.plan.heads();
-        heads.get(index).ok_or(Error::OtherPlan { what: "head numbers", need: heads.len() - 1, got: index })
     }
 
     fn sources<'a>(&self, heads: &[Inputs<'a>]) -> Result<Vec<Sources<'a>>, Error> {
@@ -239,11 +226,7 @@ impl Executor {
     }
 
     fn total(&self, heads: Vec<HeadEvaluation>) -> Evaluation {
-        let mut losses = vec![0.0; self.plan.losses()];
-        for (head, result) in self.plan.heads().iter().zip(&heads) {
-            losses.iter_mut().zip(&result.losses).for_each(|(total, x)| *total += head.weight * x);
-        }
-        Evaluation { losses, heads }
+        finish::total(&self.plan, heads)
     }
 }
 

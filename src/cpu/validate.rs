@@ -5,12 +5,11 @@ use super::block::Sources;
 use super::view::Source;
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::moments::{Coefficients, MomentTable};
 use crate::plan::Head;
 use crate::problem::Target;
 use crate::validate;
 
-pub(super) use crate::validate::{grad_output, gradient, heads};
+pub(super) use crate::validate::{coefficients, grad_output, gradient, head, heads};
 
 fn expect(role: &'static str, dtype: DType, elements: u64, got: &Source<'_>) -> Result<(), Error> {
     validate::expect(role, dtype, elements, got.dtype(), got.len())
@@ -52,20 +51,4 @@ pub(super) fn sources<'a>(
         )?,
         map: optional("the map", DType::F32, problem.map_elements(), inputs.map.map(Source::from))?,
     })
-}
-
-pub(super) fn table(head: &Head, table: &MomentTable) -> Result<(), Error> {
-    let hard = if head.problem.hard_counts { head.groups() } else { 0 };
-    if (head.fingerprint, hard) == (table.fingerprint, table.hard_counts.len()) {
-        return Ok(());
-    }
-    Err(Error::OtherPlan { what: "moments", need: head.groups() * head.moments.len(), got: table.values.len() })
-}
-
-pub(super) fn coefficients(head: &Head, coefficients: &Coefficients) -> Result<(), Error> {
-    if head.fingerprint == coefficients.fingerprint {
-        return Ok(());
-    }
-    let need = head.groups() * head.slope_count();
-    Err(Error::OtherPlan { what: "coefficients", need, got: coefficients.values.len() })
 }

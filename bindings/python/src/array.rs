@@ -1,0 +1,383 @@
+//! Arrays of the caller: whatever speaks DLPack, `__array_interface__` or the buffer protocol, without a copy.
+
+use crate::error::Kind;
+use dlpark::ffi::{DLDataTypeCode, DLDeviceType};
+use dlpark::python::{ImportedDlpack, from_dlpack};
+use half::{bf16, f16};
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use segfuse::DType;
+use std::fmt;
+
+/// The element type of an array.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
+    /// One that the library takes.
+    Plain(DType),
+    /// Bytes of 0 and 1.
+    Bool,
+    F64,
+    /// One that it does not, by its name.
+    Other(String),
+}
+
+impl Element {
+    fn named(name: &str) -> Element {
+        Element::Plain(match name {
+            "float32" => DType::F32,
+            "float16" => DType::F16,
+            "bfloat16" => DType::BF16,
+            "uint8" => DType::U8,
+            "int16" => DType::I16,
+            "int32" => DType::I32,
+            "int64" => DType::I64,
+            "float64" => return Element::F64,
+            "bool" => return Element::Bool,
+            other => return Element::Other(other.into()),
+        })
+    }
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Element::Plain(dtype) => dtype.size() as usize,
+            Element::Bool => 1,
+            Element::F64 => 8,
+            Element::Other(_) => 0,
+        }
+    }
+    pub(crate) fn is_float(&self) -> bool {
+        matches!(self, Element::F64) || matches!(self, Element::Plain(dtype) if dtype.is_float())
+    }
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Element::Plain(DType::F32) => "float32",
+            Element::Plain(DType::F16) => "float16",
+            Element::Plain(DType::BF16) => "bfloat16",
+            Element::Plain(DType::U8) => "uint8",
+            Element::Plain(DType::I16) => "int16",
+            Element::Plain(DType::I32) => "int32",
+            Element::Plain(DType::I64) => "int64",
+            Element::Bool => "bool",
+            Element::F64 => "float64",
+            Element::Other(name) => name,
+        }
+    }
+}
+
+/// What an array's values are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Prediction,
+    Target,
+    Mask,
+    Weights,
+    Map,
+    Gradient,
+    Moments,
+    Coefficients,
+    Losses,
+    GradOutput,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Prediction => "the prediction",
+            Role::Target => "the target",
+            Role::Mask => "the mask",
+            Role::Weights => "the weights",
+            Role::Map => "the map",
+            Role::Gradient => "the gradient",
+            Role::Moments => "the moments",
+            Role::Coefficients => "the coefficients",
+            Role::Losses => "the losses",
+            Role::GradOutput => "grad_output",
+        })
+    }
+}
+
+/// A shape as people write it.
+pub(crate) fn show(shape: &[usize]) -> String {
+    format!("[{}]", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// An array in host memory, for as long as this lives.
+pub(crate) struct Array {
+    pub(crate) role: Role,
+    pub(crate) address: usize,
+    pub(crate) shape: Vec<usize>,
+    /// In elements.
+    strides: Vec<i64>,
+    pub(crate) element: Element,
+    read_only: bool,
+    /// What keeps the memory: the producer's tensor, or the array itself.
+    _owner: Owner,
+}
+
+enum Owner {
+    #[expect(dead_code, reason = "held for its destructor")]
+    Dlpack(ImportedDlpack),
+    #[expect(dead_code, reason = "held for its reference")]
+    Object(Py<PyAny>),
+}
+
+impl Array {
+    /// The array in `object`.
+    pub(crate) fn new(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
+        if let Ok(description) = object.cast::<PyTuple>() {
+            return Array::described(role, description);
+        }
+        if let Some(interface) = attribute(object, intern!(object.py(), "__array_interface__"))? {
+            return Array::from_interface(role, object, &interface);
+        }
+        if attribute(object, intern!(object.py(), "__dlpack__"))?.is_some() {
+            return Array::from_dlpack(role, object);
+        }
+        Array::from_buffer(role, object)
+    }
+
+    /// The array in `object`, unless that is `None`.
+    pub(crate) fn optional(role: Role, object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Array>> {
+        object.map(|object| Array::new(role, object)).transpose()
+    }
+
+    /// Of this package alone: (owner, address, shape, strides in elements, name of the element type, kind of device). The owner
+    /// keeps the memory, and the caller answers for the rest.
+    fn described(role: Role, tuple: &Bound<'_, PyTuple>) -> PyResult<Array> {
+        type Description<'py> = (Bound<'py, PyAny>, usize, Vec<usize>, Vec<i64>, String, String);
+        let (owner, address, shape, strides, dtype, device): Description<'_> = tuple.extract()?;
+        if device != "cpu" {
+            return Err(on_device(role, &device));
+        }
+        let element = Element::named(&dtype);
+        let _owner = Owner::Object(owner.unbind());
+        Ok(Array { role, address, shape, strides, element, read_only: false, _owner })
+    }
+
+    fn from_dlpack(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
+        let tensor = from_dlpack(object.as_borrowed(), None, None)?;
+        let read_only = tensor.flags().contains(dlpark::DlpackFlags::READ_ONLY);
+        let view = tensor.validate().map_err(|error| Kind::Value.error(format!("{role}: {error}")))?;
+        let device = view.device();
+        if ![DLDeviceType::CPU, DLDeviceType::CUDA_HOST].contains(&device.device_type) {
+            return Err(on_device(role, &format!("DLPack device {}:{}", device.device_type.0, device.device_id)));
+        }
+        let dtype = view.dtype();
+        let name = match (dtype.code, dtype.bits, dtype.lanes) {
+            (DLDataTypeCode::FLOAT, bits, 1) => format!("float{bits}"),
+            (DLDataTypeCode::BFLOAT, 16, 1) => "bfloat16".into(),
+            (DLDataTypeCode::INT, bits, 1) => format!("int{bits}"),
+            (DLDataTypeCode::UINT, bits, 1) => format!("uint{bits}"),
+            (DLDataTypeCode::BOOL, 8, 1) => "bool".into(),
+            (code, bits, lanes) => format!("DLPack type {}, {bits} bits, {lanes} lanes", code.0),
+        };
+        let strides = view.strides_or_compact().map_err(|error| Kind::Value.error(format!("{role}: {error}")))?;
+        let shape = view.shape().iter().map(|&extent| extent as usize).collect();
+        // SAFETY: only the address is taken; the producer promises that it lies in its memory.
+        let address = unsafe { view.offset_bytes_ptr() };
+        let address = address.map_err(|error| Kind::Value.error(format!("{role}: {error}")))? as usize;
+        let (strides, element) = (strides.to_vec(), Element::named(&name));
+        Ok(Array { role, address, shape, strides, element, read_only, _owner: Owner::Dlpack(tensor) })
+    }
+
+    /// numpy's own protocol, which also has booleans, read-only arrays and every version of numpy.
+    fn from_interface(role: Role, object: &Bound<'_, PyAny>, interface: &Bound<'_, PyAny>) -> PyResult<Array> {
+        let interface = interface.cast::<PyDict>().map_err(PyErr::from)?;
+        let item = |key: &str| {
+            let missing = || Kind::Type.error(format!("{role}: __array_interface__ has no {key}"));
+            interface.get_item(key)?.ok_or_else(missing)
+        };
+        let (address, read_only): (usize, bool) = item("data")?.extract()?;
+        let shape: Vec<usize> = item("shape")?.extract()?;
+        let kind: String = item("typestr")?.extract()?;
+        let element = Element::named(match &kind[1..] {
+            "f4" => "float32",
+            "f2" => "float16",
+            "f8" => "float64",
+            "u1" => "uint8",
+            "i2" => "int16",
+            "i4" => "int32",
+            "i8" => "int64",
+            "b1" => "bool",
+            // The bfloat16 of ml_dtypes has no letter of its own.
+            "V2" if object.getattr("dtype")?.getattr("name")?.eq("bfloat16")? => "bfloat16",
+            _ => &kind,
+        });
+        let foreign = if cfg!(target_endian = "little") { '>' } else { '<' };
+        if kind.starts_with(foreign) && element.size() > 1 {
+            return Err(Kind::Type.error(format!("{role} has the byte order of another processor ({kind})")));
+        }
+        let strides: Option<Vec<i64>> = interface.get_item("strides")?.map_or(Ok(None), |strides| strides.extract())?;
+        let size = element.size().max(1) as i64;
+        let strides = match strides {
+            None => compact(&shape),
+            Some(bytes) if bytes.iter().all(|stride| stride % size == 0) => bytes.iter().map(|b| b / size).collect(),
+            Some(bytes) => {
+                return Err(Kind::Value.error(format!("{role} has strides of {bytes:?} bytes, not of whole elements")));
+            }
+        };
+        let _owner = Owner::Object(object.clone().unbind());
+        Ok(Array { role, address, shape, strides, element, read_only, _owner })
+    }
+
+    /// Buffers, through numpy: the stable interface of Python before 3.11 does not reach them.
+    fn from_buffer(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
+        let py = object.py();
+        let unfit = || {
+            let kind = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+            Kind::Type.error(format!("{role} must be an array (DLPack, __array_interface__ or a buffer), not {kind}"))
+        };
+        let view = match py.import("builtins")?.getattr("memoryview")?.call1((object,)) {
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(unfit()),
+            view => view?,
+        };
+        let array = py.import("numpy").map_err(|_| unfit())?.getattr("asarray")?.call1((view,))?;
+        let interface = array.getattr(intern!(py, "__array_interface__"))?;
+        Array::from_interface(role, &array, &interface)
+    }
+
+    /// Whether it has this shape.
+    pub(crate) fn is(&self, shape: &[usize]) -> bool {
+        self.shape == shape
+    }
+
+    /// Whether it is dense in memory with its axes in this order, the fastest last. Axes of one element lie anywhere.
+    pub(crate) fn is_in_order(&self, axes: impl DoubleEndedIterator<Item = usize>) -> bool {
+        let mut expected = 1;
+        for axis in axes.rev() {
+            if self.shape[axis] != 1 {
+                if self.strides[axis] != expected {
+                    return false;
+                }
+                expected *= self.shape[axis] as i64;
+            }
+        }
+        true
+    }
+
+    /// Whether it is dense in memory, in the order of its axes.
+    pub(crate) fn is_compact(&self) -> bool {
+        self.is_in_order(0..self.shape.len())
+    }
+
+    pub(crate) fn compact(self) -> PyResult<Array> {
+        if self.is_compact() {
+            return Ok(self);
+        }
+        Err(self.scattered("contiguous"))
+    }
+
+    /// The error of an array whose elements lie in another order.
+    pub(crate) fn scattered(&self, wanted: &str) -> PyErr {
+        let (role, shape, strides) = (self.role, show(&self.shape), &self.strides);
+        Kind::Value.error(format!("{role} of shape {shape} must be {wanted}, its strides are {strides:?}"))
+    }
+
+    /// The error of an array of another shape.
+    pub(crate) fn misshapen(&self, wanted: &str) -> PyErr {
+        Kind::Value.error(format!("{} must have shape {wanted}, got {}", self.role, show(&self.shape)))
+    }
+
+    /// The error of an array of another type.
+    pub(crate) fn mistyped(&self, allowed: &str) -> PyErr {
+        Kind::Type.error(format!("{} cannot be {}; it can be {allowed}", self.role, self.element.name()))
+    }
+
+    /// As an output: one that may be written to.
+    pub(crate) fn writable(self) -> PyResult<Array> {
+        if self.read_only {
+            return Err(Kind::Value.error(format!("{} is read-only", self.role)));
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The elements, which lie at any address.
+    fn copied<T: Copy>(&self) -> Vec<T> {
+        debug_assert!(self.is_compact() && size_of::<T>() == self.element.size());
+        let first = self.address as *const T;
+        // SAFETY: the producer promises `len` elements of its type from this address on for as long as the array lives, and
+        // every caller names that type; all types are plain numbers.
+        (0..self.len()).map(|index| unsafe { first.add(index).read_unaligned() }).collect()
+    }
+
+    /// Values of any number type in double precision, in the order of memory.
+    pub(crate) fn to_f64(&self) -> Vec<f64> {
+        match &self.element {
+            Element::F64 => self.copied::<f64>(),
+            Element::Plain(DType::F32) => self.copied::<f32>().into_iter().map(f64::from).collect(),
+            Element::Plain(DType::F16) => self.copied::<f16>().into_iter().map(f64::from).collect(),
+            Element::Plain(DType::BF16) => self.copied::<bf16>().into_iter().map(f64::from).collect(),
+            Element::Plain(DType::U8) | Element::Bool => self.copied::<u8>().into_iter().map(f64::from).collect(),
+            Element::Plain(DType::I16) => self.copied::<i16>().into_iter().map(f64::from).collect(),
+            Element::Plain(DType::I32) => self.copied::<i32>().into_iter().map(f64::from).collect(),
+            Element::Plain(DType::I64) => self.copied::<i64>().into_iter().map(|x| x as f64).collect(),
+            Element::Other(_) => Vec::new(),
+        }
+    }
+
+    /// Integers of any width, in the order of memory.
+    pub(crate) fn to_i64(&self) -> Vec<i64> {
+        match &self.element {
+            Element::Plain(DType::I64) => self.copied(),
+            Element::Plain(DType::I32) => self.copied::<i32>().into_iter().map(i64::from).collect(),
+            Element::Plain(DType::I16) => self.copied::<i16>().into_iter().map(i64::from).collect(),
+            Element::Plain(DType::U8) | Element::Bool => self.copied::<u8>().into_iter().map(i64::from).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Bytes, in the order of memory.
+    pub(crate) fn to_u8(&self) -> Vec<u8> {
+        self.copied()
+    }
+
+    /// Replaces all elements of an array of float32 or float64.
+    pub(crate) fn write(&self, values: &[f64]) -> PyResult<()> {
+        if self.len() != values.len() {
+            return Err(self.misshapen(&format!("with {} elements", values.len())));
+        }
+        for (index, &value) in values.iter().enumerate() {
+            // SAFETY: the index is within the array, which its producer lets be written to (see `writable`), and the type is
+            // its own.
+            match self.element {
+                Element::F64 => unsafe { (self.address as *mut f64).add(index).write_unaligned(value) },
+                // SAFETY: as above.
+                Element::Plain(DType::F32) => unsafe {
+                    (self.address as *mut f32).add(index).write_unaligned(value as f32);
+                },
+                _ => return Err(self.mistyped("float32 or float64")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn on_device(role: Role, device: &str) -> PyErr {
+    Kind::Device.error(format!("{role} is in the memory of {device}; this build computes on the CPU"))
+}
+
+/// Strides of an array that is dense in the order of its axes.
+fn compact(shape: &[usize]) -> Vec<i64> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis] as i64;
+    }
+    strides
+}
+
+/// An attribute, where the object has it.
+fn attribute<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, pyo3::types::PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match object.getattr(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance_of::<PyAttributeError>(object.py()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

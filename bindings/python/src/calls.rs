@@ -1,0 +1,197 @@
+//! One call: arrays that have been checked, and the work on them without the lock of the interpreter.
+
+use crate::array::{Array, Role};
+use crate::error::{Kind, python};
+use crate::settings::{Axes, Frame, Signature};
+use pyo3::prelude::*;
+use segfuse::cpu::RawBuffers;
+use segfuse::{Coefficients, Evaluation, MomentTable, Plan, Slice, Target, cpu, exact};
+
+/// A plan and what runs it.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) executor: cpu::Executor,
+}
+
+impl Prepared {
+    /// Moments, and coefficients, per sample and class.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let head = &self.plan.heads()[0];
+        (head.moments().len(), head.slope_count())
+    }
+
+    /// A table with these values.
+    pub(crate) fn table(&self, moments: &Array) -> PyResult<MomentTable> {
+        let mut table = MomentTable::zeros(&self.plan.heads()[0]);
+        let values = moments.to_f64();
+        if values.len() != table.values().len() {
+            return Err(moments.misshapen(&format!("with {} elements, N·C·moments", table.values().len())));
+        }
+        table.values_mut().copy_from_slice(&values);
+        Ok(table)
+    }
+
+    /// Loss and coefficients.
+    pub(crate) fn finish(&self, table: MomentTable) -> PyResult<(Evaluation, Vec<f64>)> {
+        let (evaluation, coefficients) = self.executor.finish(&[table]).map_err(python)?;
+        Ok((evaluation, coefficients[0].values().to_vec()))
+    }
+}
+
+/// The arrays of a call.
+pub(crate) struct Call {
+    pub(crate) signature: Signature,
+    prediction: Array,
+    /// Target, mask, weights, map, gradient.
+    others: [Option<Array>; 5],
+}
+
+/// Addresses, which may go to another thread.
+#[derive(Clone, Copy)]
+struct Addresses([usize; 6]);
+
+impl Addresses {
+    fn buffers(self) -> RawBuffers {
+        let [prediction, target, mask, weights, map, gradient] = self.0;
+        let mut buffers = RawBuffers::new(prediction as _, target as _, gradient as _);
+        (buffers.mask, buffers.weights, buffers.map) = (mask as _, weights as _, map as _);
+        buffers
+    }
+}
+
+impl Call {
+    pub(crate) fn new(prediction: Array, others: [Option<Array>; 5], axes: Axes) -> PyResult<Call> {
+        let (frame, mut signature) = Frame::new(&prediction, axes)?;
+        for array in others.iter().flatten() {
+            frame.add(array, &mut signature)?;
+        }
+        Ok(Call { signature, prediction, others })
+    }
+
+    fn addresses(&self) -> Addresses {
+        let mut all = [self.prediction.address, 0, 0, 0, 0, 0];
+        for (address, array) in all[1..].iter_mut().zip(&self.others) {
+            *address = array.as_ref().map_or(0, |array| array.address);
+        }
+        Addresses(all)
+    }
+
+    fn gradient_array(&self) -> PyResult<&Array> {
+        self.others[4].as_ref().ok_or_else(|| Kind::Value.error(format!("{} is missing", Role::Gradient)))
+    }
+
+    /// The loss alone.
+    pub(crate) fn forward(&self, py: Python<'_>, prepared: &Prepared) -> PyResult<Evaluation> {
+        if self.signature.exact {
+            let table = self.reduce(py, prepared)?;
+            return prepared.executor.finish(&[table]).map(|(evaluation, _)| evaluation).map_err(python);
+        }
+        let addresses = self.addresses();
+        // SAFETY: the arrays are held by `self`, of the types and lengths of the plan, which was made from them.
+        py.detach(|| unsafe { prepared.executor.forward_raw(&[addresses.buffers()]) }).map_err(python)
+    }
+
+    /// Loss and gradient.
+    pub(crate) fn forward_backward(
+        &self,
+        py: Python<'_>,
+        prepared: &Prepared,
+        grad_output: Option<Vec<f64>>,
+    ) -> PyResult<Evaluation> {
+        if self.signature.exact {
+            let table = self.reduce(py, prepared)?;
+            let (evaluation, coefficients) = prepared.finish(table)?;
+            self.gradient(
+                py,
+                prepared,
+                coefficients,
+                grad_output.unwrap_or_else(|| vec![1.0; prepared.plan.losses()]),
+            )?;
+            return Ok(evaluation);
+        }
+        let addresses = self.addresses();
+        let grad_output = grad_output.as_deref();
+        // SAFETY: as in `forward`; the gradient is an array that may be written to.
+        py.detach(|| unsafe { prepared.executor.forward_backward_raw(&[addresses.buffers()], grad_output) })
+            .map_err(python)
+    }
+
+    /// The sums.
+    pub(crate) fn reduce(&self, py: Python<'_>, prepared: &Prepared) -> PyResult<MomentTable> {
+        if self.signature.exact {
+            let exact = Doubles::new(self);
+            return py.detach(|| exact::reduce(&prepared.plan, 0, &exact.inputs())).map_err(python);
+        }
+        let addresses = self.addresses();
+        // SAFETY: as in `forward`.
+        py.detach(|| unsafe { prepared.executor.reduce_raw(0, &addresses.buffers()) }).map_err(python)
+    }
+
+    /// The gradient.
+    pub(crate) fn gradient(
+        &self,
+        py: Python<'_>,
+        prepared: &Prepared,
+        coefficients: Vec<f64>,
+        grad_output: Vec<f64>,
+    ) -> PyResult<()> {
+        let gradient = self.gradient_array()?;
+        let coefficients = Coefficients::from_values(&prepared.plan.heads()[0], coefficients).map_err(python)?;
+        if self.signature.exact {
+            let exact = Doubles::new(self);
+            let mut values = vec![0.0; gradient.len()];
+            let scale = Some(&grad_output[..]);
+            py.detach(|| exact::gradient(&prepared.plan, 0, &exact.inputs(), &coefficients, &mut values, scale))
+                .map_err(python)?;
+            return gradient.write(&values);
+        }
+        let addresses = self.addresses();
+        // SAFETY: as in `forward_backward`.
+        py.detach(|| unsafe {
+            prepared.executor.gradient_raw(0, &addresses.buffers(), &coefficients, Some(&grad_output))
+        })
+        .map_err(python)
+    }
+}
+
+/// The arrays of a call with a prediction of float64, copied.
+struct Doubles {
+    prediction: Vec<f64>,
+    labels: Option<Vec<i64>>,
+    dense: Vec<f64>,
+    mask: Option<Vec<u8>>,
+    weights: Option<Vec<f64>>,
+    map: Option<Vec<f64>>,
+}
+
+impl Doubles {
+    fn new(call: &Call) -> Doubles {
+        let [target, mask, weights, map, _] = &call.others;
+        let labels = matches!(call.signature.target_kind(), Target::Labels(_));
+        Doubles {
+            prediction: call.prediction.to_f64(),
+            labels: target.as_ref().filter(|_| labels).map(Array::to_i64),
+            dense: target.as_ref().filter(|_| !labels).map(Array::to_f64).unwrap_or_default(),
+            mask: mask.as_ref().map(Array::to_u8),
+            weights: weights.as_ref().map(Array::to_f64),
+            map: map.as_ref().map(Array::to_f64),
+        }
+    }
+    fn inputs(&self) -> exact::Inputs<'_> {
+        let target = match &self.labels {
+            Some(labels) => exact::Target::Labels(Slice::I64(labels)),
+            None => exact::Target::Dense(&self.dense),
+        };
+        let mut inputs = exact::Inputs::new(&self.prediction, target);
+        if let Some(mask) = &self.mask {
+            inputs = inputs.mask(mask);
+        }
+        if let Some(weights) = &self.weights {
+            inputs = inputs.weights(weights);
+        }
+        if let Some(map) = &self.map {
+            inputs = inputs.map(map);
+        }
+        inputs
+    }
+}

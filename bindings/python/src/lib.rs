@@ -1,0 +1,21 @@
+//! The extension module `segfuse._segfuse`: what the Python package of this folder is built on.
+//!
+//! Memory of the caller is reached by address in `array` alone; `calls` passes its conditions on.
+
+mod array;
+mod calls;
+mod catalogue;
+mod error;
+mod loss;
+mod settings;
+
+/// The native part of segfuse.
+#[pyo3::pymodule(gil_used = false)]
+mod _segfuse {
+    #[pymodule_export]
+    use crate::catalogue::{devices, list_losses};
+    #[pymodule_export]
+    use crate::loss::Loss;
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}
