@@ -197,8 +197,7 @@ struct Slopes {
 
 impl Slopes {
     fn new(head: &Head, coefficients: &[f64], scale: f64) -> Slopes {
-        let mut slopes =
-            Slopes { affine: [0.0; 3], cost: 0.0, pixel: vec![0.0; head.pixels.values.outputs().len()] };
+        let mut slopes = Slopes { affine: [0.0; 3], cost: 0.0, pixel: vec![0.0; head.pixels.values.outputs().len()] };
         for (&moment, &c) in head.moments[head.target_moments..].iter().zip(coefficients) {
             let c = c * scale;
             match moment {
@@ -491,11 +490,8 @@ impl<'h> Voxel<'h> {
         let others: f64 = (0..classes).filter(|&class| class != top).map(|class| self.dz[class]).sum();
         for class in 0..classes {
             let p = self.p[class];
-            self.dz[class] = if class == top {
-                e_top * self.q[top] - p * others
-            } else {
-                self.dz[class] - p * (others + e_top)
-            };
+            self.dz[class] =
+                if class == top { e_top * self.q[top] - p * others } else { self.dz[class] - p * (others + e_top) };
         }
         // ∂ln q_c/∂z_c = −p_c and ∂ln q_c/∂z_k = p_c·p_k/q_c; where c is the largest class, p_k/q_c is `rest`.
         for (class, &b) in by_ln_q.iter().enumerate().filter(|(_, b)| **b != 0.0) {

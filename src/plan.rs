@@ -144,8 +144,8 @@ impl Head {
     pub fn groups(&self) -> usize {
         self.problem.shape.samples() * self.problem.shape.classes()
     }
-    /// The moments that depend on the prediction, which have a coefficient in the gradient.
-    pub(crate) fn slope_count(&self) -> usize {
+    /// How many moments depend on the prediction and have a coefficient in the gradient: the last of [`Head::moments`].
+    pub fn slope_count(&self) -> usize {
         self.moments.len() - self.target_moments
     }
     pub(crate) fn moment_index(&self, moment: Moment) -> Option<usize> {

@@ -144,3 +144,26 @@ fn reference() {
     }
     assert!(failures.is_empty(), "{} vectors:\n{}", failures.len(), failures.join("\n"));
 }
+
+/// So do plans in double precision, which share the formulas and the finish step with the backends and nothing else; and their
+/// counts are those of the CPU.
+#[test]
+fn exact() {
+    let mut failures = Vec::new();
+    for v in vectors() {
+        for layout in [Layout::Planar, Layout::Interleaved] {
+            let outcome = case(&v, DType::F32, layout, DType::F32).run_exact();
+            let largest = v.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * b.abs() + 1e-13;
+            let loss = outcome.losses.iter().zip(&v.loss).all(near);
+            let off = outcome.gradient.iter().zip(&v.gradient).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+            let counts = (outcome.valid_voxels, outcome.invalid_labels) == (v.valid_voxels, v.invalid_labels);
+            // The negation takes a NaN for a failure.
+            if !(loss && counts && off <= 1e-10 * largest + 1e-15) {
+                let losses = (&outcome.losses, &v.loss);
+                failures.push(format!("{}: {}: losses {losses:?}, gradient off by {off:e}", v.name, v.spec));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} runs:\n{}", failures.len(), failures.join("\n"));
+}

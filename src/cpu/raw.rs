@@ -100,7 +100,7 @@ impl Executor {
     /// # Errors
     /// As [`Executor::forward_backward_raw`]; [`Error::OtherPlan`] for a head that the plan does not have.
     pub unsafe fn reduce_raw(&self, head: usize, buffers: &RawBuffers) -> Result<MomentTable, Error> {
-        let head = self.head(head)?;
+        let head = validate::head(&self.plan, head)?;
         // SAFETY: the caller's promise for this head.
         let sources = unsafe { sources(head, buffers)? };
         Ok(self.sums(head, &sources))
@@ -122,7 +122,7 @@ impl Executor {
         grad_output: Option<&[f64]>,
     ) -> Result<(), Error> {
         validate::grad_output(&self.plan, grad_output)?;
-        let head = self.head(head)?;
+        let head = validate::head(&self.plan, head)?;
         validate::coefficients(head, coefficients)?;
         // SAFETY: the caller's promise for this head.
         let (sources, target) = unsafe { (sources(head, buffers)?, target(head, buffers)?) };

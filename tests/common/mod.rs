@@ -6,7 +6,8 @@ pub mod random;
 
 use half::{bf16, f16};
 use segfuse::{
-    Activation, DType, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice, SliceMut, Target,
+    Activation, DType, Evaluation, Inputs, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Slice, SliceMut,
+    Target, exact,
 };
 use segfuse_reference as reference;
 use std::collections::BTreeMap;
@@ -389,6 +390,37 @@ impl Case {
         Host { prediction, target, map, mask: self.mask.as_deref(), weights: self.weights.as_deref() }
     }
 
+    /// Runs the case in double precision throughout.
+    pub fn run_exact(&self) -> Outcome {
+        let (prediction, in_layout) = (self.in_layout(&self.prediction), self.in_layout(&self.target));
+        let labels = Data::of(DType::I64, &self.target);
+        let mut plan_problem = self.problem.clone();
+        let target = match self.target_kind {
+            Target::Labels(_) => {
+                plan_problem = plan_problem.labels(DType::I64);
+                exact::Target::Labels(labels.slice())
+            }
+            Target::Dense(_) => exact::Target::Dense(&in_layout),
+        };
+        let weights: Option<Vec<f64>> =
+            self.weights.as_ref().map(|weights| weights.iter().map(|&w| f64::from(w)).collect());
+        let per_class = self.map_kind == Some(Map::PerClass);
+        let map = self.map.as_ref().map(|map| if per_class { self.in_layout(map) } else { map.clone() });
+        let mut inputs = exact::Inputs::new(&prediction, target);
+        if let Some(mask) = &self.mask {
+            inputs = inputs.mask(mask);
+        }
+        if let Some(weights) = &weights {
+            inputs = inputs.weights(weights);
+        }
+        if let Some(map) = &map {
+            inputs = inputs.map(map);
+        }
+        let plan = Plan::new(&self.objective, &plan_problem).unwrap_or_else(|e| panic!("{}: {e}", self.objective));
+        let (evaluation, gradients) = exact::evaluate(&plan, &[inputs]).expect("the buffers fit");
+        self.outcome(evaluation, gradients[0].clone())
+    }
+
     /// Runs the case on a device.
     #[cfg(any(feature = "cpu", feature = "wgpu"))]
     pub fn run(&self, runtime: &segfuse::Runtime) -> Outcome {
@@ -402,7 +434,7 @@ impl Case {
         let inputs = host.inputs();
         let elements = self.prediction.len();
         let mut gradient = segfuse::Gradient::zeros(self.problem.gradient_dtype(), elements).expect("a float type");
-        let evaluation: segfuse::Evaluation = {
+        let evaluation: Evaluation = {
             let mut slices: [SliceMut<'_>; 1] = [gradient.as_slice_mut()];
             runtime.forward_backward(&plan, &[inputs], &mut slices, grad_output).expect("the buffers fit")
         };
@@ -415,8 +447,12 @@ impl Case {
             evaluation.losses,
             forward.losses
         );
+        self.outcome(evaluation, gradient.to_f32().into_iter().map(f64::from).collect())
+    }
+
+    /// What a call gave, with its gradient in the problem's layout.
+    fn outcome(&self, evaluation: Evaluation, gradient: Vec<f64>) -> Outcome {
         let (n, c, _) = self.sizes();
-        let gradient: Vec<f64> = gradient.to_f32().into_iter().map(f64::from).collect();
         let head = &evaluation.heads[0];
         Outcome {
             losses: evaluation.losses.clone(),

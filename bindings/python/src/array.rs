@@ -160,7 +160,7 @@ impl Array {
         let read_only = tensor.flags().contains(dlpark::DlpackFlags::READ_ONLY);
         let view = tensor.validate().map_err(|error| Kind::Value.error(format!("{role}: {error}")))?;
         let device = view.device();
-        if ![DLDeviceType::CPU, DLDeviceType::CUDA_HOST].contains(&device.device_type) {
+        if ![DLDeviceType::CPU, DLDeviceType::CUDAHOST].contains(&device.device_type) {
             return Err(on_device(role, &format!("DLPack device {}:{}", device.device_type.0, device.device_id)));
         }
         let dtype = view.dtype();
@@ -341,19 +341,20 @@ impl Array {
         if self.len() != values.len() {
             return Err(self.misshapen(&format!("with {} elements", values.len())));
         }
-        for (index, &value) in values.iter().enumerate() {
-            // SAFETY: the index is within the array, which its producer lets be written to (see `writable`), and the type is
-            // its own.
-            match self.element {
-                Element::F64 => unsafe { (self.address as *mut f64).add(index).write_unaligned(value) },
-                // SAFETY: as above.
-                Element::Plain(DType::F32) => unsafe {
-                    (self.address as *mut f32).add(index).write_unaligned(value as f32);
-                },
-                _ => return Err(self.mistyped("float32 or float64")),
-            }
+        match self.element {
+            Element::F64 => self.fill(values.iter().copied()),
+            Element::Plain(DType::F32) => self.fill(values.iter().map(|&value| value as f32)),
+            _ => return Err(self.mistyped("float32 or float64")),
         }
         Ok(())
+    }
+
+    fn fill<T>(&self, values: impl Iterator<Item = T>) {
+        let first = self.address as *mut T;
+        for (index, value) in values.enumerate().take(self.len()) {
+            // SAFETY: within the array, whose producer lets it be written to (see `writable`), and the caller names its type.
+            unsafe { first.add(index).write_unaligned(value) };
+        }
     }
 }
 

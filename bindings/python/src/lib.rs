@@ -17,5 +17,5 @@ mod _segfuse {
     #[pymodule_export]
     use crate::loss::Loss;
     #[pymodule_export]
-    const __version__: &str = env!("CARGO_PKG_VERSION");
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
 }

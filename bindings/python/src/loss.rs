@@ -2,6 +2,7 @@
 
 use crate::array::{Array, Role};
 use crate::calls::{Call, Prepared};
+use crate::catalogue::json;
 use crate::error::{Kind, python};
 use crate::settings::{Axes, Settings, Signature, word};
 use pyo3::prelude::*;
@@ -194,7 +195,7 @@ impl Loss {
             None => prepared.finish(call.reduce(py, &prepared)?)?,
             Some(moments) => {
                 let samples = moments.shape.first().copied().unwrap_or(0);
-                let whole = self.prepared(Signature { samples, ..call.signature.clone() })?;
+                let whole = self.prepared(call.signature.with_samples(samples))?;
                 let table = whole.table(moments)?;
                 whole.finish(table)?
             }
@@ -230,31 +231,19 @@ impl Loss {
         call.gradient(py, &prepared, coefficients, grad_output)
     }
 
-    /// What a call with such arrays does, in words.
+    /// What a call with such arrays does: as text, and as JSON.
     #[pyo3(signature = (prediction, target, mask=None, weights=None, map=None))]
     fn explain<'py>(
         &self,
-        py: Python<'py>,
         prediction: Object<'_, 'py>,
         target: Object<'_, 'py>,
         mask: Optional<'_, 'py>,
         weights: Optional<'_, 'py>,
         map: Optional<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<(String, String)> {
         let (_, prepared) = self.call(prediction, target, mask, weights, map, None)?;
         let explanation = prepared.plan.explain();
-        let head = &explanation.heads[0];
-        let stages: Vec<_> = head.stages.iter().map(|s| (s.name, s.bytes_read, s.bytes_written)).collect();
-        let report = PyDict::new(py);
-        report.set_item("text", explanation.to_string())?;
-        report.set_item("terms", &explanation.terms)?;
-        report.set_item("moments", &head.moments)?;
-        report.set_item("samples_at_once", head.samples_at_once)?;
-        report.set_item("stages", stages)?;
-        report.set_item("workspace_bytes", explanation.workspace_bytes)?;
-        report.set_item("total_bytes", explanation.total_bytes)?;
-        report.set_item("forward_bytes", explanation.forward_bytes)?;
-        Ok(report)
+        Ok((explanation.to_string(), json(&explanation)?))
     }
 }
 

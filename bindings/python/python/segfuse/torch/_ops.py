@@ -1,0 +1,207 @@
+"""The operators of segfuse in PyTorch: `segfuse::reduce`, `segfuse::forward` and `segfuse::gradient`.
+
+A call is one `forward` (the sums and the loss) and, in the backward pass, one `gradient`. Between the two live the loss, a few
+numbers per sample and class (the coefficients), and the tensors that were handed in; no gradient is kept, and the gradient of
+the loss, a number or one per sample, is multiplied in before anything is rounded to the type of the prediction. `reduce` gives
+the sums by themselves, for losses over the batch of several processes.
+
+The operators take a string of settings where a loss stands, since that is what a compiler can carry.
+"""
+
+import json
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from .. import _segfuse
+from .._loss import described
+
+_NAMES = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float64: "float64",
+    torch.uint8: "uint8",
+    torch.int16: "int16",
+    torch.int32: "int32",
+    torch.int64: "int64",
+    torch.bool: "bool",
+}
+
+_losses: "dict[str, _segfuse.Loss]" = {}
+_sizes: "dict[Any, tuple[int, int]]" = {}
+
+
+def settings(spec: str, **values: Any) -> str:
+    """A loss and its settings as the operators take them."""
+    return json.dumps({"spec": spec, **values})
+
+
+def native(config: str) -> "_segfuse.Loss":
+    """The loss of these settings."""
+    loss = _losses.get(config)
+    if loss is None:
+        values = json.loads(config)
+        loss = _losses[config] = _segfuse.Loss(values.pop("spec"), **values)
+    return loss
+
+
+def _name(dtype: torch.dtype) -> str:
+    return _NAMES.get(dtype) or str(dtype).replace("torch.", "")
+
+
+def describe(tensor: Optional[Tensor]) -> Any:
+    """A tensor as the extension takes it: where it lies, and what keeps it there."""
+    if tensor is None:
+        return None
+    return (tensor, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), _name(tensor.dtype), tensor.device.type)
+
+
+def sizes(
+    prediction: Tensor,
+    target: Tensor,
+    mask: Optional[Tensor],
+    weights: Optional[Tensor],
+    map: Optional[Tensor],
+    config: str,
+) -> Tuple[int, int]:
+    """Moments, and coefficients, per sample and class. They do not depend on the number of samples or voxels."""
+    classes, rank = int(prediction.shape[1]), prediction.dim()
+    arrays = (prediction, target, mask, weights, map)
+    kinds = tuple(None if x is None else (x.dim() == rank and int(x.shape[1]) == classes, x.dtype) for x in arrays)
+    key = (config, classes, rank, kinds)
+    found = _sizes.get(key)
+    if found is None:
+        few = (1, classes) + (1,) * (rank - 2)
+        shapes = [few if kind is None or kind[0] else few[:1] + few[2:] for kind in kinds]
+        small = [None if kind is None else described(shape, _name(kind[1])) for kind, shape in zip(kinds, shapes)]
+        found = _sizes[key] = native(config).sizes(*small)
+    return found
+
+
+def _kind_of_loss(prediction: Tensor) -> torch.dtype:
+    return torch.float64 if prediction.dtype == torch.float64 else torch.float32
+
+
+@torch.library.custom_op("segfuse::reduce", mutates_args=())
+def reduce(
+    prediction: Tensor,
+    target: Tensor,
+    mask: Optional[Tensor],
+    weights: Optional[Tensor],
+    map: Optional[Tensor],
+    config: str,
+) -> Tensor:
+    """The sums, `[N, C, moments]` of float64."""
+    moments = _empty_moments(prediction, target, mask, weights, map, config)
+    native(config).reduce(
+        describe(prediction), describe(target), describe(mask), describe(weights), describe(map), describe(moments)
+    )
+    return moments
+
+
+@reduce.register_fake
+def _empty_moments(prediction, target, mask, weights, map, config):
+    count, _ = sizes(prediction, target, mask, weights, map, config)
+    return prediction.new_empty((prediction.shape[0], prediction.shape[1], count), dtype=torch.float64)
+
+
+@torch.library.custom_op("segfuse::forward", mutates_args=())
+def forward(
+    prediction: Tensor,
+    target: Tensor,
+    mask: Optional[Tensor],
+    weights: Optional[Tensor],
+    map: Optional[Tensor],
+    moments: Optional[Tensor],
+    config: str,
+    per_sample: bool,
+    first: int,
+    scale: float,
+) -> Tuple[Tensor, Tensor]:
+    """The loss `[]`, or `[N]` per sample; and the coefficients `[N, C, coefficients]`, times `scale`.
+
+    `moments` are the sums of all samples of several processes, of which those of this process begin at `first`.
+    """
+    losses, coefficients = _empty_losses(
+        prediction, target, mask, weights, map, moments, config, per_sample, first, scale
+    )
+    native(config).forward(
+        describe(prediction),
+        describe(target),
+        describe(mask),
+        describe(weights),
+        describe(map),
+        describe(losses),
+        describe(coefficients),
+        describe(moments),
+        first,
+    )
+    return losses, coefficients if scale == 1.0 else coefficients.mul_(scale)
+
+
+@forward.register_fake
+def _empty_losses(prediction, target, mask, weights, map, moments, config, per_sample, first, scale):
+    samples, classes = prediction.shape[:2]
+    _, count = sizes(prediction, target, mask, weights, map, config)
+    losses = prediction.new_empty((samples,) if per_sample else (), dtype=_kind_of_loss(prediction))
+    return losses, prediction.new_empty((samples, classes, count), dtype=torch.float64)
+
+
+@torch.library.custom_op("segfuse::gradient", mutates_args=())
+def gradient(
+    prediction: Tensor,
+    target: Tensor,
+    mask: Optional[Tensor],
+    weights: Optional[Tensor],
+    map: Optional[Tensor],
+    coefficients: Tensor,
+    grad_output: Tensor,
+    config: str,
+) -> Tensor:
+    """The gradient by the prediction, of its type and in its order in memory, times `grad_output` `[]` or `[N]`."""
+    result = torch.empty_like(prediction)
+    native(config).gradient(
+        describe(prediction),
+        describe(target),
+        describe(mask),
+        describe(weights),
+        describe(map),
+        describe(coefficients),
+        describe(grad_output),
+        describe(result),
+    )
+    return result
+
+
+@gradient.register_fake
+def _empty_gradient(prediction, target, mask, weights, map, coefficients, grad_output, config):
+    return torch.empty_like(prediction)
+
+
+def _keep(ctx, inputs, output):
+    prediction, target, mask, weights, map, _, ctx.config, *_ = inputs
+    _, coefficients = output
+    ctx.save_for_backward(prediction, target, mask, weights, map, coefficients)
+    ctx.mark_non_differentiable(coefficients)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, grad_losses, _):
+    slope = None
+    if grad_losses is not None:
+        *inputs, coefficients = ctx.saved_tensors
+        slope = gradient(*inputs, coefficients, grad_losses.contiguous(), ctx.config)
+    return (slope,) + (None,) * 9
+
+
+def _no_second_derivative(ctx, _):
+    raise RuntimeError(
+        "segfuse has no second derivatives: the gradient of a loss was differentiated again (create_graph=True, or a "
+        "gradient penalty); take a loss that is written in torch operations there"
+    )
+
+
+forward.register_autograd(_backward, setup_context=_keep)
+gradient.register_autograd(_no_second_derivative)

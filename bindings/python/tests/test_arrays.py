@@ -1,0 +1,375 @@
+"""Losses on arrays of numpy and of whatever speaks DLPack or the buffer protocol."""
+
+import gc
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import segfuse
+
+RNG = np.random.default_rng(1)
+SHAPE = (2, 3, 5, 7)
+
+
+def logits(dtype=np.float32, shape=SHAPE):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def labels(dtype=np.int64, classes=3, shape=SHAPE):
+    return RNG.integers(0, classes, (shape[0],) + shape[2:]).astype(dtype)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def cross_entropy(z, y):
+    """Mean cross-entropy and its gradient, in double precision."""
+    z = z.astype(np.float64)
+    p, g = softmax(z), np.eye(z.shape[1])[y].transpose(0, 3, 1, 2)
+    return -(g * np.log(p)).sum() / y.size, (p - g) / y.size
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64])
+def test_labels_of_every_type(dtype):
+    z, y = logits(), labels(dtype)
+    value, gradient = segfuse.value_and_grad("ce")(z, y)
+    expected, slope = cross_entropy(z, y)
+    assert value == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(gradient, slope, atol=1e-7)
+    assert segfuse.loss("ce")(z, y) == value
+    assert segfuse.loss("ce")(z, y[:, None]) == value
+
+
+def test_labels_beside_dense_targets():
+    z, y = logits(), labels()
+    one_hot = np.ascontiguousarray(np.eye(3)[y].transpose(0, 3, 1, 2))
+    loss = segfuse.loss("dice + ce")
+    for dtype in [bool, np.uint8, np.float32, np.float16]:
+        assert loss(z, one_hot.astype(dtype)) == pytest.approx(loss(z, y), rel=1e-6)
+
+
+def test_one_class_takes_integers_as_labels_and_floats_as_values():
+    z, y = logits(shape=(2, 1, 5, 7)), labels(np.uint8, 2)
+    loss = segfuse.loss("dice + bce")
+    value = loss(z, y)
+    for target in [y[:, None], y.astype(bool), y.astype(np.float32), y[:, None].astype(np.float32)]:
+        assert loss(z, target) == pytest.approx(value, rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_types_of_the_prediction(dtype):
+    z, y = logits(dtype), labels()
+    value, gradient = segfuse.value_and_grad("ce")(z, y)
+    expected, slope = cross_entropy(z, y)
+    assert gradient.dtype == dtype
+    assert value == pytest.approx(expected, rel=1e-6 if dtype == np.float16 else 1e-13)
+    rounding = {"rtol": 1e-3, "atol": 1e-6} if dtype == np.float16 else {"rtol": 1e-11, "atol": 1e-15}
+    np.testing.assert_allclose(gradient, slope, **rounding)
+
+
+def test_float64_takes_everything_that_float32_takes():
+    z, y = logits(np.float64), labels()
+    mask, weights = RNG.random(y.shape) < 0.7, RNG.random(y.shape)
+    single = segfuse.loss("dice + 0.5*focal")(z.astype(np.float32), y, mask=mask, weights=weights.astype(np.float32))
+    assert segfuse.loss("dice + 0.5*focal")(z, y, mask=mask, weights=weights) == pytest.approx(single, rel=1e-6)
+    soft = softmax(logits(np.float64))
+    single = segfuse.loss("soft_dice")(z.astype(np.float32), soft.astype(np.float32))
+    assert segfuse.loss("soft_dice")(z, soft) == pytest.approx(single, rel=1e-6)
+
+
+def test_both_layouts():
+    z, y = logits(), labels()
+    value, gradient = segfuse.value_and_grad("dice + ce")(z, y)
+    last = np.ascontiguousarray(z.transpose(0, 2, 3, 1))
+    other, slope = segfuse.value_and_grad("dice + ce", layout="nvc")(last, y)
+    assert other == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(slope.transpose(0, 3, 1, 2), gradient, atol=1e-8)
+    # [N, C, …] with the classes side by side in memory.
+    other, slope = segfuse.value_and_grad("dice + ce")(last.transpose(0, 3, 1, 2), y)
+    assert other == pytest.approx(value, rel=1e-6) and slope.strides == last.transpose(0, 3, 1, 2).strides
+    np.testing.assert_allclose(slope, gradient, atol=1e-8)
+
+
+@pytest.mark.parametrize("spatial", [(9,), (4, 5), (2, 3, 4), (2, 2, 2, 3), (2, 1, 2, 1, 3)])
+def test_one_to_five_axes(spatial):
+    shape = (2, 3) + spatial
+    z, y = logits(shape=shape), labels(shape=shape)
+    flat = segfuse.loss("dice")(z.reshape(2, 3, -1), y.reshape(2, -1))
+    assert segfuse.loss("dice")(z, y) == flat
+
+
+def test_mask_weights_and_ignored_labels():
+    z, y = logits(), labels()
+    keep = RNG.random(y.shape) < 0.6
+    marked = np.where(keep, y, -100)
+    value, gradient = segfuse.value_and_grad("dice + ce")(z, y, mask=keep)
+    assert segfuse.loss("dice + ce", ignore_index=-100)(z, marked) == value
+    assert segfuse.loss("dice + ce")(z, y, weights=keep.astype(np.float32)) == pytest.approx(value, rel=1e-7)
+    assert not gradient.transpose(0, 2, 3, 1)[~keep].any()
+    assert segfuse.loss("dice + ce")(z, y, mask=keep.astype(np.uint8)[:, None]) == value
+
+
+def test_maps_of_both_kinds():
+    z, y = logits(), labels()
+    shared = RNG.random(y.shape).astype(np.float32)
+    per_class = np.ascontiguousarray(np.broadcast_to(shared[:, None], SHAPE))
+    loss = segfuse.loss("distance_ce")
+    assert loss(z, y, map=shared) == pytest.approx(loss(z, y, map=per_class), rel=1e-6)
+
+
+def test_reductions():
+    z, y = logits(), labels()
+    none = segfuse.loss("dice", reduction="none")(z, y)
+    assert len(none) == 2 and segfuse.loss("dice")(z, y) == pytest.approx(sum(none) / 2)
+    factors = [0.5, -2.0]
+    _, gradient = segfuse.value_and_grad("dice", reduction="none")(z, y, grad_output=factors)
+    for sample, factor in enumerate(factors):
+        _, own = segfuse.value_and_grad("dice")(z[sample : sample + 1], y[sample : sample + 1], grad_output=factor)
+        np.testing.assert_allclose(gradient[sample], own[0], atol=1e-8)
+
+
+def test_what_a_loss_is_made_of():
+    z, y = logits(), labels()
+    y[0, 0, :3] = 77
+    evaluation = segfuse.loss("dice + 0.5*ce").evaluate(z, y)
+    assert [term.name for term in evaluation.terms] == ["dice", "ce"]
+    assert evaluation.loss == pytest.approx(sum(term.weight * term.value for term in evaluation.terms))
+    assert (evaluation.valid_voxels, evaluation.invalid_labels) == (y.size - 3, 3)
+    assert len(evaluation.terms[0].groups) == 2 and len(evaluation.terms[0].groups[0]) == 3
+
+
+def test_gradient_where_the_caller_wants_it():
+    z, y = logits(), labels()
+    value, expected = segfuse.value_and_grad("dice")(z, y)
+    out = np.full_like(z, np.nan)
+    assert segfuse.value_and_grad("dice")(z, y, out=out) == (value, out) and (out == expected).all()
+    half = z.astype(np.float16)
+    single = np.empty(SHAPE, np.float32)
+    segfuse.value_and_grad("dice")(half, y, out=single)
+    np.testing.assert_allclose(single, expected, atol=1e-5)
+    place = z.copy()
+    segfuse.value_and_grad("dice")(place, y, out=place)
+    assert (place == expected).all()
+
+
+def test_read_only_inputs_are_read_and_outputs_are_not_written():
+    z, y = logits(), labels()
+    value = segfuse.loss("dice")(z, y)
+    z.flags.writeable = y.flags.writeable = False
+    assert segfuse.loss("dice")(z, y) == value
+    with pytest.raises(segfuse.InvalidValue, match="gradient is read-only"):
+        segfuse.value_and_grad("dice")(z, y, out=z)
+
+
+class Dlpack:
+    """An array that speaks DLPack and nothing else."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_dlpack_alone():
+    z, y = logits(), labels()
+    out = np.empty_like(z)
+    value, gradient = segfuse.value_and_grad("dice")(z, y)
+    assert segfuse.value_and_grad("dice")(Dlpack(z), Dlpack(y), mask=Dlpack(np.ones(y.shape, bool)), out=Dlpack(out))[0] == value
+    assert (out == gradient).all()
+
+
+def test_a_capsule_that_was_used():
+    z, y = logits(), labels()
+    capsule = z.__dlpack__()
+
+    class Once(Dlpack):
+        def __dlpack__(self, **options):
+            return capsule
+
+    assert segfuse.loss("dice")(Once(z), y) == segfuse.loss("dice")(z, y)
+    with pytest.raises(ValueError, match="consumed"):
+        segfuse.loss("dice")(Once(z), y)
+
+
+def test_a_producer_that_fails_or_lies():
+    class Fails(Dlpack):
+        def __dlpack__(self, **options):
+            raise BufferError("no")
+
+    class Elsewhere(Dlpack):
+        def __dlpack_device__(self):
+            return (2, 0)
+
+    with pytest.raises(BufferError, match="no"):
+        segfuse.loss("dice")(Fails(logits()), labels())
+    with pytest.raises(ValueError, match="device"):
+        segfuse.loss("dice")(Elsewhere(logits()), labels())
+
+
+def test_buffers():
+    z, y = logits(), labels(np.uint8)
+    shape = y.shape
+    buffer = memoryview(y.tobytes()).cast("B", shape)
+    assert segfuse.loss("dice")(z, buffer) == segfuse.loss("dice")(z, y)
+    assert segfuse.loss("dice")(memoryview(z), buffer) == segfuse.loss("dice")(z, y)
+
+
+def test_jax():
+    jax = pytest.importorskip("jax")
+    z, y = logits(), labels(np.int32)
+    value, gradient = segfuse.value_and_grad("dice + ce")(jax.numpy.asarray(z), jax.numpy.asarray(y))
+    expected, slope = segfuse.value_and_grad("dice + ce")(z, y)
+    assert value == expected and isinstance(gradient, jax.Array) and (np.asarray(gradient) == slope).all()
+    half, slope = segfuse.value_and_grad("dice + ce")(jax.numpy.asarray(z, jax.numpy.bfloat16), jax.numpy.asarray(y))
+    assert half == pytest.approx(expected, rel=1e-2) and slope.dtype == jax.numpy.bfloat16
+
+
+BAD = [
+    (lambda z, y: (z.astype(np.int32), y), segfuse.InvalidType, "prediction cannot be int32"),
+    (lambda z, y: (z.astype(np.complex64), y), segfuse.InvalidType, "prediction cannot be <c8"),
+    (lambda z, y: (z.astype(">f4"), y), segfuse.InvalidType, "byte order"),
+    (lambda z, y: (z[0, 0], y), segfuse.InvalidValue, r"must have shape \[N, C, …\].*got \[5, 7\]"),
+    (lambda z, y: (z[:, :, ::2], y), segfuse.InvalidValue, r"prediction of shape \[2, 3, 3, 7\] must be contiguous"),
+    (lambda z, y: (z[:0], y[:0]), segfuse.InvalidValue, "number of samples must be from 1"),
+    (lambda z, y: (z, y[:1]), segfuse.InvalidValue, r"must have shape \[2, 5, 7\].*got \[1, 5, 7\]"),
+    (lambda z, y: (z, y[:, ::-1]), segfuse.InvalidValue, "target .* must be contiguous"),
+    (lambda z, y: (z, y.astype(np.float32)), segfuse.InvalidType, "target cannot be float32"),
+    (lambda z, y: (z, y.astype(np.uint64)), segfuse.InvalidType, "target cannot be"),
+    (lambda z, y: (z, z.astype(np.float64)), segfuse.InvalidType, "target cannot be float64"),
+    (lambda z, y: ([1.0], y), segfuse.InvalidType, "must be an array .* not list"),
+    (lambda z, y: (None, y), segfuse.InvalidType, "must be an array .* not NoneType"),
+    (lambda z, y: (np.float32(1), y), segfuse.InvalidValue, r"got \[\]"),
+]
+
+
+@pytest.mark.parametrize("make, kind, message", BAD)
+def test_arrays_that_do_not_fit(make, kind, message):
+    with pytest.raises(kind, match=message):
+        segfuse.loss("dice")(*make(logits(), labels()))
+
+
+def test_options_that_do_not_fit():
+    z, y = logits(), labels()
+    loss = segfuse.loss("dice")
+    with pytest.raises(segfuse.InvalidType, match="mask cannot be int64"):
+        loss(z, y, mask=y)
+    with pytest.raises(segfuse.InvalidValue, match=r"mask must have shape \[2, 5, 7\]"):
+        loss(z, y, mask=np.ones((2, 5), bool))
+    with pytest.raises(segfuse.InvalidType, match="weights cannot be float64"):
+        loss(z, y, weights=np.ones(y.shape))
+    with pytest.raises(segfuse.InvalidValue, match="needs a map"):
+        segfuse.loss("distance_ce")(z, y)
+    with pytest.raises(segfuse.InvalidType, match="gradient cannot be float64"):
+        loss.value_and_grad(z, y, out=np.empty(SHAPE))
+    with pytest.raises(segfuse.InvalidValue, match=r"gradient must have shape \[2, 3, 5, 7\]"):
+        loss.value_and_grad(z, y, out=np.empty((2, 3, 5), np.float32))
+    with pytest.raises(segfuse.InvalidValue, match="overlaps the prediction"):
+        both = np.zeros((3, 3, 5, 7), np.float32)
+        loss.value_and_grad(both[:2], y, out=both[1:])
+    with pytest.raises(segfuse.InvalidValue, match="grad_output: need 1 elements, got 2"):
+        loss.value_and_grad(z, y, grad_output=[1.0, 2.0])
+    with pytest.raises(segfuse.InvalidValue, match="need 3, one per class, got 2"):
+        segfuse.loss("dice", class_weights=[1, 2])(z, y)
+
+
+@pytest.mark.parametrize(
+    "spec, settings, message",
+    [
+        ("dise", {}, "did you mean dice"),
+        ("dice(smoth=1)", {}, "did you mean smooth"),
+        ("tversky(alpha=-1)", {}, "alpha must be"),
+        ("dice +", {}, "expected"),
+        ("dice", {"activation": "relu"}, "activation must be 'none', 'sigmoid', 'softmax', got 'relu'"),
+        ("dice", {"reduction": "avg"}, "reduction must be"),
+        ("dice", {"layout": "nhwc"}, "layout must be"),
+        ("dice", {"absent": "no"}, "absent must be"),
+    ],
+)
+def test_settings_that_cannot_be_read(spec, settings, message):
+    with pytest.raises(segfuse.InvalidValue, match=message) as caught:
+        segfuse.loss(spec, **settings)
+    assert isinstance(caught.value, (ValueError, segfuse.Error))
+
+
+def test_nan_in_nan_out_but_for_ignored_voxels():
+    z, y = logits(), labels()
+    z[0, 1, 2, 3] = np.nan
+    assert np.isnan(segfuse.loss("dice + ce")(z, y))
+    y[0, 2, 3] = 255
+    value, gradient = segfuse.value_and_grad("dice + ce", ignore_index=255)(z, y)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_explain():
+    explanation = segfuse.explain("dice + ce", (2, 4, 8, 8, 8), dtype="float16", ignore_index=3)
+    assert [stage.name for stage in explanation.stages] == ["reduce", "finish", "gradient"]
+    assert explanation.stages[0].bytes_read == 2 * 4 * 512 * 2 + 2 * 512
+    assert "objective" in str(explanation)
+    assert [stage.name for stage in segfuse.explain("ce", (2, 4, 8)).stages] == ["census", "one_pass", "finish"]
+    per_class = segfuse.explain("boundary", (1, 2, 8, 8), mask=True, weights=True, map="per_class", layout="ncv")
+    assert per_class.forward_bytes > segfuse.explain("dice", (1, 2, 8, 8)).forward_bytes
+
+
+def test_catalogue():
+    losses = {info.name: info for info in segfuse.list_losses()}
+    assert len(losses) >= 28 and losses["dice"].parameters[0].key == "smooth_nr"
+    assert all(info.source and info.doc for info in losses.values())
+    assert "cpu" in [name for name, _ in segfuse.devices()]
+    assert segfuse.loss("iou").spec.startswith("jaccard")
+
+
+def test_calls_from_many_threads_agree():
+    z, y = logits(shape=(2, 3, 64, 64)), labels(shape=(2, 3, 64, 64))
+    loss = segfuse.loss("dice + ce")
+    expected = loss.value_and_grad(z, y)
+    results = []
+
+    def work():
+        for _ in range(20):
+            value, gradient = loss.value_and_grad(z, y)
+            results.append(value == expected[0] and (gradient == expected[1]).all())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(results) == 80 and all(results)
+
+
+def test_nothing_is_held_after_a_call():
+    import sys
+
+    z, y = Dlpack(logits()), labels()
+    before = sys.getrefcount(z.array), sys.getrefcount(y)
+    for _ in range(10):
+        segfuse.loss("dice")(z, y)
+        with pytest.raises(segfuse.InvalidValue):
+            segfuse.loss("dice")(z, y[:1])
+    gc.collect()
+    assert (sys.getrefcount(z.array), sys.getrefcount(y)) == before
+
+
+def test_the_stub_has_what_the_extension_has():
+    """The names and arguments of `_segfuse.pyi` are those of the extension."""
+    import ast
+    import inspect
+    import pathlib
+
+    from segfuse import _segfuse
+
+    stub = ast.parse((pathlib.Path(segfuse.__file__).parent / "_segfuse.pyi").read_text())
+    methods = next(node for node in stub.body if isinstance(node, ast.ClassDef)).body
+    stated = {f.name: [a.arg for a in f.args.args + f.args.kwonlyargs][1:] for f in methods}
+    for name, arguments in stated.items():
+        if name not in ("__new__", "spec"):
+            assert list(inspect.signature(getattr(_segfuse.Loss, name)).parameters)[1:] == arguments, name
+    public = {name for name in dir(_segfuse.Loss) if not name.startswith("_")}
+    assert public == {name for name in stated if not name.startswith("_")}
+    assert json.loads(_segfuse.list_losses())

@@ -1,0 +1,71 @@
+"""Two processes over gloo, each with half of the samples, against one with all. `test_torch.py` runs this."""
+
+import os
+import tempfile
+
+import torch
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+import segfuse.torch as st
+
+SPECS = [
+    ("dice + ce", {"batch": True}),
+    ("generalized_dice + 0.5*focal", {}),
+    ("tversky", {"batch": True, "background": False, "absent": "skip"}),
+    ("ce", {"class_weights": [1.0, 2.0, 0.5], "ignore_index": 1}),
+]
+
+
+def model():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(4, 3, 1))
+
+
+def data():
+    generator = torch.Generator().manual_seed(4)
+    return torch.randn(4, 1, 8, 8, generator=generator), torch.randint(0, 3, (4, 8, 8), generator=generator)
+
+
+def work(rank, store):
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    image, y = data()
+    half = slice(2 * rank, 2 * rank + 2)
+    for spec, settings in SPECS:
+        whole = model()
+        expected = st.Loss(spec, **settings)(whole(image), y)
+        expected.backward()
+
+        network = DistributedDataParallel(model())
+        loss = st.Loss(spec, process_group=distributed.group.WORLD, **settings)(network(image[half]), y[half])
+        loss.backward()
+        assert loss == expected, (spec, loss.item(), expected.item())
+        for own, other in zip(network.parameters(), whole.parameters()):
+            torch.testing.assert_close(own.grad, other.grad, rtol=1e-5, atol=1e-8)
+
+        # The gradient by the prediction itself, without DistributedDataParallel: the same values as in one process.
+        z = model()(image).detach().requires_grad_()
+        (truth,) = torch.autograd.grad(st.Loss(spec, **settings)(z, y), z)
+        part = z.detach()[half].requires_grad_()
+        summed = st.Loss(spec, process_group=distributed.group.WORLD, averaged_gradients=False, **settings)
+        (slope,) = torch.autograd.grad(summed(part, y[half]), part)
+        assert torch.equal(slope, truth[half]), (spec, (slope - truth[half]).abs().max())
+
+        # Halves of the same volumes.
+        z = z.detach()
+        rows = slice(4 * rank, 4 * rank + 4)
+        part = z[:, :, rows].contiguous().requires_grad_()
+        parted = st.Loss(
+            spec, process_group=distributed.group.WORLD, sharded="voxels", averaged_gradients=False, **settings
+        )
+        loss = parted(part, y[:, rows])
+        torch.testing.assert_close(loss, expected.detach(), rtol=1e-6, atol=1e-7)
+        (slope,) = torch.autograd.grad(loss, part)
+        torch.testing.assert_close(slope, truth[:, :, rows], rtol=1e-5, atol=1e-8)
+    print("ok", rank, flush=True)
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        multiprocessing.spawn(work, (os.path.join(folder, "store"),), nprocs=2)
