@@ -101,7 +101,12 @@ impl Call {
         if self.signature.exact {
             let table = self.reduce(py, prepared)?;
             let (evaluation, coefficients) = prepared.finish(table)?;
-            self.gradient(py, prepared, coefficients, grad_output.unwrap_or_else(|| vec![1.0; prepared.plan.losses()]))?;
+            self.gradient(
+                py,
+                prepared,
+                coefficients,
+                grad_output.unwrap_or_else(|| vec![1.0; prepared.plan.losses()]),
+            )?;
             return Ok(evaluation);
         }
         let addresses = self.addresses();

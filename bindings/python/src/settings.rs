@@ -205,10 +205,13 @@ impl Frame {
                     (Element::Plain(dtype), true) if dtype.is_float() || *dtype == DType::U8 => *dtype,
                     (Element::Plain(dtype), false) if !dtype.is_float() => *dtype,
                     (Element::F64, true) if self.exact => DType::F32,
-                    (_, true) => return Err(array.mistyped("bool, uint8, float32, float16 or bfloat16 where it is dense")),
+                    (_, true) => {
+                        return Err(array.mistyped("bool, uint8, float32, float16 or bfloat16 where it is dense"));
+                    }
                     (_, false) => {
                         let shape = show(&array.shape);
-                        let role = format!("bool, uint8, int16, int32 or int64 where it is a map of labels, shape {shape}");
+                        let role =
+                            format!("bool, uint8, int16, int32 or int64 where it is a map of labels, shape {shape}");
                         return Err(array.mistyped(&role));
                     }
                 };
