@@ -1,0 +1,158 @@
+//! Shared memory of a block: its bytes, which of them were written, and who used them since the last barrier.
+
+use super::{LANES, lanes};
+
+/// Generic addresses of shared and local memory begin here.
+pub(crate) const SHARED_WINDOW: u64 = 0x0100_0000_0000_0000;
+pub(crate) const LOCAL_WINDOW: u64 = 0x0200_0000_0000_0000;
+const BANKS: usize = 32;
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) data: Vec<u8>,
+    pub(super) written: Vec<u8>,
+    cells: Vec<Cell>,
+}
+
+/// Who used four bytes last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    write: Who,
+    read: Who,
+}
+
+/// A thread, or several, between two barriers. The default is nobody.
+#[derive(Clone, Copy, Debug, Default)]
+struct Who {
+    /// Barriers that the block had passed, plus one.
+    block_epoch: u32,
+    /// Barriers of its own that the warp had passed.
+    warp_epoch: u32,
+    warp: u16,
+    /// The lane, or [`SEVERAL_LANES`], or [`SEVERAL_WARPS`].
+    lane: u8,
+    /// Which bytes, and whether every use was an atomic.
+    bytes: u8,
+    atomic: bool,
+}
+
+const SEVERAL_LANES: u8 = 32;
+const SEVERAL_WARPS: u8 = 33;
+
+/// The moment of an access.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) block_epoch: u32,
+    pub(super) warp_epoch: u32,
+    pub(super) warp: u16,
+}
+
+impl Shared {
+    pub(super) fn clear(&mut self, bytes: usize, race_check: bool) {
+        self.data.clear();
+        self.data.resize(bytes, 0xA5);
+        self.written.clear();
+        self.written.resize(bytes, 0);
+        self.cells.clear();
+        self.cells.resize(if race_check { bytes.div_ceil(4) } else { 0 }, Cell::default());
+    }
+    /// Notes an access of the lanes of a mask and returns those that race with an earlier one, and whether that was a write.
+    pub(super) fn access(
+        &mut self,
+        addresses: &[u64; LANES],
+        mask: u32,
+        bytes: u64,
+        moment: Moment,
+        writes: bool,
+        atomic: bool,
+    ) -> Option<(u32, bool)> {
+        let (mut racing, mut with_write) = (0, false);
+        for lane in lanes(mask) {
+            let (first, end) = (addresses[lane], addresses[lane] + bytes);
+            for at in first / 4..end.div_ceil(4) {
+                let part = if bytes < 4 { ((1u8 << bytes) - 1) << (first % 4) } else { 0xf };
+                let cell = &mut self.cells[at as usize];
+                let now = Who {
+                    block_epoch: moment.block_epoch,
+                    warp_epoch: moment.warp_epoch,
+                    warp: moment.warp,
+                    lane: lane as u8,
+                    bytes: part,
+                    atomic,
+                };
+                if cell.write.races(&now) {
+                    (racing, with_write) = (racing | 1 << lane, true);
+                }
+                if writes {
+                    if cell.read.races(&now) {
+                        racing |= 1 << lane;
+                    }
+                    cell.write = cell.write.joined(&now);
+                } else {
+                    cell.read = cell.read.joined(&now);
+                }
+            }
+        }
+        (racing != 0).then_some((racing, with_write))
+    }
+}
+
+impl Who {
+    /// Whether nothing orders this use before the other, of which at least one is a write.
+    fn races(&self, now: &Who) -> bool {
+        self.block_epoch == now.block_epoch
+            && self.bytes & now.bytes != 0
+            && !(self.atomic && now.atomic)
+            && match self.lane {
+                SEVERAL_WARPS => true,
+                _ if self.warp != now.warp => true,
+                _ if self.warp_epoch != now.warp_epoch => false,
+                lane => lane != now.lane,
+            }
+    }
+    /// This use and one more.
+    fn joined(&self, now: &Who) -> Who {
+        let same_warp = self.warp == now.warp && self.lane != SEVERAL_WARPS;
+        if self.block_epoch != now.block_epoch || (same_warp && self.warp_epoch != now.warp_epoch) {
+            return *now;
+        }
+        let lane = match (same_warp, self.lane == now.lane) {
+            (true, true) => now.lane,
+            (true, false) => SEVERAL_LANES,
+            (false, _) => SEVERAL_WARPS,
+        };
+        Who { lane, bytes: self.bytes | now.bytes, atomic: self.atomic && now.atomic, ..*now }
+    }
+}
+
+/// Passes over the banks that an access takes, and how few there would be without a conflict. Words are of four bytes; wider accesses
+/// go in groups of lanes of 128 bytes.
+pub(super) fn wavefronts(addresses: &[u64; LANES], mask: u32, bytes: u64) -> (u64, u64) {
+    let group = (128 / bytes.max(4)) as usize;
+    let (mut passes, mut ideal) = (0, 0);
+    for first in (0..LANES).step_by(group) {
+        let members = mask & ((u32::MAX >> (LANES - group)) << first);
+        if members == 0 {
+            continue;
+        }
+        let (mut words, mut counts, mut most) = ([[u64::MAX; 8]; BANKS], [0usize; BANKS], 0);
+        for lane in lanes(members) {
+            for word in addresses[lane] / 4..(addresses[lane] + bytes).div_ceil(4) {
+                let bank = (word % BANKS as u64) as usize;
+                let count = counts[bank];
+                // Beyond eight words of a bank, lanes that share one are counted apart.
+                if words[bank][..count.min(8)].contains(&word) {
+                    continue;
+                }
+                if count < 8 {
+                    words[bank][count] = word;
+                }
+                counts[bank] += 1;
+                most = most.max(counts[bank]);
+            }
+        }
+        passes += most as u64;
+        ideal += 1;
+    }
+    (passes, ideal)
+}

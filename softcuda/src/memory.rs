@@ -1,0 +1,269 @@
+//! Device memory: addresses of its own, exact bounds, and a shadow that knows which bytes were written and by whom.
+
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
+
+/// The first address of device memory.
+const BASE: u64 = 0x7_0000_0000;
+/// What `cuMemAlloc` aligns to.
+const ALIGNMENT: u64 = 512;
+/// Bytes between two allocations that belong to none.
+const RED_ZONE: u64 = 4096;
+/// What memory holds before anything writes to it.
+const GARBAGE: u8 = 0xA5;
+/// Freed ranges that are remembered, to tell a use after free from a wrong address.
+const FREED_KEPT: usize = 4096;
+
+/// A block of device memory. Kernels of several threads may use it at the same time, so its bytes are behind raw pointers.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    pub(crate) base: u64,
+    pub(crate) len: u64,
+    /// The context that made it.
+    pub(crate) context: usize,
+    pub(crate) data: *mut u8,
+    /// One byte for each byte of data: whether it was written.
+    pub(crate) written: *mut u8,
+    /// Who wrote and who read each granule of the race checker, from the first launch on that needs to know.
+    cells: OnceLock<Cells>,
+}
+
+/// The race checker's memory: a cell for each four bytes.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    pub(crate) writes: Box<[AtomicU32]>,
+    pub(crate) reads: Box<[AtomicU32]>,
+}
+
+// SAFETY: the pointers are to memory that the allocation owns until it is dropped. What races on the bytes themselves is a kernel's
+// or a program's error, as on a device, and changes no address or size.
+unsafe impl Send for Allocation {}
+// SAFETY: as above.
+unsafe impl Sync for Allocation {}
+
+impl Allocation {
+    fn layout(len: u64) -> Option<Layout> {
+        Layout::from_size_align(usize::try_from(len).ok()?.max(1), ALIGNMENT as usize).ok()
+    }
+    fn new(base: u64, len: u64, context: usize) -> Option<Allocation> {
+        let layout = Self::layout(len)?;
+        // SAFETY: the layout's size is not zero.
+        let (data, written) = unsafe { (alloc(layout), alloc_zeroed(layout)) };
+        let allocation = Allocation { base, len, context, data, written, cells: OnceLock::new() };
+        if data.is_null() || written.is_null() {
+            return None;
+        }
+        // SAFETY: `data` has `len` bytes.
+        unsafe { data.write_bytes(GARBAGE, len as usize) };
+        Some(allocation)
+    }
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.len
+    }
+    /// Whether `len` bytes from an address on lie inside.
+    #[inline]
+    pub(crate) fn contains(&self, address: u64, len: u64) -> bool {
+        address >= self.base && len <= self.len && address - self.base <= self.len - len
+    }
+    /// The pointers to the data and the written marks of an address inside.
+    #[inline]
+    pub(crate) fn at(&self, address: u64) -> (*mut u8, *mut u8) {
+        let offset = (address - self.base) as usize;
+        (self.data.wrapping_add(offset), self.written.wrapping_add(offset))
+    }
+    pub(crate) fn cells(&self) -> &Cells {
+        self.cells.get_or_init(|| {
+            let granules = self.len.div_ceil(4) as usize;
+            Cells { writes: zeroed(granules), reads: zeroed(granules) }
+        })
+    }
+    fn forget_accesses(&self) {
+        if let Some(cells) = self.cells.get() {
+            cells.writes.iter().chain(&cells.reads).for_each(|cell| cell.store(0, Ordering::Relaxed));
+        }
+    }
+}
+
+/// Zeros that cost nothing until they are touched.
+fn zeroed(count: usize) -> Box<[AtomicU32]> {
+    let zeros = vec![0u32; count].into_boxed_slice();
+    // SAFETY: `AtomicU32` has the size, alignment and bit validity of `u32`, and the box is the only owner.
+    unsafe { Box::from_raw(Box::into_raw(zeros) as *mut [AtomicU32]) }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        let Some(layout) = Self::layout(self.len) else { return };
+        for pointer in [self.data, self.written] {
+            if !pointer.is_null() {
+                // SAFETY: made by `new` with this layout, and owned alone.
+                unsafe { dealloc(pointer, layout) };
+            }
+        }
+    }
+}
+
+/// All allocations at one moment, by address. A launch keeps the one that it began with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Map(Vec<Arc<Allocation>>);
+
+impl Map {
+    /// The allocation in which `len` bytes from an address on lie, and its number for [`Map::get`].
+    pub(crate) fn find(&self, address: u64, len: u64) -> Option<(usize, &Arc<Allocation>)> {
+        let at = self.0.partition_point(|allocation| allocation.base <= address).checked_sub(1)?;
+        self.0[at].contains(address, len).then(|| (at, &self.0[at]))
+    }
+    pub(crate) fn get(&self, at: usize) -> Option<&Arc<Allocation>> {
+        self.0.get(at)
+    }
+}
+
+/// The memory of the device.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    map: RwLock<State>,
+    /// Held for reading by launches, for writing while the race checker starts anew.
+    epoch: RwLock<()>,
+    next_stamp: AtomicU32,
+}
+
+#[derive(Debug)]
+struct State {
+    map: Arc<Map>,
+    next: u64,
+    bytes: u64,
+    peak: u64,
+    freed: VecDeque<(u64, u64)>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Memory {
+        let state = State { map: Arc::default(), next: BASE, bytes: 0, peak: 0, freed: VecDeque::new() };
+        Memory { map: RwLock::new(state), epoch: RwLock::new(()), next_stamp: AtomicU32::new(1) }
+    }
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.map.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+    fn change(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.map.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+    pub(crate) fn map(&self) -> Arc<Map> {
+        self.read().map.clone()
+    }
+    /// Allocates for a context, if that many bytes are left of `limit`. Addresses are never used twice.
+    pub(crate) fn allocate(&self, len: u64, context: usize, limit: u64) -> Option<u64> {
+        let mut state = self.change();
+        if len > limit.saturating_sub(state.bytes) {
+            return None;
+        }
+        let base = state.next;
+        let allocation = Arc::new(Allocation::new(base, len, context)?);
+        state.next = (base + len + RED_ZONE).next_multiple_of(ALIGNMENT);
+        state.bytes += len;
+        state.peak = state.peak.max(state.bytes);
+        // Addresses grow, so the list stays sorted.
+        Arc::make_mut(&mut state.map).0.push(allocation);
+        Some(base)
+    }
+    /// Frees the allocation that begins at an address; whether there was one.
+    pub(crate) fn free(&self, base: u64) -> bool {
+        let mut state = self.change();
+        let Ok(at) = state.map.0.binary_search_by_key(&base, |allocation| allocation.base) else { return false };
+        let allocation = Arc::make_mut(&mut state.map).0.remove(at);
+        state.bytes -= allocation.len;
+        if state.freed.len() == FREED_KEPT {
+            state.freed.pop_front();
+        }
+        state.freed.push_back((allocation.base, allocation.end()));
+        true
+    }
+    pub(crate) fn free_all_of(&self, context: usize) {
+        let bases: Vec<u64> = self.map().0.iter().filter(|a| a.context == context).map(|a| a.base).collect();
+        for base in bases {
+            self.free(base);
+        }
+    }
+    /// Whether an address was part of an allocation that is gone.
+    pub(crate) fn was_freed(&self, address: u64) -> bool {
+        self.read().freed.iter().any(|&(base, end)| (base..end).contains(&address))
+    }
+    /// Copies between addresses of the device and the host: an address of the device is one inside an allocation. `None` where a
+    /// range reaches beyond its allocation, or is neither.
+    pub(crate) fn copy(&self, to: u64, from: u64, bytes: usize) -> Option<()> {
+        if bytes == 0 {
+            return Some(());
+        }
+        let map = self.map();
+        let side = |address: u64| match map.find(address, bytes as u64) {
+            Some((_, allocation)) => Some(Some(allocation)),
+            // Nothing of the host lies among the addresses of the device.
+            None if address != 0 && !(BASE..self.read().next).contains(&address) => Some(None),
+            None => None,
+        };
+        let (to_device, from_device) = (side(to)?, side(from)?);
+        let to_data = to_device.map_or(to as *mut u8, |allocation| allocation.at(to).0);
+        let from_data = from_device.map_or(from as *const u8, |allocation| allocation.at(from).0.cast_const());
+        // SAFETY: each side lies inside an allocation, or is a pointer of the caller's, who says that so many bytes are there.
+        unsafe { from_data.copy_to(to_data, bytes) };
+        if let Some(allocation) = to_device {
+            let written = allocation.at(to).1;
+            match from_device {
+                // SAFETY: as many marks as bytes, inside their allocations.
+                Some(source) => unsafe { source.at(from).1.copy_to(written, bytes) },
+                // SAFETY: as above.
+                None => unsafe { written.write_bytes(1, bytes) },
+            }
+        }
+        Some(())
+    }
+    /// Fills memory of the device with a pattern, again and again. `None` where it reaches beyond an allocation.
+    pub(crate) fn fill(&self, to: u64, pattern: &[u8], count: usize) -> Option<()> {
+        let bytes = pattern.len().checked_mul(count)?;
+        if bytes == 0 {
+            return Some(());
+        }
+        let map = self.map();
+        let (data, written) = map.find(to, bytes as u64)?.1.at(to);
+        // SAFETY: so many bytes lie inside the allocation, which the map keeps.
+        let (data, written) =
+            unsafe { (std::slice::from_raw_parts_mut(data, bytes), std::slice::from_raw_parts_mut(written, bytes)) };
+        data.chunks_exact_mut(pattern.len()).for_each(|chunk| chunk.copy_from_slice(pattern));
+        written.fill(1);
+        Some(())
+    }
+    /// Writes bytes of the host.
+    pub(crate) fn write(&self, to: u64, bytes: &[u8]) -> Option<()> {
+        self.copy(to, bytes.as_ptr() as u64, bytes.len())
+    }
+    /// How many allocations there are, their bytes, and the most bytes at once.
+    pub(crate) fn usage(&self) -> (u64, u64, u64) {
+        let state = self.read();
+        (state.map.0.len() as u64, state.bytes, state.peak)
+    }
+    pub(crate) fn reset_peak(&self) {
+        let mut state = self.change();
+        state.peak = state.bytes;
+    }
+
+    /// Numbers for `count` writers of a launch, unused by any other launch whose traces are still in the cells; and the guard that
+    /// keeps them so.
+    pub(crate) fn stamps(&self, count: u32, most: u32) -> (RwLockReadGuard<'_, ()>, u32) {
+        loop {
+            let guard = self.epoch.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let taken = self.next_stamp.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                next.checked_add(count).filter(|end| *end <= most)
+            });
+            if let Ok(first) = taken {
+                return (guard, first);
+            }
+            drop(guard);
+            let _alone = self.epoch.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if self.next_stamp.load(Ordering::Relaxed).checked_add(count).is_none_or(|end| end > most) {
+                self.map().0.iter().for_each(|allocation| allocation.forget_accesses());
+                self.next_stamp.store(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
