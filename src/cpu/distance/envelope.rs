@@ -7,14 +7,17 @@
 
 use super::super::planes::LANES;
 use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
+use std::ops::Range;
 
-/// Candidates beyond which it pays to look for a bound on the distance first.
-const WIDE: usize = 6;
+/// Places from one whose winners are looked for to the next; those between share a range of rows.
+const GROUP: usize = 8;
+/// Rows of a range beyond which it pays to look for a bound on the distance first.
+const WIDE: usize = 2 * GROUP;
 
 /// An axis of a call.
 pub(super) struct Axis {
     extent: usize,
-    /// (k·step)² at `extent − 1 + k`, for k from 1 − extent to extent − 1.
+    /// (k·step)² at `extent − 1 + GROUP + k`, for k from 1 − extent − GROUP to extent − 1.
     squares: Vec<f32>,
     step_squared: f32,
     per_step: f32,
@@ -26,7 +29,8 @@ impl Axis {
     /// An axis in a volume where no square of a distance is above `largest`.
     pub(super) fn new(extent: usize, step: f64, largest: f64) -> Axis {
         let square = |k: usize| ((k as f64 * step) * (k as f64 * step)) as f32;
-        let squares = (0..2 * extent - 1).map(|at| square((extent - 1).abs_diff(at))).collect();
+        let centre = extent - 1 + GROUP;
+        let squares = (0..centre + extent).map(|at| square(centre.abs_diff(at))).collect();
         Axis {
             extent,
             squares,
@@ -34,6 +38,13 @@ impl Axis {
             per_step: (1.0 / step) as f32,
             slack: slack(extent, step, largest),
         }
+    }
+    /// The squares of the distances of rows that follow each other, the first at `place`, to place i and the COUNT − 1 after it:
+    /// those of a row and the place last are the first of COUNT, those of the next row begin one later.
+    #[inline(always)]
+    fn squares<const COUNT: usize>(&self, place: i32, i: usize, rows: usize) -> &[f32] {
+        let first = self.extent - 1 + GROUP + place as usize + 1 - COUNT - i;
+        &self.squares[first..first + rows + COUNT - 1]
     }
 }
 
@@ -84,7 +95,7 @@ pub(super) struct Rows<'a> {
     pub(super) before: &'a [u32],
 }
 
-/// The range in which winners lie, for each place; with one more at both ends.
+/// The range in which winners lie, for each place that they are looked for; with one more at both ends.
 #[derive(Default)]
 pub(super) struct Ranges {
     low: Vec<i32>,
@@ -103,64 +114,124 @@ pub(super) fn envelope<S: Simd>(
     squares: &mut [[f32; LANES]],
 ) {
     let n = squares.len();
-    let Rows { values, places, before } = *rows;
-    if values.is_empty() {
+    if rows.values.is_empty() {
         return;
     }
-    assert!(places.len() == values.len() && before.len() == n + 1 && axis.extent == n);
-    ranges.low.resize(n + 2, 0);
-    ranges.high.resize(n + 2, 0);
-    let (low, high) = (&mut ranges.low[..n + 2], &mut ranges.high[..n + 2]);
-    low[0] = 0;
-    high[n + 1] = n as i32 - 1;
-    let slack = axis.slack as i32;
+    assert!(rows.places.len() == rows.values.len() && rows.before.len() == n + 1 && axis.extent == n);
+    // Places are counted from 1, so that 0 and what is beyond n are the ends. Winners are looked for at multiples of GROUP.
+    let groups = n / GROUP;
     let last = n as i32 - 1;
+    ranges.low.resize(groups + 1, 0);
+    ranges.high.resize(groups + 2, 0);
+    ranges.low[0] = 0;
+    ranges.high[groups + 1] = last;
+    let slack = axis.slack as i32;
+    let between = |low: i32, high: i32| ((low - slack).max(0), (high + slack).min(last));
 
-    // Places are counted from 1, so that 0 and what is beyond n are the ends.
-    let mut half = (n + 1).next_power_of_two() / 2;
+    let mut half = (groups + 1).next_power_of_two() / 2;
     while half > 0 {
-        for at in (half..=n).step_by(2 * half) {
-            let i = at - 1;
-            let from = (low[at - half] - slack).max(0);
-            let to = (high[(at + half).min(n + 1)] + slack).min(last);
-            let mut first = before[from as usize] as usize;
-            let mut end = before[(to + 1).max(0) as usize] as usize;
-            let square = &mut squares[i];
-            let mut best = f32x16::load_array_ref(simd, square);
-            // (i − j)² is at this place less j.
-            let centre = axis.extent - 1 + i;
-            if end > first + WIDE {
-                // A bound: the row nearest to i, or the boundary.
-                let near = (before[i] as usize).clamp(first, end - 1);
-                let sum = f32x16::load_array_ref(simd, &values[near]) + axis.squares[centre - places[near] as usize];
-                let reach = (sum.min(best).reduce_max().sqrt() * axis.per_step) as i32 + 2;
-                first = first.max(before[(i as i32).saturating_sub(reach).max(0) as usize] as usize);
-                end = end.min(before[(i as i32).saturating_add(reach).min(last) as usize + 1] as usize);
-            }
-            let range = first..end.max(first);
-            let candidates = values[range.clone()].iter().zip(&places[range]);
-            if half == 1 {
-                for (value, &place) in candidates {
-                    let sum = f32x16::load_array_ref(simd, value) + axis.squares[centre - place as usize];
-                    best = best.min(sum);
-                }
-                best.store_array(square);
-                continue;
-            }
+        for at in (half..=groups).step_by(2 * half) {
+            let i = at * GROUP - 1;
+            let (from, to) = between(ranges.low[at - half], ranges.high[(at + half).min(groups + 1)]);
+            let range = rows.range(simd, axis, from, to, i, &squares[i]);
+            let mut best = f32x16::load_array_ref(simd, &squares[i]);
             let mut winner = i32x16::splat(simd, -1);
-            for (value, &place) in candidates {
-                let sum = f32x16::load_array_ref(simd, value) + axis.squares[centre - place as usize];
-                let wins = sum.simd_lt(best);
-                best = wins.select(sum, best);
-                winner = wins.select(i32x16::splat(simd, place), winner);
+            for stretch in rows.stretches(range) {
+                let (values, first) = (&rows.values[stretch.clone()], rows.places[stretch.start]);
+                let mut place = i32x16::splat(simd, first);
+                for (value, &square) in values.iter().zip(axis.squares::<1>(first, i, values.len())) {
+                    let sum = f32x16::load_array_ref(simd, value) + square;
+                    winner = sum.simd_lt(best).select(place, winner);
+                    best = sum.min(best);
+                    place += 1;
+                }
             }
-            best.store_array(square);
-            // Where no row won, the boundary did, and rows beyond it do not matter to the places beyond i.
-            let reach: i32x16<S> = (best.sqrt() * axis.per_step + 2.0).min(f32x16::splat(simd, n as f32)).to_int();
+            best.store_array(&mut squares[i]);
             let by_row = winner.simd_ge(0);
-            low[at] = by_row.select(winner, i32x16::splat(simd, i as i32) - reach).reduce_min();
-            high[at] = by_row.select(winner, reach + i as i32).reduce_max();
+            let (mut low, mut high) = (winner, winner);
+            if by_row.to_bitmask() != (1 << LANES) - 1 {
+                // Where no row won, the boundary did, and rows beyond it do not matter to the places beyond i.
+                let reach: i32x16<S> = (best.sqrt() * axis.per_step + 2.0).min(f32x16::splat(simd, n as f32)).to_int();
+                low = by_row.select(winner, i32x16::splat(simd, i as i32) - reach);
+                high = by_row.select(winner, reach + i as i32);
+            }
+            ranges.low[at] = low.reduce_min();
+            ranges.high[at] = high.reduce_max();
         }
         half /= 2;
+    }
+
+    const BETWEEN: usize = GROUP - 1;
+    for at in 0..=groups {
+        let i = at * GROUP;
+        let count = BETWEEN.min(n - i);
+        if count == 0 {
+            continue;
+        }
+        let (from, to) = between(ranges.low[at], ranges.high[at + 1]);
+        let middle = i + count / 2;
+        let range = rows.range(simd, axis, from, to, middle, &squares[middle]);
+        let mut best = [f32x16::splat(simd, f32::INFINITY); BETWEEN];
+        for stretch in rows.stretches(range) {
+            let (values, first) = (&rows.values[stretch.clone()], rows.places[stretch.start]);
+            let steps = axis.squares::<BETWEEN>(first, i, values.len()).array_windows::<BETWEEN>();
+            for (value, steps) in values.iter().zip(steps) {
+                let value = f32x16::load_array_ref(simd, value);
+                for k in 0..BETWEEN {
+                    best[k] = best[k].min(value + steps[BETWEEN - 1 - k]);
+                }
+            }
+        }
+        for (square, best) in squares[i..i + count].iter_mut().zip(best) {
+            best.min(f32x16::load_array_ref(simd, square)).store_array(square);
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// The rows from place `from` to place `to`, as far as they can matter to place i, where `square` is a bound, and to
+    /// those less than GROUP/2 from it.
+    #[inline(always)]
+    fn range<S: Simd>(
+        &self,
+        simd: S,
+        axis: &Axis,
+        from: i32,
+        to: i32,
+        i: usize,
+        square: &[f32; LANES],
+    ) -> Range<usize> {
+        let rows_before = |place: i32| self.before[place.max(0) as usize] as usize;
+        let (mut first, mut end) = (rows_before(from), rows_before(to + 1));
+        if end > first + WIDE {
+            let near = (self.before[i] as usize).clamp(first, end - 1);
+            let [across] = *axis.squares::<1>(self.places[near], i, 1) else { unreachable!("one square for one row") };
+            let bound =
+                (f32x16::load_array_ref(simd, &self.values[near]) + across).min(f32x16::load_array_ref(simd, square));
+            // A distance grows by no more than a step from place to place.
+            let reach = (bound.reduce_max().sqrt() * axis.per_step) as i32;
+            let reach = reach.saturating_add(GROUP as i32);
+            first = first.max(rows_before((i as i32).saturating_sub(reach)));
+            end = end.min(rows_before((i as i32).saturating_add(reach).min(axis.extent as i32 - 1) + 1));
+        }
+        first..end.max(first)
+    }
+
+    /// A range of rows as stretches of rows that follow each other on the axis.
+    #[inline(always)]
+    fn stretches(&self, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let places = self.places;
+        let mut start = range.start;
+        std::iter::from_fn(move || {
+            let first = *places[..range.end].get(start)?;
+            let mut end = range.end;
+            // Nearly always there are no gaps.
+            if (places[end - 1] - first) as usize != end - 1 - start {
+                end = (start + 1..end).find(|&row| (places[row] - first) as usize != row - start).unwrap_or(end);
+            }
+            let stretch = start..end;
+            start = end;
+            Some(stretch)
+        })
     }
 }

@@ -22,7 +22,7 @@ use std::ops::Range;
 /// Bits of the classes of a slice that are kept at a time.
 const BITS_BYTES: usize = 256 << 10;
 /// Voxels of a task, where a slice or a column has fewer.
-const TASK_VOXELS: usize = 1 << 15;
+const TASK_VOXELS: usize = 1 << 16;
 /// Most lines that a task takes across the slices.
 const COLUMNS_MAX: usize = 4096;
 /// Fewest, for whole pieces of memory.
@@ -47,7 +47,8 @@ pub(super) struct Call<'a> {
     /// Depth, height and width of a sample, without axes of one voxel.
     extents: [usize; 3],
     axes: [Axis; 2],
-    tent: Tent,
+    /// The square of a step along a row.
+    step_squared: f32,
 }
 
 /// The maps of one sample, or some of them, and where they are made.
@@ -64,8 +65,8 @@ impl<'a> Call<'a> {
         let Squeezed { extents, steps } = Squeezed::new(distances);
         let largest = distances.largest_square();
         let axis = |which: usize| Axis::new(extents[which], steps[which], largest);
-        let tent = Tent::new(extents[2], steps[2]);
-        Call { distances, sides, form, extents, axes: [axis(0), axis(1)], tent }
+        let step_squared = (steps[2] * steps[2]) as f32;
+        Call { distances, sides, form, extents, axes: [axis(0), axis(1)], step_squared }
     }
     fn slice_voxels(&self) -> usize {
         self.extents[1] * self.extents[2]
@@ -167,12 +168,17 @@ impl<'a> Call<'a> {
     ) -> Slice {
         let [_, height, width] = self.extents;
         let words = width.div_ceil(WORD);
-        let SliceScratch { side: sides, along, across, tents, column, .. } = scratch;
+        let SliceScratch { side: sides, along, across, rows, values, column, .. } = scratch;
         column.places.clear();
         for (y, changes) in along.chunks_exact(words).enumerate() {
             column.before[y] = column.places.len() as u32;
             if changes.iter().any(|word| *word != 0) {
-                self.tent.row(changes, tents.plane_mut(column.places.len(), width.next_multiple_of(LANES)), width);
+                along_row(
+                    simd,
+                    changes,
+                    self.step_squared,
+                    rows.vectors_mut(column.places.len(), width.div_ceil(LANES)),
+                );
                 column.places.push(y as i32);
             }
         }
@@ -185,15 +191,16 @@ impl<'a> Call<'a> {
         for vector in 0..width.div_ceil(LANES) {
             let lanes = LANES.min(width - vector * LANES);
             if height > 1 {
-                for (row, value) in column.values.iter_mut().enumerate().take(column.places.len()) {
-                    tents.load(simd, row, vector).store_array(value);
+                let count = column.places.len();
+                for (row, value) in values.iter_mut().enumerate().take(count) {
+                    rows.load(simd, row, vector).store_array(value);
                 }
                 for (y, changes) in column.changes.iter_mut().enumerate() {
                     *changes = lane_bits(&across[y * words..], vector);
                 }
-                column.solve(simd, &self.axes[1]);
+                column.solve(simd, &self.axes[1], values);
             } else {
-                tents.load(simd, 0, vector).store_array(&mut column.squares[0]);
+                rows.load(simd, 0, vector).store_array(&mut column.squares[0]);
             }
             for (y, square) in column.squares.iter().enumerate() {
                 let inside = side.map_or(0, |at| lane_bits(&sides[at + y * words..], vector));
@@ -253,49 +260,41 @@ impl<'a> Call<'a> {
             }
         }
         column.before[depth] = column.places.len() as u32;
-        let rows = column.places.len();
 
         for vector in 0..vectors {
-            column.values[..rows].copy_from_slice(&values.arrays(vector)[..rows]);
             let side = &sides[vector * depth..][..depth];
+            let label = |z: usize| load_labels(simd, &labels[(z * vectors + vector) * LANES..]);
             column.changes[0] = 0;
             for z in 1..depth {
-                column.changes[z] = if self.form == Form::Labels {
-                    let label = |z: usize| load_labels(simd, &labels[(z * vectors + vector) * LANES..]);
-                    (label(z).simd_ne(label(z - 1))).to_bitmask() as u16
-                } else {
-                    side[z] ^ side[z - 1]
+                column.changes[z] = match self.form {
+                    Form::Labels => label(z).simd_ne(label(z - 1)).to_bitmask() as u16,
+                    Form::Class => side[z] ^ side[z - 1],
                 };
             }
-            column.solve(simd, &self.axes[0]);
-            values.vectors_mut(vector, depth).copy_from_slice(&column.squares);
+            column.solve(simd, &self.axes[0], values.arrays(vector));
+            let values = values.vectors_mut(vector, depth);
+            for ((value, square), &side) in values.iter_mut().zip(&column.squares).zip(side) {
+                let inside = if self.form == Form::Labels { !0 } else { side };
+                let inside = mask32x16::from_bitmask(simd, inside.into());
+                self.value(simd, f32x16::load_array_ref(simd, square), inside).store_array(value);
+            }
         }
 
-        // What the map holds outside and inside, whole lines at a time.
+        // Whole lines at a time.
         for z in 0..depth {
-            if self.form == Form::Labels {
-                let maps = if alone { 0..1 } else { 0..piece.maps.len() };
-                for map in maps {
-                    let to = line(map, z);
-                    let wanted = self.sides.label(piece.maps.start + map);
-                    for vector in 0..vectors {
-                        let square = f32x16::load_array_ref(simd, &values.arrays(vector)[z]);
-                        let value = self.value(simd, square, mask32x16::splat(simd, true));
-                        let label = load_labels(simd, &labels[(z * vectors + vector) * LANES..]);
-                        let inside = label.simd_eq(wanted);
-                        let value = if alone { value } else { inside.select(value, f32x16::splat(simd, 0.0)) };
-                        let end = ((vector + 1) * LANES).min(to.len());
-                        store(value, &mut to[vector * LANES..end]);
-                    }
-                }
+            let value = |vector: usize| f32x16::load_array_ref(simd, &values.arrays(vector)[z]);
+            if self.form == Form::Class || alone {
+                let to = line(transform, z).chunks_mut(LANES);
+                to.enumerate().for_each(|(vector, to)| store(value(vector), to));
                 continue;
             }
-            let to = line(transform, z);
-            for vector in 0..vectors {
-                let square = f32x16::load_array_ref(simd, &values.arrays(vector)[z]);
-                let inside = mask32x16::from_bitmask(simd, sides[vector * depth + z].into());
-                let end = ((vector + 1) * LANES).min(to.len());
-                store(self.value(simd, square, inside), &mut to[vector * LANES..end]);
+            let labels = labels[z * vectors * LANES..].as_chunks::<LANES>().0;
+            for map in 0..piece.maps.len() {
+                let wanted = self.sides.label(piece.maps.start + map);
+                for (vector, to) in line(map, z).chunks_mut(LANES).enumerate() {
+                    let inside = i32x16::load_array_ref(simd, &labels[vector]).simd_eq(wanted);
+                    store(inside.select(value(vector), f32x16::splat(simd, 0.0)), to);
+                }
             }
         }
     }
@@ -363,8 +362,6 @@ pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>) -> u64 {
 struct Column {
     places: Vec<i32>,
     before: Vec<u32>,
-    /// Rows that have values.
-    values: Vec<[f32; LANES]>,
     changes: Vec<u16>,
     squares: Vec<[f32; LANES]>,
     ranges: Ranges,
@@ -375,17 +372,16 @@ impl Column {
         Column {
             places: Vec::with_capacity(extent),
             before: vec![0; extent + 1],
-            values: vec![[0.0; LANES]; extent],
             changes: vec![0; extent],
             squares: vec![[0.0; LANES]; extent],
             ranges: Ranges::default(),
         }
     }
-    /// From the values of the rows and the changes to the squares.
+    /// From the changes and the values of the rows, one for each of `places`, to the squares.
     #[inline(always)]
-    fn solve<S: Simd>(&mut self, simd: S, axis: &Axis) {
+    fn solve<S: Simd>(&mut self, simd: S, axis: &Axis, values: &[[f32; LANES]]) {
         boundaries(simd, axis, &self.changes, &mut self.squares);
-        let rows = Rows { values: &self.values[..self.places.len()], places: &self.places, before: &self.before };
+        let rows = Rows { values: &values[..self.places.len()], places: &self.places, before: &self.before };
         envelope(simd, axis, &rows, &mut self.ranges, &mut self.squares);
     }
 }
@@ -398,7 +394,9 @@ struct SliceScratch {
     along: Vec<u64>,
     across: Vec<u64>,
     /// Squares of distances along the rows that have changes.
-    tents: Planes,
+    rows: Planes,
+    /// Those of one vector.
+    values: Vec<[f32; LANES]>,
     column: Column,
     previous: Vec<i32>,
 }
@@ -413,7 +411,8 @@ impl SliceScratch {
             side: vec![0; words * if call.form == Form::Labels { 0 } else { classes }],
             along: vec![0; words],
             across: vec![0; words],
-            tents: Planes::new(height, width),
+            rows: Planes::new(height, width),
+            values: vec![[0.0; LANES]; height],
             column: Column::new(height),
             previous: Vec::new(),
         }
@@ -495,61 +494,54 @@ impl ColumnScratch {
     }
 }
 
-/// Squares of the distances along a row, between the places where its side changes.
-struct Tent {
-    step: f64,
-    /// (k·step)² for k from 1, and the same backwards.
-    up: Vec<f32>,
-    down: Vec<f32>,
-}
-
-/// Squares that are kept; longer slopes are computed.
-const SLOPE_MAX: usize = 4096;
-
-impl Tent {
-    fn new(width: usize, step: f64) -> Tent {
-        let up: Vec<f32> = (1..=width.min(SLOPE_MAX)).map(|k| square(k, step)).collect();
-        Tent { step, down: up.iter().rev().copied().collect(), up }
-    }
-
-    /// The row of `width` voxels with these changes, of which there is one at least.
-    #[inline(always)]
-    fn row(&self, changes: &[u64], row: &mut [f32], width: usize) {
-        let mut start = 0;
-        for (index, &word) in changes.iter().enumerate() {
-            let mut word = word;
-            while word != 0 {
-                let end = index * WORD + word.trailing_zeros() as usize;
-                word &= word - 1;
-                // What lies before the first change has nothing to its left.
-                let rising = if start == 0 { 0 } else { (end - start).div_ceil(2) };
-                self.rise(&mut row[start..start + rising]);
-                self.fall(&mut row[start + rising..end]);
-                start = end;
-            }
+/// Squares of the distances along a row, in whole vectors, to the nearest place where its side changes. Bit x of `changes`
+/// says whether voxel x differs from the one before; one bit is set at least.
+#[inline(always)]
+fn along_row<S: Simd>(simd: S, changes: &[u64], step_squared: f32, row: &mut [[f32; LANES]]) {
+    let lanes = |x: f32| f32x16::splat(simd, x);
+    let none = lanes(f32::INFINITY);
+    // From the change before the vector at x to its first voxel, and from there to the first change after the vector.
+    let (mut before, mut after) = (None, next_change(changes, LANES));
+    for (vector, square) in row.iter_mut().enumerate() {
+        let x = vector * LANES;
+        let lane = f32x16::load_array(simd, std::array::from_fn(|lane| lane as f32));
+        let left = before.map_or(none, |place| lane + (x - place + 1) as f32);
+        let right = after.map_or(none, |place| lanes((place - x) as f32) - lane);
+        let mut steps = left.min(right);
+        let bits = lane_bits(changes, vector);
+        if bits != 0 {
+            // Within the vector, the distance to a change spreads by 1, 2, 4 and 8 lanes.
+            let at = |bits: u16| mask32x16::from_bitmask(simd, bits.into()).select(lanes(1.0), none);
+            let (mut left, mut right) = (at(bits), at(bits >> 1));
+            left = left.min(left.shift_elements_right::<1>(f32::INFINITY) + 1.0);
+            right = right.min(right.shift_elements_left::<1>(f32::INFINITY) + 1.0);
+            left = left.min(left.shift_elements_right::<2>(f32::INFINITY) + 2.0);
+            right = right.min(right.shift_elements_left::<2>(f32::INFINITY) + 2.0);
+            left = left.min(left.shift_elements_right::<4>(f32::INFINITY) + 4.0);
+            right = right.min(right.shift_elements_left::<4>(f32::INFINITY) + 4.0);
+            left = left.min(left.shift_elements_right::<8>(f32::INFINITY) + 8.0);
+            right = right.min(right.shift_elements_left::<8>(f32::INFINITY) + 8.0);
+            steps = steps.min(left).min(right);
+            before = Some(x + LANES - 1 - bits.leading_zeros() as usize);
         }
-        self.rise(&mut row[start..width]);
-        let last = row[width - 1];
-        row[width..].fill(last);
-    }
-    /// 1, 4, 9 …
-    #[inline(always)]
-    fn rise(&self, into: &mut [f32]) {
-        let kept = into.len().min(self.up.len());
-        into[..kept].copy_from_slice(&self.up[..kept]);
-        (kept..into.len()).for_each(|k| into[k] = square(k + 1, self.step));
-    }
-    /// … 9, 4, 1
-    #[inline(always)]
-    fn fall(&self, into: &mut [f32]) {
-        let (len, kept) = (into.len(), into.len().min(self.down.len()));
-        into[len - kept..].copy_from_slice(&self.down[self.down.len() - kept..]);
-        (0..len - kept).for_each(|k| into[k] = square(len - k, self.step));
+        (steps * steps * step_squared).store_array(square);
+        let end = x + 2 * LANES;
+        if after.is_some_and(|place| place < end) {
+            after = next_change(changes, end);
+        }
     }
 }
 
-fn square(steps: usize, step: f64) -> f32 {
-    (steps as f64 * step * (steps as f64 * step)) as f32
+/// The first change at `from` or after it.
+#[inline(always)]
+fn next_change(changes: &[u64], from: usize) -> Option<usize> {
+    let (first, rest) = changes.get(from / WORD..)?.split_first()?;
+    let bits = first >> (from % WORD);
+    if bits != 0 {
+        return Some(from + bits.trailing_zeros() as usize);
+    }
+    let word = rest.iter().position(|word| *word != 0)?;
+    Some((from / WORD + 1 + word) * WORD + rest[word].trailing_zeros() as usize)
 }
 
 /// The bits of one vector of a row of words.
