@@ -139,6 +139,7 @@ pub(super) fn envelope<S: Simd>(
             for stretch in rows.stretches(range) {
                 let (values, first) = (&rows.values[stretch.clone()], rows.places[stretch.start]);
                 let mut place = i32x16::splat(simd, first);
+                #[expect(clippy::explicit_counter_loop, reason = "a vector does not count up a range")]
                 for (value, &square) in values.iter().zip(axis.squares::<1>(first, i, values.len())) {
                     let sum = f32x16::load_array_ref(simd, value) + square;
                     winner = sum.simd_lt(best).select(place, winner);
