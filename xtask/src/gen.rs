@@ -1,5 +1,6 @@
 //! `cargo xtask gen`: files that are made from the library and committed.
 
+mod c_header;
 mod math;
 mod pixel_terms;
 mod program;
@@ -12,16 +13,19 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Every generated file: its path from the root of the workspace, and its content.
-fn files() -> Vec<(PathBuf, String)> {
+fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
     // WGSL needs no pixel terms ahead of time: they are lowered when a plan is prepared.
-    let mut files = vec![(PathBuf::from("kernels/gen/pixel_terms.cuh"), pixel_terms::text())];
+    let mut files = vec![
+        (PathBuf::from("bindings/c/include/segfuse.h"), c_header::text()?),
+        (PathBuf::from("kernels/gen/pixel_terms.cuh"), pixel_terms::text()),
+    ];
     for (language, extension) in [(Language::Cuda, "cuh"), (Language::Wgsl, "wgsl")] {
         let path = |name: &str| PathBuf::from(format!("kernels/gen/{name}.{extension}"));
         files.push((path("math"), math::text(language)));
         files.push((path("program"), program::text(language)));
         files.push((path("recipe"), recipe::text(language)));
     }
-    files
+    Ok(files)
 }
 
 /// The first line of every generated file.
@@ -32,7 +36,7 @@ fn header(what: &str) -> String {
 /// Writes the generated files; with `check`, compares them and names those that are stale. The WGSL is parsed and
 /// validated either way.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
-    let files = files();
+    let files = files()?;
     for (path, content) in files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "wgsl")) {
         validate_wgsl(content).with_context(|| format!("{}", path.display()))?;
     }
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn wgsl_is_valid() {
-        for (path, text) in files() {
+        for (path, text) in files().expect("every file can be made") {
             if path.extension().is_some_and(|e| e == "wgsl") {
                 validate_wgsl(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             }
@@ -89,7 +93,7 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().expect("a folder can be made");
-        for (path, text) in files() {
+        for (path, text) in files().expect("every file can be made") {
             if path.extension().is_none_or(|e| e != "cuh") {
                 continue;
             }

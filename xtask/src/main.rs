@@ -1,5 +1,6 @@
-//! Tasks of the workspace: `cargo xtask test`, `gen`, `vectors`.
+//! Tasks of the workspace: `cargo xtask test`, `gen`, `vectors`, `c-library`.
 
+mod c_library;
 mod r#gen;
 mod steps;
 mod vectors;
@@ -26,6 +27,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the C library and install it with its header, for pkg-config and CMake
+    CLibrary {
+        /// Where to
+        #[arg(value_name = "PREFIX")]
+        prefix: PathBuf,
+    },
     /// Write the test vectors, with Python
     Vectors {
         /// Compare instead; fails when a number differs
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test(options) => steps::run(&options),
         Task::Gen { check } => r#gen::run(check),
+        Task::CLibrary { prefix } => c_library::install(&prefix),
         Task::Vectors { check, python } => vectors::run(check, python.as_deref()),
     };
     match result {

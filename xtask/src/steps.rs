@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, each named, timed and listed at the end.
 
-use crate::{r#gen, root, vectors};
+use crate::{c_library, r#gen, root, vectors};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub(crate) struct Options {
 }
 
 /// What became of a step that did not fail.
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     /// Passed, with something left out.
     Noted(String),
@@ -103,6 +103,7 @@ fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
         succeeds(command("cargo", "doc --workspace --no-deps --lib").env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.step("dependencies", dependencies)?;
+    steps.step("C library", c_library::test)?;
     steps.step("command: eval", example)?;
     steps.step("command: check", || cargo(&format!("run --release -- check --cases {CHECK_CASES}")))?;
     steps.step("fuzz targets: lints", fuzz_lints)?;
@@ -125,7 +126,7 @@ impl Steps {
     }
 }
 
-fn command(program: &str, arguments: &str) -> Command {
+pub(crate) fn command(program: &str, arguments: &str) -> Command {
     let mut command = Command::new(program);
     command.args(arguments.split_whitespace()).current_dir(root());
     // This is set for a program that cargo runs, and would pin `cargo +nightly` to another toolchain.
@@ -133,7 +134,7 @@ fn command(program: &str, arguments: &str) -> Command {
     command
 }
 
-fn succeeds(command: &mut Command) -> anyhow::Result<Outcome> {
+pub(crate) fn succeeds(command: &mut Command) -> anyhow::Result<Outcome> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
     let shown = format!("{} {}", command.get_program().to_string_lossy(), words.join(" "));
     println!("$ {shown}");
@@ -147,7 +148,7 @@ fn cargo(arguments: &str) -> anyhow::Result<Outcome> {
 }
 
 /// Whether this command line succeeds; used to look for tools.
-fn has(program: &str, arguments: &str) -> bool {
+pub(crate) fn has(program: &str, arguments: &str) -> bool {
     command(program, arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
@@ -156,7 +157,7 @@ fn in_ci() -> bool {
 }
 
 /// A step that has to be left out; an error in CI.
-fn missing(tool: &str) -> anyhow::Result<Outcome> {
+pub(crate) fn missing(tool: &str) -> anyhow::Result<Outcome> {
     ensure!(!in_ci(), "{tool} is not installed; .ci/run installs it");
     Ok(Outcome::Skipped(format!("{tool} is not installed")))
 }
