@@ -6,8 +6,12 @@ mod schedule;
 use crate::error::Error;
 use crate::explain::{self, Explanation};
 use crate::loss::{Absent, Objective};
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use crate::problem::Activation;
 use crate::problem::{Problem, Reduction};
 use crate::spec::{Graph, Id, Moment, Program, Scope};
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use crate::spec::{Operand, VoxelInput};
 use std::sync::Arc;
 
 /// Most distinct pixel terms of one plan.
@@ -102,13 +106,19 @@ pub(crate) struct PixelPrograms {
     /// voxel and coefficients → the local gradient; see `compile::record_pixel_slopes`
     pub(crate) slopes: Program,
     /// The same as recorded, for backends that lower them to the text of a kernel.
-    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU backend interprets the programs"))]
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "wgpu")),
+        allow(dead_code, reason = "the CPU backend interprets the programs")
+    )]
     pub(crate) recorded: RecordedPixels,
 }
 
 /// Pixel terms before they are compiled: each list holds the outputs of the program of the same name.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU backend interprets the programs"))]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "wgpu")),
+    allow(dead_code, reason = "the CPU backend interprets the programs")
+)]
 pub(crate) struct RecordedPixels {
     /// Of the values.
     pub(crate) graph: Graph,
@@ -147,6 +157,22 @@ impl Head {
     /// How many moments depend on the prediction and have a coefficient in the gradient: the last of [`Head::moments`].
     pub fn slope_count(&self) -> usize {
         self.moments.len() - self.target_moments
+    }
+    /// Whether softmax needs ln q, or a gradient by it: then 1 − p of the largest class is kept without cancelling.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn softmax_reads_ln_q(&self) -> bool {
+        let by_ln_q = || match self.pixels.slopes.outputs()[1] {
+            Operand::Literal(l) => self.pixels.slopes.literals()[l as usize] != 0.0,
+            Operand::Register(_) | Operand::Input(_) => true,
+        };
+        let reads = || {
+            let slot = VoxelInput::LnQ as usize;
+            self.pixels.values.reads(slot) || self.pixels.slopes.reads(slot)
+        };
+        self.problem.activation == Activation::Softmax
+            && !self.own_class
+            && !self.pixels.values.outputs().is_empty()
+            && (reads() || by_ln_q())
     }
     pub(crate) fn moment_index(&self, moment: Moment) -> Option<usize> {
         self.moments.iter().position(|&m| m == moment)

@@ -28,22 +28,7 @@ pub fn lower(
     output: &dyn Fn(usize) -> String,
 ) -> Result<String, ProgramError> {
     let ops = graph.ops();
-    let mut live = vec![false; ops.len()];
-    for &id in outputs {
-        live[id as usize] = true;
-    }
-    for (id, op) in ops.iter().enumerate().rev() {
-        if live[id] {
-            op.operands().for_each(|operand| live[operand as usize] = true);
-        }
-    }
-    for (id, op) in ops.iter().enumerate() {
-        if let (true, Op::Literal(bits)) = (live[id], op)
-            && !(f64::from_bits(*bits) as f32).is_finite()
-        {
-            return Err(ProgramError::Literal { value: f64::from_bits(*bits).to_string() });
-        }
-    }
+    let live = live(graph, outputs)?;
     let name = |id: Id| match ops[id as usize] {
         Op::Input(slot) => input(slot),
         Op::Literal(bits) => literal(f64::from_bits(bits), language),
@@ -86,6 +71,31 @@ pub fn lower(
         writeln!(text, "    {} = {};", output(k), name(id)).expect("writing to a string");
     }
     Ok(text)
+}
+
+/// Which operations the outputs depend on.
+///
+/// # Errors
+/// [`ProgramError::Literal`] when one of them is a constant that is not finite in single precision.
+pub(super) fn live(graph: &Graph, outputs: &[Id]) -> Result<Vec<bool>, ProgramError> {
+    let ops = graph.ops();
+    let mut live = vec![false; ops.len()];
+    for &id in outputs {
+        live[id as usize] = true;
+    }
+    for (id, op) in ops.iter().enumerate().rev() {
+        if live[id] {
+            op.operands().for_each(|operand| live[operand as usize] = true);
+        }
+    }
+    for (id, op) in ops.iter().enumerate() {
+        if let (true, Op::Literal(bits)) = (live[id], op)
+            && !(f64::from_bits(*bits) as f32).is_finite()
+        {
+            return Err(ProgramError::Literal { value: f64::from_bits(*bits).to_string() });
+        }
+    }
+    Ok(live)
 }
 
 /// Whether `a` is to be taken: by the comparison, or because it is NaN.

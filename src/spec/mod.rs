@@ -14,6 +14,8 @@ mod dual;
 mod formula;
 mod graph;
 mod lower;
+#[cfg(feature = "cuda")]
+mod lower_ptx;
 mod program;
 mod real;
 
@@ -21,5 +23,7 @@ pub use dual::Dual;
 pub use formula::{Context, Formula, Moment, Moments, PIXEL_TERMS_MAX, Scope, Slots, TERMS_MAX, Voxel, VoxelInput};
 pub use graph::{Graph, Id, Node, Op, Recorder};
 pub use lower::{Language, lower};
+#[cfg(feature = "cuda")]
+pub(crate) use lower_ptx::{Ptx, literal as ptx_literal, lower_ptx};
 pub use program::{Instruction, Opcode, Operand, Program, ProgramError, limits};
 pub use real::Real;

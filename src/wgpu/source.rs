@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Map, Problem, Target};
 use crate::role::Role;
-use crate::spec::{Graph, Id, Language, Moment, Operand, VoxelInput, lower};
+use crate::spec::{Graph, Id, Language, Moment, VoxelInput, lower};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -511,23 +511,5 @@ fn read_label(dtype: DType, name: &str, vector: bool) -> String {
         ),
         DType::I64 => format!("classify_wide({name}[i].x, {name}[i].y)"),
         DType::F32 | DType::F16 | DType::BF16 => unreachable!("validated: labels are integers"),
-    }
-}
-
-impl Head {
-    /// Whether softmax needs ln q, or a gradient by it: then 1 − p of the largest class is kept without cancelling.
-    pub(super) fn softmax_reads_ln_q(&self) -> bool {
-        let by_ln_q = || match self.pixels.slopes.outputs()[1] {
-            Operand::Literal(l) => self.pixels.slopes.literals()[l as usize] != 0.0,
-            Operand::Register(_) | Operand::Input(_) => true,
-        };
-        let reads = || {
-            let slot = VoxelInput::LnQ as usize;
-            self.pixels.values.reads(slot) || self.pixels.slopes.reads(slot)
-        };
-        self.problem.activation == Activation::Softmax
-            && !self.own_class
-            && !self.pixels.values.outputs().is_empty()
-            && (reads() || by_ln_q())
     }
 }

@@ -1,0 +1,185 @@
+//! How a head is cut into rows, runs and threads: from the shape alone, so that the order of every sum is the same from run to
+//! run and from device to device.
+
+use super::params::VoxelParams;
+use super::text::Kernel;
+use crate::plan::Head;
+use crate::problem::{Layout, Target};
+
+/// Threads of a block.
+pub(super) const THREADS: u32 = 256;
+/// Threads of a warp.
+pub(super) const WARP: u32 = 32;
+/// Values that one thread adds up in single precision.
+const VALUES_OF_RUN: u64 = 64;
+/// Rows that a pass should have at least, so that a large device is busy.
+const ROWS_WANTED: u64 = 1024;
+/// Partial sums of all rows may take this much memory.
+const ROW_BYTES: u64 = 2 << 20;
+/// Most classes of a thread: the skeletons have no more slots.
+const SLOTS_MAX: u32 = 16;
+/// Registers that the classes of a thread may take: their sums, and for each voxel z, p or e, and g where it is no label.
+const REGISTERS: u32 = 144;
+/// Sums that go through the shared memory of a block together; `BATCH` of `kernels/cuda/sums.cuh`.
+pub(super) const BATCH: u32 = 8;
+/// Shared memory of the exchange of sums.
+const SCRATCH_BYTES: u32 = 16 << 10;
+/// Most blocks in y and z.
+const GRID_SIDE: u64 = 65_535;
+
+/// How a head is laid over the device.
+#[derive(Clone, Debug)]
+pub(super) struct Geometry {
+    /// Voxels of a thread at once: 4, or 1.
+    pub(super) width: u32,
+    /// Whether the classes of a voxel lie side by side; with one class either layout is planar.
+    pub(super) interleaved: bool,
+    /// Threads that share a voxel, and classes of each.
+    pub(super) team: u32,
+    pub(super) slots: u32,
+    /// Whether the classes of a warp's voxels go through shared memory; and how many elements a thread then moves at once.
+    pub(super) staged: bool,
+    pub(super) stage_width: u32,
+    /// Numbers between the voxels of a tile in shared memory.
+    pub(super) stage_stride: u32,
+    /// Sums per class: moments and hard counts.
+    pub(super) sums: u32,
+    classes: u32,
+    voxels: u64,
+    samples: u64,
+    rounds: u64,
+    runs: u64,
+    rows: u64,
+}
+
+impl Geometry {
+    /// How a head is cut, where `at_once` of its samples are launched together.
+    pub(super) fn new(head: &Head, at_once: u64) -> Geometry {
+        let problem = &head.problem;
+        let (samples, voxels) = (problem.shape.samples() as u64, problem.shape.voxels());
+        let classes = problem.shape.classes() as u32;
+        let interleaved = problem.layout == Layout::Interleaved && classes > 1;
+        let sums = head.moments.len() as u32 + if problem.hard_counts { 3 } else { 0 };
+        let values = if matches!(problem.target, Target::Dense(_)) { 3 } else { 2 };
+        let fits = |team: u32, width: u32| {
+            let slots = classes.div_ceil(team);
+            slots <= SLOTS_MAX && slots * (sums + values * width) <= REGISTERS
+        };
+        let width = if !interleaved && head.cost_matrix.is_none() && voxels.is_multiple_of(4) { 4 } else { 1 };
+        let team = (0..=THREADS.ilog2()).map(|k| 1 << k).find(|&team| fits(team, width)).unwrap_or(THREADS);
+        let slots = classes.div_ceil(team);
+        // Two or four classes are one load of a thread; a team of a warp reads side by side as it is.
+        let staged = interleaved && team < WARP && ![2, 4].contains(&classes);
+        // The first element of each tile and of each sample must be aligned.
+        let of_warp = u64::from((WARP / team.min(WARP)) * classes);
+        let divides = |w: &u32| [of_warp, voxels * u64::from(classes)].iter().all(|n| n.is_multiple_of(u64::from(*w)));
+        let stage_width = if staged { [4, 2].into_iter().find(divides).unwrap_or(1) } else { 1 };
+        // Lanes that read together read from different banks where the voxels lie an odd multiple of TEAM apart.
+        let stage_stride = (classes.div_ceil(team) | 1) * team;
+        let voxels_of_round = u64::from(THREADS / team * width);
+        let loads = voxels.div_ceil(voxels_of_round);
+        let wanted = (ROWS_WANTED / at_once).max(1);
+        let rounds = loads.div_ceil(wanted).min(VALUES_OF_RUN / u64::from(width));
+        let row = u64::from(classes * sums + 2);
+        let most = (ROW_BYTES / (samples * row * 8)).max(1);
+        let runs = loads.div_ceil(rounds * most);
+        let rows = loads.div_ceil(rounds * runs);
+        Geometry {
+            width,
+            interleaved,
+            team,
+            slots,
+            staged,
+            stage_width,
+            stage_stride,
+            sums,
+            classes,
+            voxels,
+            samples,
+            rounds,
+            runs,
+            rows,
+        }
+    }
+
+    /// Whether a thread reads the classes of an interleaved voxel by one load.
+    pub(super) fn is_one_load(&self) -> bool {
+        self.interleaved && !self.staged && self.team == 1
+    }
+    /// Bits of a lane's number below those that tell the members of a team apart: neighbours are the same member of
+    /// neighbouring teams where voxels lie side by side, and the other way round where classes do.
+    pub(super) fn member_shift(&self) -> u32 {
+        if self.interleaved || self.team >= WARP { 0 } else { (WARP / self.team).ilog2() }
+    }
+    /// Elements of the voxels of a warp.
+    pub(super) fn tile(&self) -> u32 {
+        WARP / self.team.min(WARP) * self.classes
+    }
+    /// Rows of partial sums of a sample.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+    /// Sums of a row: moments and hard counts per class, and two counts of voxels.
+    pub(super) fn row(&self) -> u64 {
+        u64::from(self.classes * self.sums + 2)
+    }
+    /// Blocks for so many samples.
+    pub(super) fn grid(&self, samples: u64) -> [u32; 3] {
+        let y = samples.min(GRID_SIDE);
+        [self.rows as u32, y as u32, samples.div_ceil(y) as u32]
+    }
+    /// Threads of a block.
+    pub(super) fn threads(&self) -> u32 {
+        THREADS
+    }
+    /// Elements that the address of a buffer with one element per voxel and class must be a multiple of.
+    pub(super) fn class_alignment(&self) -> u64 {
+        u64::from(match self.interleaved {
+            false => self.width,
+            true if self.is_one_load() => self.classes,
+            true => self.stage_width,
+        })
+    }
+    /// Elements that the address of a buffer with one element per voxel must be a multiple of.
+    pub(super) fn voxel_alignment(&self) -> u64 {
+        u64::from(self.width)
+    }
+    /// Batches of sums that the threads of a block exchange together.
+    pub(super) fn batches_at_once(&self) -> u32 {
+        let batches = self.sums_of_thread().div_ceil(BATCH);
+        (SCRATCH_BYTES / self.batch_bytes()).clamp(1, batches)
+    }
+    /// Sums of a thread: those of its classes, and two counts of voxels.
+    pub(super) fn sums_of_thread(&self) -> u32 {
+        self.slots * self.sums + 2
+    }
+    fn batch_bytes(&self) -> u32 {
+        BATCH * 4 * (THREADS / WARP) * self.team.min(WARP)
+    }
+    /// Dynamic shared memory of a block.
+    pub(super) fn shared_bytes(&self, kernel: Kernel) -> u32 {
+        let stage = if self.staged { THREADS / WARP * self.stage_numbers() * 4 } else { 0 };
+        let exchange = if self.team > WARP { EXCHANGE_BYTES } else { 0 };
+        let scratch = if kernel.sums() { self.batches_at_once() * self.batch_bytes() } else { 0 };
+        // A team of several warps stages nothing, and sums are exchanged when no voxel is at hand.
+        scratch.max(stage).max(exchange)
+    }
+    /// Numbers of a warp's tile in shared memory.
+    pub(super) fn stage_numbers(&self) -> u32 {
+        WARP / self.team.min(WARP) * self.stage_stride
+    }
+    /// The numbers of a launch over all samples; addresses are the caller's to fill in.
+    pub(super) fn params(&self) -> VoxelParams {
+        VoxelParams {
+            voxels: self.voxels,
+            samples: self.samples as u32,
+            rows_of_sample: self.rows as u32,
+            runs: self.runs as u32,
+            rounds: self.rounds as u32,
+            ..VoxelParams::default()
+        }
+    }
+}
+
+/// Shared memory in which the warps of a team exchange what each has added up: four sums of 8 warps.
+const EXCHANGE_BYTES: u32 = 4 * 4 * (THREADS / WARP);

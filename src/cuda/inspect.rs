@@ -1,0 +1,109 @@
+//! The kernels of a plan as text, for tools that look at them. No driver is needed.
+
+use super::geometry::Geometry;
+use super::text::{self, Kernel};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::loss::{ENTRIES, Objective};
+use crate::plan::{Plan, Schedule};
+use crate::problem::{Activation, Layout, Map, Problem, Target};
+use crate::shape::Shape;
+
+/// A kernel of a plan, as the driver gets it.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// The kernel of `kernels/cuda`.
+    pub kernel: &'static str,
+    /// The name in the module.
+    pub entry: &'static str,
+    /// The module: PTX.
+    pub text: String,
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+    /// Elements, voxel times class, of a thread in a round.
+    pub elements: u32,
+}
+
+/// The voxel kernels that a plan launches, head by head, the gradient in place of the prediction or not.
+///
+/// # Errors
+/// As preparing it for a device.
+pub fn kernels(plan: &Plan, in_place: bool) -> Result<Vec<Completed>, Error> {
+    let mut all = Vec::new();
+    for head in plan.heads() {
+        let geometry = Geometry::new(head, head.problem.shape.samples() as u64);
+        let kernels: &[Kernel] = match head.schedule() {
+            Schedule::OnePass { census: true } => &[Kernel::Census, Kernel::Reduce, Kernel::OnePass],
+            Schedule::OnePass { census: false } => &[Kernel::Reduce, Kernel::OnePass],
+            Schedule::TwoPass | Schedule::Chunked { .. } => &[Kernel::Reduce, Kernel::Gradient],
+        };
+        for &kernel in kernels {
+            let source = text::voxels(head, &geometry, kernel, in_place)?;
+            all.push(Completed {
+                kernel: kernel.name(),
+                entry: source.entry(),
+                text: source.text(),
+                shared_bytes: geometry.shared_bytes(kernel),
+                elements: geometry.slots * geometry.width,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Plans whose kernels together use every skeleton, and every loss, layout, activation and type: a name for messages, and the
+/// plan.
+pub fn plans() -> Vec<(String, Plan)> {
+    let mut plans = Vec::new();
+    let mut push = |spec: &str, problem: Problem| {
+        let objective: Objective = spec.parse().expect("the list holds spec strings");
+        // Some losses are not for every problem: ce of channels, Wasserstein Dice of one class.
+        if let Ok(plan) = Plan::new(&objective, &problem) {
+            plans.push((format!("{spec}, {problem:?}"), plan));
+        }
+    };
+    let problem = |classes: usize, voxels: usize| Problem::new(Shape::new(2, classes, [voxels]).expect("a shape"));
+    // Every loss on few classes, by threads of four voxels and of one.
+    for entry in ENTRIES {
+        let spec = if entry.name == "topk_ce" { "topk_ce(threshold=0.7)" } else { entry.name };
+        for (activation, dense) in
+            [(Activation::Softmax, false), (Activation::Softmax, true), (Activation::Sigmoid, false)]
+        {
+            let problem = problem(3, 64).prediction(DType::F32, activation).map(Map::Shared);
+            push(spec, if dense { problem.dense(DType::F32) } else { problem.labels(DType::U8) });
+        }
+        push(spec, problem(1, 64).map(Map::Shared));
+        push(spec, problem(3, 63).prediction(DType::F32, Activation::None).map(Map::PerClass));
+    }
+    // Every skeleton: few classes and many, side by side and in planes.
+    for spec in ["dice + ce", "dice + bce", "focal", "ce"] {
+        for classes in [1, 2, 4, 5, 14, 33, 150, 1000] {
+            for (voxels, layout) in [(64, Layout::Planar), (63, Layout::Planar), (63, Layout::Interleaved)] {
+                for dtype in [DType::F32, DType::F16] {
+                    let activation =
+                        if classes == 1 || spec.contains("bce") { Activation::Sigmoid } else { Activation::Softmax };
+                    push(spec, problem(classes, voxels).layout(layout).prediction(dtype, activation).ignore_label(255));
+                }
+            }
+        }
+    }
+    // Every type, with every buffer there is.
+    let labels = [DType::U8, DType::I16, DType::I32, DType::I64].map(Target::Labels);
+    let dense = [DType::U8, DType::F32, DType::F16, DType::BF16].map(Target::Dense);
+    for prediction in [DType::F32, DType::F16, DType::BF16] {
+        for target in labels.into_iter().chain(dense) {
+            for (voxels, layout) in [(64, Layout::Planar), (63, Layout::Interleaved)] {
+                let problem = problem(5, voxels).prediction(prediction, Activation::Softmax).layout(layout);
+                let problem = problem.mask().weights().hard_counts().map(Map::PerClass);
+                push(
+                    "dice + focal",
+                    match target {
+                        Target::Labels(dtype) => problem.labels(dtype).ignore_label(-1),
+                        Target::Dense(dtype) => problem.dense(dtype),
+                    },
+                );
+            }
+        }
+    }
+    plans
+}

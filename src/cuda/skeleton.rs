@@ -1,0 +1,105 @@
+//! The kernels as compiled ahead of time: `cargo xtask ptx` writes them, one module each, from the table below.
+
+use super::geometry::Geometry;
+use super::text::Kernel;
+use flate2::read::GzDecoder;
+use std::io::Read;
+use std::sync::OnceLock;
+
+/// A kernel that the numbers of a plan are missing in.
+#[derive(Debug)]
+pub(super) struct Skeleton {
+    /// The name of the kernel in its module, and of the file.
+    pub(super) entry: &'static str,
+    compressed: &'static [u8],
+    width: u32,
+    text: OnceLock<String>,
+}
+
+impl PartialEq for Skeleton {
+    fn eq(&self, other: &Skeleton) -> bool {
+        self.entry == other.entry
+    }
+}
+impl Eq for Skeleton {}
+impl std::hash::Hash for Skeleton {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.entry.hash(state);
+    }
+}
+
+impl Skeleton {
+    const fn new(entry: &'static str, width: u32, compressed: &'static [u8]) -> Skeleton {
+        Skeleton { entry, width, compressed, text: OnceLock::new() }
+    }
+    /// Voxels of a thread at once.
+    pub(super) fn width(&self) -> u32 {
+        self.width
+    }
+    /// The text, decompressed when first asked for.
+    pub(super) fn text(&self) -> &str {
+        self.text.get_or_init(|| {
+            let mut text = String::new();
+            GzDecoder::new(self.compressed).read_to_string(&mut text).expect("what is committed decompresses");
+            text
+        })
+    }
+}
+
+/// How many classes and voxels a thread of a skeleton has room for, in which layout, and whether a team shares a voxel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    slots: u32,
+    width: u32,
+    interleaved: bool,
+    teamed: bool,
+}
+
+macro_rules! skeleton {
+    ($width:literal, $($name:literal)*) => {
+        Skeleton::new(
+            concat!($($name),*),
+            $width,
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/ptx/", $($name,)* ".ptx.gz")),
+        )
+    };
+}
+macro_rules! skeletons {
+    ($($suffix:literal: $slots:literal x $width:literal, $interleaved:literal, $teamed:literal;)*) => {
+        const SHAPES: &[Shape] = &[
+            $(Shape { slots: $slots, width: $width, interleaved: $interleaved, teamed: $teamed }),*
+        ];
+        static REDUCE: [Skeleton; SHAPES.len()] = [$(skeleton!($width, "reduce_" $suffix)),*];
+        static GRADIENT: [Skeleton; SHAPES.len()] = [$(skeleton!($width, "gradient_" $suffix)),*];
+        static ONE_PASS: [Skeleton; SHAPES.len()] = [$(skeleton!($width, "one_pass_" $suffix)),*];
+    };
+}
+include!("../../kernels/variants.rs");
+
+/// The skeleton that a kernel of this geometry is made of.
+pub(super) fn of(kernel: Kernel, geometry: &Geometry) -> &'static Skeleton {
+    let fits = |shape: &Shape| {
+        shape.width == geometry.width
+            && shape.interleaved == geometry.interleaved
+            && shape.teamed == (geometry.team > 1)
+            && if geometry.is_one_load() { shape.slots == geometry.slots } else { shape.slots >= geometry.slots }
+            && (geometry.is_one_load() || !(shape.interleaved && !shape.teamed && shape.slots <= 4))
+    };
+    let index = SHAPES.iter().position(fits).expect("the table has a shape for every geometry");
+    match kernel {
+        Kernel::Census | Kernel::Reduce => &REDUCE[index],
+        Kernel::Gradient => &GRADIENT[index],
+        Kernel::OnePass => &ONE_PASS[index],
+    }
+}
+
+/// The text of a kernel that knows nothing of a plan: `combine` or `finish`.
+pub(super) fn plain(name: &str) -> &'static str {
+    static COMBINE: Skeleton = skeleton!(0, "combine");
+    static FINISH: Skeleton = skeleton!(0, "finish");
+    match name {
+        "combine" => COMBINE.text(),
+        "finish" => FINISH.text(),
+        _ => unreachable!("the kernels without a plan are these"),
+    }
+}
