@@ -1,7 +1,7 @@
 //! Arithmetic: one line of a table for each opcode and type.
 //!
 //! A line names the PTX spellings that it stands for, the kinds of its operands and of its result, and what is done with the values of
-//! one lane. Before it is looked up, an opcode loses what only flags mean (`.ftz`, `.sat` of floats, `.rn`, `.approx`, `.full`) and
+//! one lane. Before it is looked up, an opcode loses what only flags mean (`.ftz`, `.sat` of floats, `.rn`, `.approx` of floats of 32 bits, `.full`) and
 //! `.rz`, `.rm`, `.rp` become `.dir`. Approximate instructions are exact here, rounded once: the real device's differ in the last bits.
 
 use super::LANES;
@@ -345,7 +345,9 @@ macro_rules! fill {
             "div.f64" => (F64, F64) -> F64: |a, b| a / b;
             "rcp.f64" => (F64) -> F64: |a| 1.0 / a;
             "sqrt.f64" => (F64) -> F64: |a| a.sqrt();
-            "rsqrt.f64" => (F64) -> F64: |a| 1.0 / a.sqrt();
+            // A first guess for iterations: denormal numbers are zero, and half of the bits are missing.
+            "rcp.approx.f64" => (F64) -> F64: |a| upper_half(1.0 / flush_f64(a));
+            "rsqrt.approx.f64" => (F64) -> F64: |a| upper_half(1.0 / flush_f64(a).sqrt());
             "add.dir.f64" => (F64, F64) -> F64: |a, b; i| directed::add(a, b, i.rounding);
             "sub.dir.f64" => (F64, F64) -> F64: |a, b; i| directed::add(a, -b, i.rounding);
             "mul.dir.f64" => (F64, F64) -> F64: |a, b; i| directed::mul(a, b, i.rounding);
@@ -392,6 +394,11 @@ macro_rules! fill {
             "fma": |a, b, c| exact::fma(a, b, c);
             "min": |a, b| number::min_f64(a, b);
             "max": |a, b| number::max_f64(a, b);
+            "add.sat": |a, b| unit(exact::add(a, b));
+            "sub.sat": |a, b| unit(exact::add(a, -b));
+            "mul.sat": |a, b| unit(a * b);
+            "fma.sat": |a, b, c| unit(exact::fma(a, b, c));
+            "fma.relu": |a, b, c| number::max_f64(exact::fma(a, b, c), 0.0);
             "min.NaN": |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { number::min_f64(a, b) };
             "max.NaN": |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { number::max_f64(a, b) };
             "ex2": |a| a.exp2();
@@ -483,6 +490,17 @@ fn lookup(a: u32, b: u32, c: u32, table: u32) -> u32 {
 #[inline(always)]
 fn dot4(a: [i32; 4], b: [i32; 4]) -> u32 {
     (0..4).fold(0u32, |sum, at| sum.wrapping_add(a[at].wrapping_mul(b[at]) as u32))
+}
+/// Into [0, 1]; NaN is 0.
+#[inline(always)]
+fn unit(value: f64) -> f64 {
+    if value > 0.0 { value.min(1.0) } else { 0.0 }
+}
+fn flush_f64(value: f64) -> f64 {
+    if value.is_subnormal() { 0f64.copysign(value) } else { value }
+}
+fn upper_half(value: f64) -> f64 {
+    flush_f64(f64::from_bits(value.to_bits() & 0xffff_ffff_0000_0000))
 }
 fn unsigned_bytes(value: u32) -> [i32; 4] {
     value.to_le_bytes().map(i32::from)

@@ -89,7 +89,8 @@ impl Worker<'_> {
     ) {
         let i = &self.code[pc as usize];
         let mut addresses = self.addresses(warp, i);
-        for (space, part) in Self::spaces(access.space, &mut addresses, mask) {
+        for (space, part) in Self::spaces(access.space, &mut addresses, mask).into_iter().filter(|(_, part)| *part != 0)
+        {
             self.atomic_in(warp, block, pc, Access { space, ..access }, op, returns, &addresses, part);
         }
     }

@@ -133,7 +133,7 @@ struct Waiting {
 impl Worker<'_> {
     /// Runs a block until it ends, or has used about so many instructions; whether it ended.
     pub(super) fn run_block(&mut self, block: &mut Block, share: u64) -> bool {
-        let until = self.instructions_so_far.saturating_add(share);
+        let until = self.instructions.saturating_add(share);
         loop {
             let mut progress = false;
             for turn in 0..block.warps.len() {
@@ -144,7 +144,6 @@ impl Worker<'_> {
                     return true;
                 }
             }
-            self.count_instructions();
             progress |= self.release_barriers(block);
             if block.warps.iter().all(|warp| warp.splits.is_empty()) {
                 return true;
@@ -153,7 +152,11 @@ impl Worker<'_> {
                 self.deadlock(block);
                 return true;
             }
-            if self.instructions_so_far >= until {
+            if self.is_too_long() {
+                self.time_out(block);
+                return true;
+            }
+            if self.instructions >= until {
                 return false;
             }
         }
@@ -289,6 +292,15 @@ impl Worker<'_> {
                 return;
             }
         }
+    }
+    fn time_out(&mut self, block: &Block) {
+        let warps = block.warps.iter();
+        let Some((warp, split)) = warps.flat_map(|warp| warp.splits.iter().map(move |split| (warp, split))).next()
+        else {
+            return;
+        };
+        let message = format!("the launch has executed {} instructions of warps", self.job.settings.instruction_limit);
+        self.fault(Fault::TimedOut, &block.state, warp.index, split.pc, split.mask, None, message);
     }
     /// The first lane of a mask, for messages.
     pub(super) fn first_lane(mask: u32) -> usize {

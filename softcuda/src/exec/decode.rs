@@ -34,6 +34,7 @@ pub(crate) fn decode(module: &Module, entry: &Function, addresses: &HashMap<&str
         opcodes: HashMap::new(),
         shared: HashMap::new(),
         calls: Vec::new(),
+        problems: Vec::new(),
         line: entry.line,
     };
     decoder.parameters(&entry.parameters);
@@ -56,6 +57,8 @@ struct Decoder<'m, 'a> {
     shared: HashMap<&'a str, u64>,
     /// The label at the end of each call that is being copied in.
     calls: Vec<u32>,
+    /// Instructions that cannot be decoded: all are reported, not the first alone.
+    problems: Vec<Problem>,
     line: u32,
 }
 
@@ -237,13 +240,21 @@ impl<'m, 'a: 'm> Decoder<'m, 'a> {
                     self.statements(inner)?;
                     self.scopes.pop();
                 }
-                Statement::Instruction(instruction) => self.instruction(instruction)?,
+                Statement::Instruction(instruction) => {
+                    if let Err(problem) = self.instruction(instruction) {
+                        self.problems.push(problem);
+                    }
+                }
                 Statement::Registers { .. } | Statement::Variable(_) => {}
             }
         }
         Ok(())
     }
     fn finish(mut self) -> Result<Program> {
+        if let Some(first) = self.problems.first() {
+            let others: Vec<String> = self.problems[1..].iter().map(|problem| format!("\n{problem}")).collect();
+            return Err(Problem { line: first.line, message: format!("{}{}", first.message, others.concat()) });
+        }
         let mut positions = Vec::new();
         for label in &self.labels {
             match label {
@@ -529,7 +540,8 @@ impl<'m, 'a: 'm> Decoder<'m, 'a> {
         for modifier in &text.modifiers {
             match *modifier {
                 "ftz" => i.flush = true,
-                "sat" if ty.is_some_and(Type::is_float) => i.saturate = true,
+                "sat" if ty == Some(Type::F32) => i.saturate = true,
+                "approx" if ty == Some(Type::F64) => spelling.push_str(".approx"),
                 "rn" | "approx" | "full" | "uni" | "noftz" => {}
                 "rz" | "rm" | "rp" => {
                     i.rounding = Rounding::parse(modifier).unwrap_or_default();
@@ -549,8 +561,7 @@ impl<'m, 'a: 'm> Decoder<'m, 'a> {
         let Some(&Row { from, to, run }) = alu::table().row(&spelling) else {
             return self.problem(format!("unknown instruction {}", text_of(text)));
         };
-        // Flags are those of single precision; flushing means nothing to doubles.
-        if (i.flush || i.saturate) && !matches!(ty, Type::F32) {
+        if i.flush && ty != Type::F32 && !spelling.contains(".approx") {
             return self.problem(format!("unknown instruction {}", text_of(text)));
         }
         if text.operands.len() != from.len() + 1 {

@@ -67,7 +67,8 @@ pub(crate) fn run(job: &Job) -> Outcome {
         counters: Counters::default(),
         executed: vec![0; job.program.code.len()],
         threads: 0,
-        instructions_so_far: 0,
+        instructions: 0,
+        uncounted: 0,
         hints: vec![0; job.program.code.len()],
         reports: Vec::new(),
         traces: traces(),
@@ -154,8 +155,10 @@ pub(super) struct Worker<'j> {
     /// Instructions of warps at each position, and of threads in all.
     pub(super) executed: Vec<u64>,
     pub(super) threads: u64,
-    /// Instructions of warps up to the last round of a block.
-    pub(super) instructions_so_far: u64,
+    /// Instructions of warps up to the last one's turn.
+    pub(super) instructions: u64,
+    /// What of them the launch's count does not hold yet.
+    uncounted: u64,
     /// The allocation that each instruction used last.
     pub(super) hints: Vec<u32>,
     reports: Vec<Report>,
@@ -224,15 +227,15 @@ impl Worker<'_> {
     pub(super) fn is_over(&self) -> bool {
         self.ended
     }
-    /// Brings the number of executed instructions up to date, and ends a launch that has executed too many.
-    pub(super) fn count_instructions(&mut self) {
-        let now = self.executed.iter().sum::<u64>();
-        let more = now - self.instructions_so_far;
-        self.instructions_so_far = now;
-        self.launch_instructions.fetch_add(more, Ordering::Relaxed);
+    /// Adds what a warp executed in its turn.
+    pub(super) fn count(&mut self, executed: u64) {
+        self.instructions += executed;
+        self.uncounted += executed;
     }
-    pub(super) fn now(&self) -> u64 {
-        self.executed.iter().sum()
+    /// Whether the launch has executed more instructions than it may.
+    pub(super) fn is_too_long(&mut self) -> bool {
+        let more = std::mem::take(&mut self.uncounted);
+        self.launch_instructions.fetch_add(more, Ordering::Relaxed) + more > self.job.settings.instruction_limit
     }
 
     /// Reports a fault, once for each instruction and kind.

@@ -86,18 +86,19 @@ impl Worker<'_> {
             _ => warp.registers.words[i.from[0] as usize].map(|base| (base as u64).wrapping_add_signed(i.offset)),
         }
     }
-    /// The parts of a mask whose addresses lie in one space, moved to addresses of that space.
-    pub(super) fn spaces(space: Space, addresses: &mut [u64; LANES], mask: u32) -> Vec<(Space, u32)> {
+    /// The parts of a mask whose addresses lie in one space, moved to addresses of that space. Parts may be empty.
+    #[inline]
+    pub(super) fn spaces(space: Space, addresses: &mut [u64; LANES], mask: u32) -> [(Space, u32); 3] {
+        let mut parts = [(Space::Global, 0), (Space::Shared, 0), (Space::Local, 0)];
         if space != Space::Generic {
-            return vec![(space, mask)];
+            parts[0] = (space, mask);
+            return parts;
         }
-        let mut parts: Vec<(Space, u32)> = Vec::with_capacity(1);
         for lane in lanes(mask) {
             let (space, window) = space_of(addresses[lane]);
             addresses[lane] -= window;
-            match parts.iter_mut().find(|(known, _)| *known == space) {
-                Some((_, part)) => *part |= 1 << lane,
-                None => parts.push((space, 1 << lane)),
+            for part in parts.iter_mut().filter(|part| part.0 == space) {
+                part.1 |= 1 << lane;
             }
         }
         parts
@@ -128,12 +129,9 @@ impl Worker<'_> {
         if access.space == Space::Param {
             return self.load_parameter(warp, block, pc, access, &addresses, mask);
         }
-        if access.space == Space::Generic {
-            for (space, part) in Self::spaces(access.space, &mut addresses, mask) {
-                self.load_from(warp, block, pc, Access { space, ..access }, &addresses, part);
-            }
-        } else {
-            self.load_from(warp, block, pc, access, &addresses, mask);
+        for (space, part) in Self::spaces(access.space, &mut addresses, mask).into_iter().filter(|(_, part)| *part != 0)
+        {
+            self.load_from(warp, block, pc, Access { space, ..access }, &addresses, part);
         }
     }
     fn load_from(
@@ -214,10 +212,17 @@ impl Worker<'_> {
                 // SAFETY: `group` found all lanes inside the allocation, and dense lanes are these bytes.
                 let (data, written) =
                     unsafe { (std::slice::from_raw_parts(data, len), std::slice::from_raw_parts(written, len)) };
-                if access.bank == Bank::Word && access.bytes() == 4 && i.to[0] != NONE {
-                    let words = &mut warp.registers.words[i.to[0] as usize];
-                    for (word, bytes) in words.iter_mut().zip(data.as_chunks::<4>().0) {
-                        *word = u32::from_le_bytes(*bytes);
+                if access.bank == Bank::Word && access.size() == 4 {
+                    for (part, register) in
+                        i.to.iter().enumerate().take(access.count as usize).filter(|(_, register)| **register != NONE)
+                    {
+                        let words = &mut warp.registers.words[*register as usize];
+                        for (word, bytes) in words
+                            .iter_mut()
+                            .zip(data.as_chunks::<4>().0.iter().skip(part).step_by(access.count as usize))
+                        {
+                            *word = u32::from_le_bytes(*bytes);
+                        }
                     }
                 } else {
                     for (lane, bytes) in data.chunks_exact(bytes as usize).enumerate() {
@@ -277,7 +282,8 @@ impl Worker<'_> {
     pub(super) fn store(&mut self, warp: &mut Warp, block: &mut BlockState, pc: u32, access: Access, mask: u32) {
         let i = &self.code[pc as usize];
         let mut addresses = self.addresses(warp, i);
-        for (space, part) in Self::spaces(access.space, &mut addresses, mask) {
+        for (space, part) in Self::spaces(access.space, &mut addresses, mask).into_iter().filter(|(_, part)| *part != 0)
+        {
             self.store_to(warp, block, pc, Access { space, ..access }, &addresses, part);
         }
     }
@@ -336,7 +342,8 @@ impl Worker<'_> {
         let bytes = access.bytes() as u64;
         self.counters.store_requests += 1;
         self.counters.store_bytes += bytes * mask.count_ones() as u64;
-        self.counters.store_sectors += match mask == FULL && is_dense(addresses, bytes) {
+        let is_dense = mask == FULL && is_dense(addresses, bytes);
+        self.counters.store_sectors += match is_dense {
             true => ((addresses[LANES - 1] + bytes - 1) >> 5) - (addresses[0] >> 5) + 1,
             false => sectors(addresses, mask, bytes),
         };
@@ -347,17 +354,31 @@ impl Worker<'_> {
                 return;
             };
             left &= !mask;
-            for lane in lanes(mask) {
-                let (data, written) = allocation.at(addresses[lane]);
-                // SAFETY: `group` found the lane inside the allocation; the slice is gone before anything else touches its bytes.
+            if is_dense && mask == FULL {
+                let (data, written) = allocation.at(addresses[0]);
+                let len = LANES * bytes as usize;
+                // SAFETY: `group` found all lanes inside the allocation, and dense lanes are these bytes; the slices are gone before
+                // anything else touches them.
                 let (data, written) = unsafe {
-                    (
-                        std::slice::from_raw_parts_mut(data, bytes as usize),
-                        std::slice::from_raw_parts_mut(written, bytes as usize),
-                    )
+                    (std::slice::from_raw_parts_mut(data, len), std::slice::from_raw_parts_mut(written, len))
                 };
-                write(data, access, &from, lane, warp);
+                for (lane, bytes) in data.chunks_exact_mut(bytes as usize).enumerate() {
+                    write(bytes, access, &from, lane, warp);
+                }
                 written.fill(1);
+            } else {
+                for lane in lanes(mask) {
+                    let (data, written) = allocation.at(addresses[lane]);
+                    // SAFETY: `group` found the lane inside the allocation; the slices are gone before anything else touches them.
+                    let (data, written) = unsafe {
+                        (
+                            std::slice::from_raw_parts_mut(data, bytes as usize),
+                            std::slice::from_raw_parts_mut(written, bytes as usize),
+                        )
+                    };
+                    write(data, access, &from, lane, warp);
+                    written.fill(1);
+                }
             }
             self.trace(warp.index, block, pc, allocation, addresses, mask, bytes, Use::Write, access.order);
         }
@@ -451,7 +472,10 @@ impl Worker<'_> {
             self.fault(Fault::OutOfBounds, block, warp.index, pc, outside, Some(address), message);
             return false;
         }
-        let (passes, ideal) = wavefronts(addresses, mask, bytes);
+        let (passes, ideal) = match mask == FULL && is_dense(addresses, bytes) {
+            true => (LANES as u64 * bytes.max(4) / 128, LANES as u64 * bytes.max(4) / 128),
+            false => wavefronts(addresses, mask, bytes),
+        };
         self.counters.shared_requests += 1;
         self.counters.shared_wavefronts += passes;
         self.counters.shared_wavefronts_ideal += ideal;
@@ -662,18 +686,36 @@ impl Worker<'_> {
 /// Bytes of memory to a lane's registers.
 #[inline(always)]
 fn read(bytes: &[u8], access: Access, to: &[u16; 4], lane: usize, warp: &mut Warp) {
-    for (part, register) in bytes.chunks_exact(access.size()).zip(to) {
-        let mut value = [0; 8];
-        value[..part.len()].copy_from_slice(part);
-        let value = extend(u64::from_le_bytes(value), access.ty);
-        warp.registers.set(Slot { bank: access.bank, index: *register }, lane, value);
+    #[inline(always)]
+    fn sized<const SIZE: usize>(bytes: &[u8], access: Access, to: &[u16; 4], lane: usize, warp: &mut Warp) {
+        for (part, register) in bytes.as_chunks::<SIZE>().0.iter().zip(to) {
+            let mut value = [0; 8];
+            value[..SIZE].copy_from_slice(part);
+            let value = extend(u64::from_le_bytes(value), access.ty);
+            warp.registers.set(Slot { bank: access.bank, index: *register }, lane, value);
+        }
+    }
+    match access.size() {
+        1 => sized::<1>(bytes, access, to, lane, warp),
+        2 => sized::<2>(bytes, access, to, lane, warp),
+        4 => sized::<4>(bytes, access, to, lane, warp),
+        _ => sized::<8>(bytes, access, to, lane, warp),
     }
 }
 /// A lane's registers to bytes of memory.
 #[inline(always)]
 fn write(bytes: &mut [u8], access: Access, from: &[u16; 4], lane: usize, warp: &Warp) {
-    for (part, register) in bytes.chunks_exact_mut(access.size()).zip(from) {
-        let value = warp.registers.get(Slot { bank: access.bank, index: *register }, lane).to_le_bytes();
-        part.copy_from_slice(&value[..part.len()]);
+    #[inline(always)]
+    fn sized<const SIZE: usize>(bytes: &mut [u8], access: Access, from: &[u16; 4], lane: usize, warp: &Warp) {
+        for (part, register) in bytes.as_chunks_mut::<SIZE>().0.iter_mut().zip(from) {
+            let value = warp.registers.get(Slot { bank: access.bank, index: *register }, lane).to_le_bytes();
+            part.copy_from_slice(&value[..SIZE]);
+        }
+    }
+    match access.size() {
+        1 => sized::<1>(bytes, access, from, lane, warp),
+        2 => sized::<2>(bytes, access, from, lane, warp),
+        4 => sized::<4>(bytes, access, from, lane, warp),
+        _ => sized::<8>(bytes, access, from, lane, warp),
     }
 }

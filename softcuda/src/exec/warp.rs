@@ -171,6 +171,7 @@ impl Worker<'_> {
                 warp.merge();
             }
         }
+        self.count((share - left) as u64);
         left < share
     }
 
@@ -347,11 +348,11 @@ impl Worker<'_> {
             }
             Op::ActiveMask => registers.set_words(i.to[0], active, &[active; LANES]),
             Op::Clock(Bank::Long) => {
-                let now = self.now();
+                let now = self.instructions;
                 registers.set_longs(i.to[0], active, &[now; LANES]);
             }
             Op::Clock(_) => {
-                let now = self.now() as u32;
+                let now = self.instructions as u32;
                 registers.set_words(i.to[0], active, &[now; LANES]);
             }
             Op::Exit => return Flow::End(active),

@@ -16,6 +16,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// A problem with a line.
     pub(crate) fn new(line: u32, message: impl Into<String>) -> Problem {
         Problem { line, message: message.into() }
     }
