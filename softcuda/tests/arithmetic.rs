@@ -390,7 +390,7 @@ fn integers() {
         ("mul.lo.s32", u32::wrapping_mul),
         ("mul.hi.u32", |a, b| ((a as u64 * b as u64) >> 32) as u32),
         ("mul.hi.s32", |a, b| ((a as i32 as i64 * b as i32 as i64) >> 32) as u32),
-        ("div.u32", |a, b| if b == 0 { u32::MAX } else { a / b }),
+        ("div.u32", |a, b| a.checked_div(b).unwrap_or(u32::MAX)),
         ("div.s32", |a, b| if b == 0 { u32::MAX } else { (a as i32).wrapping_div(b as i32) as u32 }),
         ("rem.u32", |a, b| if b == 0 { a } else { a % b }),
         ("rem.s32", |a, b| if b == 0 { a } else { (a as i32).wrapping_rem(b as i32) as u32 }),
@@ -519,7 +519,7 @@ fn wide_and_narrow_integers() {
         ("mul.hi.u64", |a, b| ((a as u128 * b as u128) >> 64) as u64),
         ("mul.hi.s64", |a, b| ((a as i64 as i128 * b as i64 as i128) >> 64) as u64),
         ("div.s64", |a, b| if b == 0 { u64::MAX } else { (a as i64).wrapping_div(b as i64) as u64 }),
-        ("div.u64", |a, b| if b == 0 { u64::MAX } else { a / b }),
+        ("div.u64", |a, b| a.checked_div(b).unwrap_or(u64::MAX)),
         ("rem.s64", |a, b| if b == 0 { a } else { (a as i64).wrapping_rem(b as i64) as u64 }),
         ("rem.u64", |a, b| if b == 0 { a } else { a % b }),
         ("min.s64", |a, b| (a as i64).min(b as i64) as u64),
@@ -653,7 +653,8 @@ fn halves_of_two_formats() {
 #[test]
 fn conversions() {
     let rows = all(&singles(), 1);
-    let to_integers: &[(&str, &str, fn(f32) -> u64)] = &[
+    type ToInteger = fn(f32) -> u64;
+    let to_integers: &[(&str, &str, ToInteger)] = &[
         ("cvt.rzi.s32.f32", "b32", |a| a as i32 as u32 as u64),
         ("cvt.rzi.u32.f32", "b32", |a| a as u32 as u64),
         ("cvt.rni.s32.f32", "b32", |a| a.round_ties_even() as i32 as u32 as u64),
@@ -670,7 +671,8 @@ fn conversions() {
     check("cvt.rzi.s32.f64", "b32", &["b64"], &all(&doubles(), 1), exactly, &|row| {
         if d(row[0]).is_nan() { 1 << 31 } else { d(row[0]) as i32 as u32 as u64 }
     });
-    let of_floats: &[(&str, fn(f32) -> f32)] = &[
+    type One = fn(f32) -> f32;
+    let of_floats: &[(&str, One)] = &[
         ("cvt.rni.f32.f32", f32::round_ties_even),
         ("cvt.rmi.f32.f32", f32::floor),
         ("cvt.rpi.f32.f32", f32::ceil),
@@ -702,7 +704,8 @@ fn conversions() {
         |got, want| as_f16(got & 0xffff, want & 0xffff) && as_f16(got >> 16, want >> 16),
         &|row| (f16::from_f32(f(row[0])).to_bits() as u64) << 16 | f16::from_f32(f(row[1])).to_bits() as u64,
     );
-    let of_words: &[(&str, &str, fn(u32) -> u64)] = &[
+    type OfWord = fn(u32) -> u64;
+    let of_words: &[(&str, &str, OfWord)] = &[
         ("cvt.rn.f32.s32", "b32", |a| of_f32(a as i32 as f32)),
         ("cvt.rn.f32.u32", "b32", |a| of_f32(a as f32)),
         ("cvt.rn.f64.s32", "b64", |a| (a as i32 as f64).to_bits()),

@@ -65,15 +65,24 @@ fn spellings(pattern: &str) -> Vec<String> {
 macro_rules! rows {
     ($table:ident; $($spelling:expr => ($($from:ty),+) -> $to:ty: |$($value:ident),+ $(; $i:ident)?| $result:expr;)*) => { $(
         let run: Run = |registers, instruction, mask| {
+            const SINGLE: bool = $(<$from>::SINGLE ||)+ <$to>::SINGLE;
             let mut numbers = instruction.from.iter();
-            $( let $value = <$from>::load(registers, *numbers.next().unwrap_or(&0), instruction); )+
+            $( let $value = <$from>::lanes(registers, *numbers.next().unwrap_or(&0)); )+
             $( let $i = instruction; )?
-            let mut result = [<$to>::ZERO; LANES];
-            for lane in 0..LANES {
-                $( let $value = $value[lane]; )+
-                result[lane] = $result;
+            let mut result = [<$to>::NOTHING; LANES];
+            if SINGLE && (instruction.flush || instruction.saturate) {
+                let (flush, saturate) = (instruction.flush, instruction.saturate);
+                for lane in 0..LANES {
+                    $( let $value = <$from>::get($value, lane, flush); )+
+                    result[lane] = <$to>::raw($result, flush, saturate);
+                }
+            } else {
+                for lane in 0..LANES {
+                    $( let $value = <$from>::get($value, lane, false); )+
+                    result[lane] = <$to>::raw($result, false, false);
+                }
             }
-            <$to>::store(registers, instruction, mask, &result);
+            <$to>::write(registers, instruction.to[0], mask, &result);
         };
         for spelling in spellings($spelling) {
             let row = Row { from: &[$(<$from>::BANK),+], to: <$to>::BANK, run };
@@ -114,11 +123,12 @@ macro_rules! kind {
 macro_rules! comparisons {
     ($table:ident; $kind:ident, $types:literal; $($name:literal: |$a:ident, $b:ident| $holds:expr;)*) => { $(
         let compare: Compare = |registers, instruction| {
-            let $a = <$kind>::load(registers, instruction.from[0], instruction);
-            let $b = <$kind>::load(registers, instruction.from[1], instruction);
+            let $a = <$kind>::lanes(registers, instruction.from[0]);
+            let $b = <$kind>::lanes(registers, instruction.from[1]);
             let mut result = [false; LANES];
+            let flush = <$kind>::SINGLE && instruction.flush;
             for lane in 0..LANES {
-                let ($a, $b) = ($a[lane], $b[lane]);
+                let ($a, $b) = (<$kind>::get($a, lane, flush), <$kind>::get($b, lane, flush));
                 result[lane] = $holds;
             }
             bits(&result)

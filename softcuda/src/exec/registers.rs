@@ -1,7 +1,6 @@
 //! The registers of a warp, and the kinds of values that instructions see in them.
 
 use super::number::{BF16, F16, Rounding, bfloat, flush, half, narrow};
-use super::program::Instruction;
 use super::{FULL, LANES, lanes};
 
 /// Where a register lies: predicates are one bit a lane, values of up to 32 bits and of 64 bits have banks of their own.
@@ -87,32 +86,56 @@ fn write<T: Copy>(register: &mut [T; LANES], mask: u32, values: &[T; LANES]) {
     }
 }
 
-/// How an instruction reads and writes registers as values of the host.
+/// How an instruction sees the lanes of a register as values of the host.
+///
+/// Everything is done lane by lane in one loop of the caller, which the compiler turns into vector code.
 pub(super) trait Kind {
+    /// A lane's value.
     type Value: Copy;
+    /// All lanes of a register, and one of a result.
+    type Lanes<'r>: Copy;
+    type Raw: Copy;
     const BANK: Bank;
-    const ZERO: Self::Value;
-    fn load(registers: &Registers, index: u16, instruction: &Instruction) -> [Self::Value; LANES];
-    fn store(registers: &mut Registers, instruction: &Instruction, mask: u32, values: &[Self::Value; LANES]);
+    /// What a result holds before its lanes are set.
+    const NOTHING: Self::Raw;
+    /// Whether `.ftz` and `.sat` mean something.
+    const SINGLE: bool = false;
+
+    fn lanes(registers: &Registers, index: u16) -> Self::Lanes<'_>;
+    fn get(lanes: Self::Lanes<'_>, lane: usize, flush: bool) -> Self::Value;
+    fn raw(value: Self::Value, flush: bool, saturate: bool) -> Self::Raw;
+    fn write(registers: &mut Registers, index: u16, mask: u32, values: &[Self::Raw; LANES]);
 }
 
 /// Kinds that are a cast of what lies in a bank.
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident: $value:ty, $bank:ident, $zero:expr, |$raw:ident| $load:expr, |$v:ident| $store:expr;)*) => { $(
+    ($($(#[$doc:meta])* $name:ident: $value:ty, $bank:ident, |$raw:ident| $get:expr, |$v:ident| $put:expr;)*) => { $(
         $(#[$doc])*
         pub(super) struct $name;
         impl Kind for $name {
             type Value = $value;
+            type Lanes<'r> = &'r [raw!($bank); LANES];
+            type Raw = raw!($bank);
             const BANK: Bank = bank!($bank);
-            const ZERO: $value = $zero;
+            const NOTHING: Self::Raw = 0;
             #[inline(always)]
-            fn load(registers: &Registers, index: u16, _: &Instruction) -> [$value; LANES] {
-                registers.$bank[index as usize].map(|$raw| $load)
+            fn lanes(registers: &Registers, index: u16) -> Self::Lanes<'_> {
+                &registers.$bank[index as usize]
             }
             #[inline(always)]
-            fn store(registers: &mut Registers, instruction: &Instruction, mask: u32, values: &[$value; LANES]) {
-                let values = values.map(|$v| $store);
-                store!($bank, registers, instruction, mask, &values)
+            fn get(lanes: Self::Lanes<'_>, lane: usize, _: bool) -> $value {
+                let $raw = lanes[lane];
+                $get
+            }
+            #[inline(always)]
+            fn raw($v: $value, _: bool, _: bool) -> Self::Raw {
+                $put
+            }
+            #[inline(always)]
+            fn write(registers: &mut Registers, index: u16, mask: u32, values: &[Self::Raw; LANES]) {
+                if index != NONE {
+                    write(&mut registers.$bank[index as usize], mask, values);
+                }
             }
         }
     )* };
@@ -125,27 +148,27 @@ macro_rules! bank {
         Bank::Long
     };
 }
-macro_rules! store {
-    (words, $registers:ident, $instruction:ident, $mask:ident, $values:expr) => {
-        $registers.set_words($instruction.to[0], $mask, $values)
+macro_rules! raw {
+    (words) => {
+        u32
     };
-    (longs, $registers:ident, $instruction:ident, $mask:ident, $values:expr) => {
-        $registers.set_longs($instruction.to[0], $mask, $values)
+    (longs) => {
+        u64
     };
 }
 
 kinds! {
-    U32: u32, words, 0, |raw| raw, |v| v;
-    S32: i32, words, 0, |raw| raw as i32, |v| v as u32;
+    U32: u32, words, |raw| raw, |v| v;
+    S32: i32, words, |raw| raw as i32, |v| v as u32;
     /// 16 bits, the upper half of the register clear.
-    U16: u32, words, 0, |raw| raw & 0xffff, |v| v & 0xffff;
-    S16: i32, words, 0, |raw| raw as i16 as i32, |v| v as u32 & 0xffff;
-    U64: u64, longs, 0, |raw| raw, |v| v;
-    S64: i64, longs, 0, |raw| raw as i64, |v| v as u64;
-    F64: f64, longs, 0.0, |raw| f64::from_bits(raw), |v| v.to_bits();
+    U16: u32, words, |raw| raw & 0xffff, |v| v & 0xffff;
+    S16: i32, words, |raw| raw as i16 as i32, |v| v as u32 & 0xffff;
+    U64: u64, longs, |raw| raw, |v| v;
+    S64: i64, longs, |raw| raw as i64, |v| v as u64;
+    F64: f64, longs, |raw| f64::from_bits(raw), |v| v.to_bits();
     /// Halves, to be compared.
-    Half: f32, words, 0.0, |raw| half(raw), |v| narrow(v as f64, F16, Rounding::Nearest);
-    Bfloat: f32, words, 0.0, |raw| bfloat(raw), |v| narrow(v as f64, BF16, Rounding::Nearest);
+    Half: f32, words, |raw| half(raw), |v| narrow(v as f64, F16, Rounding::Nearest);
+    Bfloat: f32, words, |raw| bfloat(raw), |v| narrow(v as f64, BF16, Rounding::Nearest);
 }
 
 /// Single precision: denormal numbers are flushed and results saturated where the instruction says so.
@@ -153,30 +176,37 @@ pub(super) struct F32;
 
 impl Kind for F32 {
     type Value = f32;
+    type Lanes<'r> = &'r [u32; LANES];
+    type Raw = u32;
     const BANK: Bank = Bank::Word;
-    const ZERO: f32 = 0.0;
+    const NOTHING: u32 = 0;
+    const SINGLE: bool = true;
     #[inline(always)]
-    fn load(registers: &Registers, index: u16, instruction: &Instruction) -> [f32; LANES] {
-        let values = registers.words[index as usize].map(f32::from_bits);
-        if instruction.flush { values.map(flush) } else { values }
+    fn lanes(registers: &Registers, index: u16) -> Self::Lanes<'_> {
+        &registers.words[index as usize]
     }
     #[inline(always)]
-    fn store(registers: &mut Registers, instruction: &Instruction, mask: u32, values: &[f32; LANES]) {
-        let mut values = *values;
-        if instruction.flush {
-            values = values.map(flush);
-        }
-        if instruction.saturate {
-            values = values.map(saturate);
-        }
-        registers.set_words(instruction.to[0], mask, &values.map(f32::to_bits));
+    fn get(lanes: Self::Lanes<'_>, lane: usize, flushes: bool) -> f32 {
+        let value = f32::from_bits(lanes[lane]);
+        if flushes { flush(value) } else { value }
     }
-}
-
-/// Into [0, 1]; NaN is 0.
-#[inline(always)]
-pub(super) fn saturate(value: f32) -> f32 {
-    if value > 0.0 { value.min(1.0) } else { 0.0 }
+    #[inline(always)]
+    fn raw(value: f32, flushes: bool, saturates: bool) -> u32 {
+        let value = if flushes { flush(value) } else { value };
+        // NaN becomes zero.
+        let value = if !saturates {
+            value
+        } else if value > 0.0 {
+            value.min(1.0)
+        } else {
+            0.0
+        };
+        value.to_bits()
+    }
+    #[inline(always)]
+    fn write(registers: &mut Registers, index: u16, mask: u32, values: &[u32; LANES]) {
+        registers.set_words(index, mask, values);
+    }
 }
 
 /// A predicate.
@@ -184,16 +214,25 @@ pub(super) struct Pred;
 
 impl Kind for Pred {
     type Value = bool;
+    type Lanes<'r> = u32;
+    type Raw = bool;
     const BANK: Bank = Bank::Pred;
-    const ZERO: bool = false;
+    const NOTHING: bool = false;
     #[inline(always)]
-    fn load(registers: &Registers, index: u16, _: &Instruction) -> [bool; LANES] {
-        let bits = registers.preds[index as usize];
-        std::array::from_fn(|lane| bits >> lane & 1 == 1)
+    fn lanes(registers: &Registers, index: u16) -> u32 {
+        registers.preds[index as usize]
     }
     #[inline(always)]
-    fn store(registers: &mut Registers, instruction: &Instruction, mask: u32, values: &[bool; LANES]) {
-        registers.set_pred(instruction.to[0], mask, bits(values));
+    fn get(lanes: u32, lane: usize, _: bool) -> bool {
+        lanes >> lane & 1 == 1
+    }
+    #[inline(always)]
+    fn raw(value: bool, _: bool, _: bool) -> bool {
+        value
+    }
+    #[inline(always)]
+    fn write(registers: &mut Registers, index: u16, mask: u32, values: &[bool; LANES]) {
+        registers.set_pred(index, mask, bits(values));
     }
 }
 

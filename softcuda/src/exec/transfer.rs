@@ -81,10 +81,17 @@ fn space_of(address: u64) -> (Space, u64) {
 impl Worker<'_> {
     #[inline(always)]
     pub(super) fn addresses(&self, warp: &Warp, i: &Instruction) -> [u64; LANES] {
-        match i.address {
-            Bank::Long => warp.registers.longs[i.from[0] as usize].map(|base| base.wrapping_add_signed(i.offset)),
-            _ => warp.registers.words[i.from[0] as usize].map(|base| (base as u64).wrapping_add_signed(i.offset)),
+        let mut addresses = [0; LANES];
+        if i.address == Bank::Long {
+            for (address, base) in addresses.iter_mut().zip(&warp.registers.longs[i.from[0] as usize]) {
+                *address = base.wrapping_add_signed(i.offset);
+            }
+        } else {
+            for (address, base) in addresses.iter_mut().zip(&warp.registers.words[i.from[0] as usize]) {
+                *address = (*base as u64).wrapping_add_signed(i.offset);
+            }
         }
+        addresses
     }
     /// The parts of a mask whose addresses lie in one space, moved to addresses of that space. Parts may be empty.
     #[inline]
