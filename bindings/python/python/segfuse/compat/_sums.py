@@ -1,0 +1,153 @@
+"""The sums of a segmentation over voxels, per sample and class, with their gradient: what every class here is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from .._loss import described
+from ..torch import _ops
+from ..torch._modules import _ready
+
+_names: dict[Any, tuple[str, ...]] = {}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the voxels that count, `[N, C]` of float64; `x` are those of the pixel terms, in the order of the spec string.
+
+    Those that no term of the spec string reads are None. `n` is the number of voxels, `p` Σp, `g` Σg, `i` Σpg, `pp` Σp², `gg`
+    Σg², `cost` Σ g·(Mp) of the matrix M of `wasserstein_dice`.
+    """
+
+    n: Tensor
+    p: Any
+    g: Any
+    i: Any
+    pp: Any
+    gg: Any
+    cost: Any
+    x: tuple[Tensor, ...]
+
+    def map(self, change: Any) -> Sums:
+        """Each sum, changed."""
+        one = [None if s is None else change(s) for s in (self.n, self.p, self.g, self.i, self.pp, self.gg, self.cost)]
+        return Sums(*one, tuple(change(s) for s in self.x))
+
+    def of_classes(self, classes: slice) -> Sums:
+        """Those of some classes."""
+        return self.map(lambda s: s[:, classes])
+
+    def over_batch(self) -> Sums:
+        """Those of all samples together, `[1, C]`."""
+        return self.map(lambda s: s.sum(0, keepdim=True))
+
+
+class _Reduce(torch.autograd.Function):
+    """The moments; their gradient is what the library's own finish step would hand to the gradient pass."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        *tensors, config = inputs
+        ctx.config = config
+        ctx.save_for_backward(*tensors)
+        return _ops.reduce(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor) -> Any:
+        prediction, *others = ctx.saved_tensors
+        _, count = _ops.sizes(prediction, *others, ctx.config)
+        # The moments that depend on the prediction are the last.
+        own = slopes[..., slopes.shape[-1] - count :].contiguous()
+        one = torch.ones((), dtype=torch.float64, device=slopes.device)
+        return (_ops.gradient(prediction, *others, own, one, ctx.config), None, None, None, None, None)
+
+
+def sums(
+    spec: str,
+    activation: str,
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: Optional[int] = None,
+    mask: Optional[Tensor] = None,
+) -> Sums:
+    """The sums that the losses of `spec` read.
+
+    `prediction` is `[N, C, …]`, `target` labels `[N, …]`, `[N, 1, …]` or dense, `mask` `[N, …]` or `[N, 1, …]`.
+    """
+    if activation == "softmax" and prediction.shape[1] == 1:
+        raise ValueError("softmax over one class is 1 everywhere")
+    config = _ops.settings(spec, activation=activation, ignore_index=ignore_index)
+    ready = _ready(prediction, target, mask, None, None)
+    moments = _Reduce.apply(*ready, config)
+    found = dict(zip(_names_of(config, ready), moments.unbind(-1)))
+    pixels = sorted((name for name in found if name.startswith("X")), key=lambda name: int(name[1:]))
+    one = [found.get(name) for name in ("N", "P", "G", "I", "PP", "GG", "D")]
+    return Sums(*one, tuple(found[name] for name in pixels))  # type: ignore[arg-type]
+
+
+def _names_of(config: str, tensors: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names of the moments, in their order."""
+    classes, rank = int(tensors[0].shape[1]), tensors[0].dim()
+    kinds = [None if t is None else (t.dim() == rank and int(t.shape[1]) == classes, t.dtype) for t in tensors]
+    key = (config, classes, rank, tuple(kinds))
+    if key not in _names:
+        few = (1, classes) + (1,) * (rank - 2)
+        small = [
+            None if kind is None else described(few if kind[0] else few[:1] + few[2:], _ops._name(kind[1]))
+            for kind in kinds
+        ]
+        _, text = _ops.native(config).explain(*small)
+        _names[key] = tuple(json.loads(text)["heads"][0]["moments"])
+    return _names[key]
+
+
+def result(loss: Tensor, prediction: Tensor) -> Tensor:
+    """A loss in the type that losses have: that of the prediction, but at least float32."""
+    return loss.to(torch.float64 if prediction.dtype == torch.float64 else torch.float32)
+
+
+def dense(target: Tensor) -> Tensor:
+    """One value per class, whatever the type: whole numbers of one channel would be labels."""
+    return target if target.is_floating_point() else target.to(torch.float32)
+
+
+def labels(target: Tensor) -> Tensor:
+    """Labels of an integer type."""
+    return target.to(torch.int32) if target.is_floating_point() else target
+
+
+def looks(found: Tensor) -> bool:
+    """A condition on the data, where it can be looked at without waiting for a device or breaking a graph."""
+    return found.device.type == "cpu" and not torch.compiler.is_compiling() and bool(found)
+
+
+def channels_apart(x: Tensor) -> Tensor:
+    """`[N, C, …]` as `[N·C, 1, …]`: each channel a sample of its own, for masks and weights that differ by channel."""
+    return x.reshape(x.shape[0] * x.shape[1], 1, *x.shape[2:])
+
+
+def channels_together(s: Tensor, like: Tensor) -> Tensor:
+    """Sums of :func:`channels_apart` as `[N, C]`."""
+    return s.reshape(like.shape[0], like.shape[1])
+
+
+def overlap(s: Sums, alpha: float, beta: float, soft: bool = False) -> tuple[Tensor, Tensor]:
+    """I and I + alpha·(P − I) + beta·(G − I), of which every overlap measure is made; with squares where the sums are."""
+    p, g = (s.p, s.g) if s.pp is None else (s.pp, s.gg)
+    i = s.x[0] if soft else s.i
+    return i, i + alpha * (p - i) + beta * (g - i)
+
+
+def missing(library: str, name: str) -> type:
+    """A loss of a library that segfuse lacks: a class that says so."""
+
+    def __init__(self: Any, *_: Any, **__: Any) -> None:
+        raise NotImplementedError(f"segfuse has no {name} of {library} yet")
+
+    return type(name, (), {"__init__": __init__, "__doc__": f"Not in segfuse yet: raises NotImplementedError.", "__module__": __name__})
