@@ -201,6 +201,8 @@ impl Frame {
                 // With one class, values between 0 and 1 are a dense target, and integers are labels.
                 signature.dense = per_class || (self.classes == 1 && array.element.is_float());
                 signature.target = match (&array.element, signature.dense) {
+                    // What the labels of such a prediction are copied to, whatever their type.
+                    (element, false) if self.exact && !element.is_float() => DType::I64,
                     (Element::Bool, _) => DType::U8,
                     (Element::Plain(dtype), true) if dtype.is_float() || *dtype == DType::U8 => *dtype,
                     (Element::Plain(dtype), false) if !dtype.is_float() => *dtype,

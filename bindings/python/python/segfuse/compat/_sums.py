@@ -47,24 +47,34 @@ class Sums:
         return self.map(lambda s: s.sum(0, keepdim=True))
 
 
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.config = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, slopes: Tensor) -> Any:
+    """The slopes by the moments are what the library's own finish step would hand to the gradient pass."""
+    prediction, *others = ctx.saved_tensors
+    _, count = _ops.sizes(prediction, *others, ctx.config)
+    # The moments that depend on the prediction are the last.
+    own = slopes[..., slopes.shape[-1] - count :].contiguous()
+    one = torch.ones((), dtype=torch.float64, device=slopes.device)
+    return (_ops.gradient(prediction, *others, own, one, ctx.config),) + (None,) * 5
+
+
+_ops.reduce.register_autograd(_backward, setup_context=_keep)
+
+
 class _Reduce(torch.autograd.Function):
-    """The moments; their gradient is what the library's own finish step would hand to the gradient pass."""
+    """The operator without the way through the dispatcher's autograd, which takes longer than a small loss."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *tensors, config = inputs
-        ctx.config = config
-        ctx.save_for_backward(*tensors)
-        return _ops.reduce(*inputs)
+        moments = _ops.reduce(*inputs)
+        _keep(ctx, inputs, moments)
+        return moments
 
-    @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> Any:
-        prediction, *others = ctx.saved_tensors
-        _, count = _ops.sizes(prediction, *others, ctx.config)
-        # The moments that depend on the prediction are the last.
-        own = slopes[..., slopes.shape[-1] - count :].contiguous()
-        one = torch.ones((), dtype=torch.float64, device=slopes.device)
-        return (_ops.gradient(prediction, *others, own, one, ctx.config), None, None, None, None, None)
+    backward = staticmethod(_backward)
 
 
 def sums(
@@ -82,20 +92,24 @@ def sums(
     """
     if activation == "softmax" and prediction.shape[1] == 1:
         raise ValueError("softmax over one class is 1 everywhere")
-    config = _ops.settings(spec, activation=activation, ignore_index=ignore_index)
+    ignored = "null" if ignore_index is None else ignore_index
+    # As `_ops.settings` writes it, in a way that a compiler can follow.
+    config = f'{{"spec": "{spec}", "activation": "{activation}", "ignore_index": {ignored}}}'
     ready = _ready(prediction, target, mask, None, None)
-    moments = _Reduce.apply(*ready, config)
-    found = dict(zip(_names_of(config, ready), moments.unbind(-1)))
+    reduce = _ops.reduce if torch.compiler.is_compiling() else _Reduce.apply
+    moments = reduce(*ready, config)
+    classes, rank = int(prediction.shape[1]), prediction.dim()
+    kinds = tuple(None if t is None else (t.dim() == rank and int(t.shape[1]) == classes, t.dtype) for t in ready)
+    found = dict(zip(_names_of(config, classes, rank, kinds), moments.unbind(-1)))
     pixels = sorted((name for name in found if name.startswith("X")), key=lambda name: int(name[1:]))
     one = [found.get(name) for name in ("N", "P", "G", "I", "PP", "GG", "D")]
     return Sums(*one, tuple(found[name] for name in pixels))  # type: ignore[arg-type]
 
 
-def _names_of(config: str, tensors: tuple[Any, ...]) -> tuple[str, ...]:
-    """The names of the moments, in their order."""
-    classes, rank = int(tensors[0].shape[1]), tensors[0].dim()
-    kinds = [None if t is None else (t.dim() == rank and int(t.shape[1]) == classes, t.dtype) for t in tensors]
-    key = (config, classes, rank, tuple(kinds))
+@torch.compiler.assume_constant_result
+def _names_of(config: str, classes: int, rank: int, kinds: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names of the moments, in their order. `kinds` says of each tensor whether it has one value per class, and its type."""
+    key = (config, classes, rank, kinds)
     if key not in _names:
         few = (1, classes) + (1,) * (rank - 2)
         small = [
@@ -150,4 +164,4 @@ def missing(library: str, name: str) -> type:
     def __init__(self: Any, *_: Any, **__: Any) -> None:
         raise NotImplementedError(f"segfuse has no {name} of {library} yet")
 
-    return type(name, (), {"__init__": __init__, "__doc__": f"Not in segfuse yet: raises NotImplementedError.", "__module__": __name__})
+    return type(name, (), {"__init__": __init__, "__doc__": "Not in segfuse yet: raises NotImplementedError."})
