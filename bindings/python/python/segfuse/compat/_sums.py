@@ -88,7 +88,8 @@ def sums(
 ) -> Sums:
     """The sums that the losses of `spec` read.
 
-    `prediction` is `[N, C, …]`, `target` labels `[N, …]`, `[N, 1, …]` or dense, `mask` `[N, …]` or `[N, 1, …]`.
+    `prediction` is `[N, C, …]`, `target` labels `[N, …]`, `[N, 1, …]` or dense, `mask` `[N, …]` or `[N, 1, …]`. A label that is
+    none of the classes is an error on the CPU; elsewhere its voxel does not count, since looking would wait for the device.
     """
     if activation == "softmax" and prediction.shape[1] == 1:
         raise ValueError("softmax over one class is 1 everywhere")
@@ -101,9 +102,30 @@ def sums(
     classes, rank = int(prediction.shape[1]), prediction.dim()
     kinds = tuple(None if t is None else (t.dim() == rank and int(t.shape[1]) == classes, t.dtype) for t in ready)
     found = dict(zip(_names_of(config, classes, rank, kinds), moments.unbind(-1)))
+    if classes > 1 and target.shape != prediction.shape:
+        _check_labels(found["N"], target, ignore_index, mask, classes)
     pixels = sorted((name for name in found if name.startswith("X")), key=lambda name: int(name[1:]))
     one = [found.get(name) for name in ("N", "P", "G", "I", "PP", "GG", "D")]
     return Sums(*one, tuple(found[name] for name in pixels))  # type: ignore[arg-type]
+
+
+def _check_labels(n: Tensor, target: Tensor, ignore: Optional[int], mask: Optional[Tensor], classes: int) -> None:
+    """Whether all labels that should count did: the voxels that counted are known already."""
+    if not _can_look(n):
+        return
+    kept = None if mask is None else mask.reshape(target.shape) != 0
+    if ignore is not None:
+        own = target != ignore
+        kept = own if kept is None else kept & own
+    expected = target.numel() if kept is None else int(kept.sum())
+    counted = int(n.detach()[:, 0].sum())
+    if counted != expected:
+        raise RuntimeError(f"{expected - counted} labels of the target are none of the {classes} classes")
+
+
+def _can_look(x: Tensor) -> bool:
+    """Whether numbers can be looked at without waiting for a device or breaking a graph."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 @torch.compiler.assume_constant_result
@@ -137,8 +159,8 @@ def labels(target: Tensor) -> Tensor:
 
 
 def looks(found: Tensor) -> bool:
-    """A condition on the data, where it can be looked at without waiting for a device or breaking a graph."""
-    return found.device.type == "cpu" and not torch.compiler.is_compiling() and bool(found)
+    """A condition on the data, where it can be looked at."""
+    return _can_look(found) and bool(found)
 
 
 def channels_apart(x: Tensor) -> Tensor:

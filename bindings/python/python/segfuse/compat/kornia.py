@@ -10,7 +10,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from ._sums import Sums, channels_apart, channels_together, dense, looks, missing, result, sums
+from ._sums import Sums, channels_apart, channels_together, dense, missing, result, sums
 
 
 def _check(pred: Any, target: Tensor, rank: Optional[int]) -> None:
@@ -39,11 +39,6 @@ def _check_weight(name: str, weight: Any, pred: Tensor) -> None:
 
 
 def _of_labels(spec: str, pred: Tensor, target: Tensor, ignore_index: Optional[int]) -> Sums:
-    outside = (target < 0) | (target >= pred.shape[1])
-    if ignore_index is not None:
-        outside &= target != ignore_index
-    if looks(outside.any()):
-        raise RuntimeError("Class values must be non-negative and smaller than num_classes.")
     if pred.shape[1] == 1:
         raise NotImplementedError("the softmax of one class is 1 everywhere: kornia's loss is a constant; pass two channels")
     return sums(spec, "softmax", pred, target, ignore_index=ignore_index)

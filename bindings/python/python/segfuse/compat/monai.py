@@ -74,7 +74,7 @@ class _Overlap(_Loss):
             input = self.other_act(input)
         ignore = self.ignore_index
         if self.to_onehot_y and several:
-            found = sums(spec, activation, input, _labels(target, input, ignore), ignore_index=ignore, mask=mask)
+            found = sums(spec, activation, input, _labels(target, input), ignore_index=ignore, mask=mask)
         else:
             if self.to_onehot_y:
                 _ignored("to_onehot_y=True")
@@ -98,19 +98,13 @@ class _Overlap(_Loss):
         return result(f, input)
 
 
-def _labels(target: Tensor, input: Tensor, ignore: Optional[int]) -> Tensor:
+def _labels(target: Tensor, input: Tensor) -> Tensor:
     """Labels `[N, …]`, as MONAI's one_hot takes them."""
     if target.dim() != input.dim() or target.shape[1] != 1:
         raise AssertionError("labels should have a channel with length equal to one.")
     if target.shape[0] != input.shape[0] or target.shape[2:] != input.shape[2:]:
         raise AssertionError(f"ground truth has different shape ({target.shape}) from input ({input.shape})")
-    target = labels(target).squeeze(1)
-    outside = (target < 0) | (target >= input.shape[1])
-    if ignore is not None:
-        outside &= target != ignore
-    if looks(outside.any()):
-        raise RuntimeError(f"a label of the target is not one of the {input.shape[1]} classes")
-    return target
+    return labels(target).squeeze(1)
 
 
 def _kept(target: Tensor, ignore: int) -> Tensor:
@@ -426,7 +420,7 @@ class FocalLoss(_Loss):
             _ignored("include_background=False")
         encoded = self.to_onehot_y and several
         if encoded:
-            target = _labels(target, input, ignore)
+            target = _labels(target, input)
             if ignore is not None:
                 mask = (target != ignore).unsqueeze(1)
                 target = target.masked_fill(target == ignore, 0)
@@ -594,7 +588,7 @@ class DiceCELoss(_Loss):
             entropy = whole
         else:
             part = self.dice._sums(self.dice._spec, input, target)
-            y = _labels(target, input, None) if encoded else dense(target)
+            y = _labels(target, input) if encoded else dense(target)
             entropy = sums(spec, own, input, y)
         dice = self.dice._of(part, input)
         ce = _cross_entropy(entropy, self.ce_weight, encoded) if several else _binary(entropy, self.ce_weight)
@@ -824,7 +818,7 @@ class AsymmetricUnifiedFocalLoss(_Loss):
         if single:
             y_pred = torch.cat([1 - y_pred, y_pred], 1)
         if encoded:
-            target = _labels(y_true, y_pred, None)
+            target = _labels(y_true, y_pred)
         elif y_true.shape[1] == 1:
             target = torch.cat([1 - y_true, y_true], 1)
         else:

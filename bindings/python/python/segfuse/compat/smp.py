@@ -38,15 +38,9 @@ def _weights(class_weights: Any, mode: str) -> Optional[Tensor]:
     return torch.as_tensor(class_weights, dtype=torch.float)
 
 
-def _labels(y_true: Tensor, y_pred: Tensor, ignore_index: Optional[int]) -> Tensor:
-    """Labels `[N, …]`; any other is an error, as it is in torch's one_hot."""
-    y = labels(y_true).reshape(y_pred.shape[0], *y_pred.shape[2:])
-    outside = (y < 0) | (y >= y_pred.shape[1])
-    if ignore_index is not None:
-        outside &= y != ignore_index
-    if looks(outside.any()):
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    return y
+def _labels(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Labels `[N, …]`."""
+    return labels(y_true).reshape(y_pred.shape[0], *y_pred.shape[2:])
 
 
 class _Overlap(nn.Module):
@@ -87,7 +81,7 @@ class _Overlap(nn.Module):
         """The sums, over the batch, and whether the overlap is that of soft targets."""
         if self.mode == MULTICLASS_MODE:
             activation = "softmax" if self.from_logits else "none"
-            y = _labels(y_true, y_pred, self.ignore_index)
+            y = _labels(y_true, y_pred)
             return sums("dice", activation, y_pred, y, ignore_index=self.ignore_index).over_batch(), False
         activation = "sigmoid" if self.from_logits else "none"
         if self.mode == BINARY_MODE:
@@ -235,33 +229,23 @@ class FocalLoss(nn.Module):
             y_pred = torch.clamp(y_pred, self.eps, 1 - self.eps)
             odds = y_pred if self.mode == MULTICLASS_MODE else y_pred / (1 - y_pred)
             y_pred = torch.log(odds)
-        mask = None
+        mask = ignore = None
+        shape = y_pred
         if self.mode == MULTICLASS_MODE:
-            ignore = self.ignore_index
-            y_true = labels(y_true)
-            if ignore is not None:
-                mask = y_true != ignore
-            # A label of no class is a voxel of none of them.
-            outside = (y_true < 0) | (y_true >= y_pred.shape[1])
-            if looks(outside.any() if mask is None else (outside & mask).any()):
-                raise NotImplementedError("a label of the target is no class: segfuse would leave its voxel out")
-            target = y_true.masked_fill(outside, 0)
-            shape = y_pred
+            target, ignore = _labels(y_true, y_pred), self.ignore_index
         else:
             if self.mode == BINARY_MODE:
-                y_pred, y_true = y_pred.reshape(1, 1, -1), y_true.reshape(1, 1, -1)
-            shape = y_pred
+                shape = y_pred = y_pred.reshape(1, 1, -1)
+                y_true = y_true.reshape(1, 1, -1)
             if self.ignore_index is not None:
-                mask = channels_apart(y_true != self.ignore_index)
-                y_true = y_true * (y_true != self.ignore_index)
-                y_pred = channels_apart(y_pred)
-                y_true = channels_apart(y_true)
+                kept = y_true != self.ignore_index
+                y_pred, y_true, mask = channels_apart(y_pred), channels_apart(y_true * kept), channels_apart(kept)
             if looks(((y_true != 0) & (y_true != 1)).any()):
                 raise NotImplementedError("smp's focal loss of soft targets is one of its own; segfuse has none")
             target = dense(y_true)
         alpha = "none" if self.alpha is None else float(self.alpha)
         spec = f"focal(gamma={float(self.gamma or 0.0)}, alpha={alpha}, form=binary)"
-        s = sums(spec, "sigmoid", y_pred, target, mask=mask)
+        s = sums(spec, "sigmoid", y_pred, target, ignore_index=ignore, mask=mask)
         loss, voxels = (channels_together(x, shape).sum(0) for x in (s.x[0], s.n))
         if self.reduction == "mean":
             loss = loss / voxels
@@ -381,7 +365,7 @@ class SoftCrossEntropyLoss(nn.Module):
         """`y_pred` `[N, C, …]` logits, `y_true` labels `[N, …]` or `[N, 1, …]`."""
         if self.smooth_factor is None:
             raise TypeError("unsupported operand type(s) for -: 'float' and 'NoneType'")
-        y = _labels(y_true, y_pred, self.ignore_index)
+        y = _labels(y_true, y_pred)
         spec = f"ce(smoothing={self.smooth_factor})"
         loss = sums(spec, "softmax", y_pred, y, ignore_index=self.ignore_index).x[0].sum()
         return result(loss / y.numel() if self.reduction == "mean" else loss, y_pred)
