@@ -1,7 +1,8 @@
-//! Tasks of the workspace: `cargo xtask test`, `gen`, `vectors`, `c-library`.
+//! Tasks of the workspace: `cargo xtask test`, `gen`, `vectors`, `c-library`, `python`.
 
 mod c_library;
 mod r#gen;
+mod python;
 mod steps;
 mod vectors;
 
@@ -33,6 +34,12 @@ enum Task {
         #[arg(value_name = "PREFIX")]
         prefix: PathBuf,
     },
+    /// Build the Python package and run its tests, in the environment of the test vectors
+    Python {
+        /// Arguments of pytest
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        pytest: Vec<String>,
+    },
     /// Write the test vectors, with Python
     Vectors {
         /// Compare instead; fails when a number differs
@@ -49,6 +56,7 @@ fn main() -> ExitCode {
         Task::Test(options) => steps::run(&options),
         Task::Gen { check } => r#gen::run(check),
         Task::CLibrary { prefix } => c_library::install(&prefix),
+        Task::Python { pytest } => python::test(&pytest),
         Task::Vectors { check, python } => vectors::run(check, python.as_deref()),
     };
     match result {

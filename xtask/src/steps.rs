@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, each named, timed and listed at the end.
 
-use crate::{c_library, r#gen, root, vectors};
+use crate::{c_library, r#gen, python, root, vectors};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use std::path::Path;
@@ -98,6 +98,7 @@ fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
     steps.step("shaders through tint", tint)?;
     steps.step("tests in the documentation", || cargo("test --workspace --doc"))?;
     steps.step("test vectors", || test_vectors(options.regenerate))?;
+    steps.step("Python package", || python_package(options.regenerate))?;
     // The program has the library's name, so its page would take the place of the library's.
     steps.step("documentation", || {
         succeeds(command("cargo", "doc --workspace --no-deps --lib").env("RUSTDOCFLAGS", "-D warnings"))
@@ -214,6 +215,13 @@ fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
     Ok(Outcome::Noted(
         "only the hashes; --regenerate makes them anew, with a download of 2.5 GB and 6 GB of disk".into(),
     ))
+}
+
+fn python_package(download: bool) -> anyhow::Result<Outcome> {
+    if download || vectors::has_environment() || (in_ci() && vectors::has_room()) {
+        return python::test(&[]).map(|()| Outcome::Passed);
+    }
+    Ok(Outcome::Skipped("needs the Python environment; --regenerate makes it, with a download of 2.5 GB".into()))
 }
 
 fn dependencies() -> anyhow::Result<Outcome> {

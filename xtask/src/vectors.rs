@@ -81,13 +81,8 @@ fn python_of(venv: &Path) -> PathBuf {
 }
 
 /// The Python of an environment that holds what requirements.txt pins, made where it is not there yet.
-fn environment(python: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let (venv, requirements) = (venv(), folder().join("requirements.txt"));
-    let (inside, stamp) = (python_of(&venv), venv.join("requirements.sha256"));
-    let wanted = sha256(&requirements)?;
-    if inside.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(inside);
-    }
+pub(crate) fn environment(python: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let (venv, inside) = (venv(), python_of(&venv()));
     if !inside.exists() {
         let python = python.map_or_else(default_python, Path::to_path_buf);
         fs::create_dir_all(&venv).with_context(|| format!("cannot make {}", venv.display()))?;
@@ -95,10 +90,24 @@ fn environment(python: Option<&Path>) -> anyhow::Result<PathBuf> {
         println!("making {}: 2.5 GB to download", venv.display());
         checked(Command::new(python).args(["-m", "venv"]).arg(&venv))?;
     }
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
-    checked(Command::new(&inside).args(pip).arg(requirements))?;
-    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    install(&inside, &folder().join("requirements.txt"), "requirements.sha256")?;
     Ok(inside)
+}
+
+/// Installs what a file pins into the environment, unless `stamp` says that it is there.
+pub(crate) fn install(python: &Path, requirements: &Path, stamp: &str) -> anyhow::Result<()> {
+    let (stamp, wanted) = (venv().join(stamp), sha256(requirements)?);
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    pip(python, &["--no-deps", "-r", &requirements.display().to_string()])?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// `pip install` in the environment.
+pub(crate) fn pip(python: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    checked(Command::new(python).args(install).args(arguments))
 }
 
 /// The version that the pins were chosen for, where it is installed.

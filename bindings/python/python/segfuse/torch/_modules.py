@@ -161,10 +161,9 @@ class Loss(torch.nn.Module):
         moments, first, scale = None, 0, 1.0
         if self._group is not None:
             moments, first, scale = self._gathered(prediction, target, mask, weights, map)
-        losses, _ = _ops.forward(
+        return _ops.loss(
             prediction, target, mask, weights, map, moments, self._config, self._per_sample, first, scale
         )
-        return losses
 
     def _gathered(self, *tensors: Any) -> tuple[Tensor, int, float]:
         """The sums of all ranks, where those of this rank begin, and the factor of its gradient."""

@@ -107,8 +107,7 @@ def _empty_moments(prediction, target, mask, weights, map, config):
     return prediction.new_empty((prediction.shape[0], prediction.shape[1], count), dtype=torch.float64)
 
 
-@torch.library.custom_op("segfuse::forward", mutates_args=())
-def forward(
+def _forward(
     prediction: Tensor,
     target: Tensor,
     mask: Optional[Tensor],
@@ -141,6 +140,9 @@ def forward(
     return losses, coefficients if scale == 1.0 else coefficients.mul_(scale)
 
 
+forward = torch.library.custom_op("segfuse::forward", _forward, mutates_args=())
+
+
 @forward.register_fake
 def _empty_losses(prediction, target, mask, weights, map, moments, config, per_sample, first, scale):
     samples, classes = prediction.shape[:2]
@@ -149,8 +151,7 @@ def _empty_losses(prediction, target, mask, weights, map, moments, config, per_s
     return losses, prediction.new_empty((samples, classes, count), dtype=torch.float64)
 
 
-@torch.library.custom_op("segfuse::gradient", mutates_args=())
-def gradient(
+def _gradient(
     prediction: Tensor,
     target: Tensor,
     mask: Optional[Tensor],
@@ -175,6 +176,9 @@ def gradient(
     return result
 
 
+gradient = torch.library.custom_op("segfuse::gradient", _gradient, mutates_args=())
+
+
 @gradient.register_fake
 def _empty_gradient(prediction, target, mask, weights, map, coefficients, grad_output, config):
     return torch.empty_like(prediction)
@@ -191,12 +195,11 @@ def _keep(ctx, inputs, output):
 def _backward(ctx, grad_losses, _):
     slope = None
     if grad_losses is not None:
-        *inputs, coefficients = ctx.saved_tensors
-        slope = gradient(*inputs, coefficients, grad_losses.contiguous(), ctx.config)
+        slope = gradient(*ctx.saved_tensors, grad_losses.contiguous(), ctx.config)
     return (slope,) + (None,) * 9
 
 
-def _no_second_derivative(ctx, _):
+def _no_second_derivative(*_):
     raise RuntimeError(
         "segfuse has no second derivatives: the gradient of a loss was differentiated again (create_graph=True, or a "
         "gradient penalty); take a loss that is written in torch operations there"
@@ -205,3 +208,38 @@ def _no_second_derivative(ctx, _):
 
 forward.register_autograd(_backward, setup_context=_keep)
 gradient.register_autograd(_no_second_derivative)
+
+
+class _Forward(torch.autograd.Function):
+    """`forward` for tensors as they are: the same work without the way through the dispatcher, which takes longer than a small
+    loss."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        output = _forward(*inputs)
+        _keep(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx, grad_losses, _):
+        slope = None
+        if grad_losses is not None:
+            inputs = (*ctx.saved_tensors, grad_losses.contiguous(), ctx.config)
+            slope = _Gradient.apply(*inputs) if torch.is_grad_enabled() else _gradient(*inputs)
+        return (slope,) + (None,) * 9
+
+
+class _Gradient(torch.autograd.Function):
+    """`gradient` where somebody may differentiate it, and is told that nobody can."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        return _gradient(*inputs)
+
+    backward = staticmethod(_no_second_derivative)
+
+
+def loss(prediction: Tensor, *others: Any) -> Tensor:
+    """The first result of `forward`; as an operator where a compiler or a kind of tensor of its own has to see one."""
+    plain = type(prediction) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+    return (_Forward.apply if plain else forward)(prediction, *others)[0]
