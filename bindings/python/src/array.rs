@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use segfuse::DType;
+use segfuse::{DType, Slice, SliceMut};
 use std::fmt;
 
 /// The element type of an array.
@@ -78,6 +78,8 @@ pub(crate) enum Role {
     Coefficients,
     Losses,
     GradOutput,
+    Source,
+    Maps,
 }
 
 impl fmt::Display for Role {
@@ -93,6 +95,8 @@ impl fmt::Display for Role {
             Role::Coefficients => "the coefficients",
             Role::Losses => "the losses",
             Role::GradOutput => "grad_output",
+            Role::Source => "the source of the distance maps",
+            Role::Maps => "the distance maps",
         })
     }
 }
@@ -294,6 +298,72 @@ impl Array {
 
     pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// The element type as the library names it; bytes for booleans.
+    pub(crate) fn dtype(&self) -> Option<DType> {
+        match self.element {
+            Element::Plain(dtype) => Some(dtype),
+            Element::Bool => Some(DType::U8),
+            Element::F64 | Element::Other(_) => None,
+        }
+    }
+
+    /// Whether the two share memory.
+    pub(crate) fn overlaps(&self, other: &Array) -> bool {
+        let end = |array: &Array| array.address + array.len() * array.element.size();
+        self.address < end(other) && other.address < end(self)
+    }
+
+    /// The elements of a compact array.
+    pub(crate) fn slice(&self) -> PyResult<Slice<'_>> {
+        let dtype = self.aligned()?;
+        Ok(match dtype {
+            DType::F32 => self.elements::<f32>().into(),
+            DType::F16 => self.elements::<f16>().into(),
+            DType::BF16 => self.elements::<bf16>().into(),
+            DType::U8 => self.elements::<u8>().into(),
+            DType::I16 => self.elements::<i16>().into(),
+            DType::I32 => self.elements::<i32>().into(),
+            DType::I64 => self.elements::<i64>().into(),
+        })
+    }
+
+    fn elements<T>(&self) -> &[T] {
+        debug_assert_eq!(size_of::<T>(), self.element.size());
+        // SAFETY: the producer promises `len` elements of its type from the address on for as long as the array lives; `slice`
+        // has seen that they are compact and aligned, and names the type. Who writes to them meanwhile in another thread of
+        // Python breaks that promise.
+        unsafe { std::slice::from_raw_parts(self.address as *const T, self.len()) }
+    }
+
+    /// The elements of a compact array of float32 or float16 that may be written to.
+    pub(crate) fn slice_mut(&mut self) -> PyResult<SliceMut<'_>> {
+        let dtype = self.aligned()?;
+        let (address, len) = (self.address, self.len());
+        Ok(match dtype {
+            // SAFETY: as in `slice`; the producer lets it be written to (see `writable`), and the caller has seen that no input
+            // shares its memory.
+            DType::F32 => unsafe { std::slice::from_raw_parts_mut(address as *mut f32, len) }.into(),
+            // SAFETY: as above.
+            DType::F16 => unsafe { std::slice::from_raw_parts_mut(address as *mut f16, len) }.into(),
+            _ => return Err(self.mistyped("float32 or float16")),
+        })
+    }
+
+    fn aligned(&self) -> PyResult<DType> {
+        let Some(dtype) = self.dtype() else {
+            return Err(self.mistyped("a type of the library"));
+        };
+        let (size, address) = (dtype.size() as usize, self.address);
+        if !self.is_compact() {
+            return Err(self.scattered("contiguous"));
+        }
+        if !address.is_multiple_of(size) {
+            let role = self.role;
+            return Err(Kind::Value.error(format!("{role} must be aligned to {size} bytes, is at {address:#x}")));
+        }
+        Ok(dtype)
     }
 
     /// The elements, which lie at any address.

@@ -5,6 +5,7 @@
 mod array;
 mod calls;
 mod catalogue;
+mod distance;
 mod error;
 mod loss;
 mod settings;
@@ -14,6 +15,8 @@ mod settings;
 mod _segfuse {
     #[pymodule_export]
     use crate::catalogue::{devices, list_losses};
+    #[pymodule_export]
+    use crate::distance::distance;
     #[pymodule_export]
     use crate::loss::Loss;
     #[pymodule_export]

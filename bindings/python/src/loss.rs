@@ -4,11 +4,11 @@ use crate::array::{Array, Role};
 use crate::calls::{Call, Prepared};
 use crate::catalogue::json;
 use crate::error::{Kind, python};
-use crate::settings::{Axes, Settings, Signature, word};
+use crate::settings::{self, Settings, Signature, word};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use segfuse::loss::Absent;
-use segfuse::{Activation, Evaluation, Objective, Plan, Reduction, cpu};
+use segfuse::{Evaluation, Objective, Plan, Reduction, cpu};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,14 +47,12 @@ impl Loss {
         background: bool,
         absent: &str,
     ) -> PyResult<Loss> {
-        const ACTIVATIONS: [(&str, Activation); 3] =
-            [("none", Activation::None), ("sigmoid", Activation::Sigmoid), ("softmax", Activation::Softmax)];
         const REDUCTIONS: [(&str, Reduction); 3] =
             [("mean", Reduction::Mean), ("sum", Reduction::Sum), ("none", Reduction::None)];
         const ABSENT: [(&str, Absent); 3] = [("count", Absent::Count), ("skip", Absent::Skip), ("zero", Absent::Zero)];
         let settings = Settings {
-            activation: activation.map(|given| word("activation", given, &ACTIVATIONS)).transpose()?,
-            axes: word("layout", layout, &[("ncv", Axes::Second), ("nvc", Axes::Last)])?,
+            activation: settings::activation(activation)?,
+            axes: settings::axes(layout)?,
             ignore_index,
             reduction: word("reduction", reduction, &REDUCTIONS)?,
             class_weights,

@@ -38,6 +38,18 @@ pub(crate) fn word<T: Copy>(key: &str, given: &str, words: &[(&str, T)]) -> PyRe
     })
 }
 
+/// An activation by its name.
+pub(crate) fn activation(given: Option<&str>) -> PyResult<Option<Activation>> {
+    const WORDS: [(&str, Activation); 3] =
+        [("none", Activation::None), ("sigmoid", Activation::Sigmoid), ("softmax", Activation::Softmax)];
+    given.map(|given| word("activation", given, &WORDS)).transpose()
+}
+
+/// Where the classes stand, by the name of the layout.
+pub(crate) fn axes(given: &str) -> PyResult<Axes> {
+    word("layout", given, &[("ncv", Axes::Second), ("nvc", Axes::Last)])
+}
+
 /// All that a plan depends on beside the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Signature {
@@ -245,7 +257,7 @@ impl Frame {
                     _ => return Err(array.mistyped("float32, or the prediction's type")),
                 }
             }
-            Role::Prediction | Role::Moments | Role::Coefficients | Role::Losses | Role::GradOutput => {}
+            _ => {}
         }
         Ok(())
     }

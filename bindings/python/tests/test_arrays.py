@@ -373,3 +373,63 @@ def test_the_stub_has_what_the_extension_has():
     public = {name for name in dir(_segfuse.Loss) if not name.startswith("_")}
     assert public == {name for name in stated if not name.startswith("_")}
     assert json.loads(_segfuse.list_losses())
+
+
+def brute_force(mask, spacing):
+    """Distances to the nearest voxel of a mask, from all pairs."""
+    places = np.argwhere(mask) * np.array(spacing)
+    here = np.moveaxis(np.indices(mask.shape), 0, -1)[..., None, :] * np.array(spacing)
+    return np.sqrt(((here - places) ** 2).sum(-1).min(-1)) if len(places) else np.full(mask.shape, np.inf)
+
+
+def test_distance_maps():
+    y = labels(np.int32, 3, (2, 3, 6, 5))
+    spacing = (1.0, 2.5)
+    maps = segfuse.distance(y, num_classes=3, kind="outside", spacing=spacing)
+    assert maps.shape == (2, 3, 6, 5) and maps.dtype == np.float32
+    inside = segfuse.distance(y, num_classes=3, kind="inside", spacing=spacing)
+    for sample in range(2):
+        for label in range(3):
+            mask = y[sample] == label
+            np.testing.assert_allclose(maps[sample, label], brute_force(mask, spacing), rtol=1e-6)
+            np.testing.assert_allclose(inside[sample, label], brute_force(~mask, spacing) * mask, rtol=1e-6)
+    both = segfuse.distance(y, num_classes=3, spacing=spacing, squared=True)
+    np.testing.assert_allclose(both, (maps + inside) ** 2, rtol=1e-6)
+    one = segfuse.distance(y == 2, kind="difference", spacing=spacing)
+    np.testing.assert_allclose(one[:, 0], (maps - inside)[:, 2], rtol=1e-6)
+    some = segfuse.distance(y, num_classes=3, classes=[2, 0], kind="outside", spacing=spacing, layout="nvc", dtype="float16")
+    np.testing.assert_allclose(some[..., 0], maps[:, 2], rtol=1e-3)
+    assert some.shape == (2, 6, 5, 2) and some.dtype == np.float16
+
+
+def test_distance_maps_of_dense_targets_and_predictions():
+    z, y = logits(), labels()
+    one_hot = np.ascontiguousarray(np.eye(3)[z.argmax(1)].transpose(0, 3, 1, 2).astype(bool))
+    expected = segfuse.distance(z.argmax(1), num_classes=3)
+    assert (segfuse.distance(one_hot, of="dense") == expected).all()
+    assert (segfuse.distance(z, of="prediction") == expected).all()
+    above = segfuse.distance(z, of="prediction", activation="sigmoid", threshold=0.7)
+    assert (above == segfuse.distance(1 / (1 + np.exp(-z)) > 0.7, of="dense")).all()
+    out = np.empty(SHAPE, np.float32)
+    assert segfuse.distance(y, num_classes=3, out=out) is out
+    ignored = segfuse.distance(y, num_classes=3, kind="outside", ignore_index=0)
+    assert np.isinf(ignored[:, 0]).all()
+
+
+def test_distance_maps_that_cannot_be():
+    z, y = logits(), labels()
+    for arguments, kind, message in [
+        ({}, segfuse.InvalidValue, "num_classes is needed"),
+        ({"num_classes": 3, "kind": "inner"}, segfuse.InvalidValue, "kind must be"),
+        ({"num_classes": 3, "of": "x"}, segfuse.InvalidValue, "of must be|classes"),
+        ({"num_classes": 3, "spacing": [1.0]}, segfuse.InvalidValue, "number of spacings must be from 2 to 2, got 1"),
+        ({"num_classes": 3, "classes": [3]}, segfuse.InvalidValue, "from 0 to 2, got 3"),
+        ({"num_classes": 3, "out": np.empty(SHAPE)}, segfuse.InvalidType, "distance maps cannot be float64"),
+        ({"num_classes": 3, "out": np.empty((2, 3, 5), np.float32)}, segfuse.InvalidValue, r"shape \[2, 3, 5, 7\]"),
+    ]:
+        with pytest.raises(kind, match=message):
+            segfuse.distance(y, **arguments)
+    with pytest.raises(segfuse.InvalidValue, match="share memory"):
+        segfuse.distance(z, of="prediction", out=z)
+    with pytest.raises(segfuse.InvalidType, match="cannot be"):
+        segfuse.distance(z, num_classes=3)

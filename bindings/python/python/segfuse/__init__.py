@@ -10,6 +10,7 @@ One pass over prediction and target computes every sum that a loss needs, and on
 `segfuse.torch` has the same losses for PyTorch, with autograd.
 """
 
+from ._distance import distance
 from ._errors import DeviceError, Error, InvalidType, InvalidValue
 from ._loss import (
     Evaluation,
@@ -41,6 +42,7 @@ __all__ = [
     "Term",
     "__version__",
     "devices",
+    "distance",
     "explain",
     "list_losses",
     "loss",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from ._errors import InvalidType
@@ -13,21 +14,45 @@ def empty_like(array: Any) -> tuple[Any, Any]:
     numpy and torch arrays are made by numpy and torch. For other libraries a numpy array is written and handed to `asarray` of
     their namespace.
     """
-    library = type(array).__module__.partition(".")[0]
+    library = _library(array)
     if library == "torch":
-        import torch
-
-        return torch.empty_like(array, requires_grad=False), _same
-    try:
-        import numpy
-    except ImportError:
-        raise InvalidType(f"numpy is needed to make a gradient for {type(array).__name__}; or give `out`") from None
+        return _module("torch").empty_like(array, requires_grad=False), _same
+    numpy = _module("numpy")
     if library == "numpy":
         return numpy.empty_like(array, subok=False), _same
-    view = array if hasattr(array, "dtype") and hasattr(array, "shape") else numpy.asarray(memoryview(array))
-    made = numpy.empty(tuple(view.shape), numpy.dtype(view.dtype))
+    return empty(array, *_shape_and_type(array))
+
+
+def empty(array: Any, shape: "tuple[int, ...]", dtype: Any) -> tuple[Any, Any]:
+    """As :func:`empty_like`, contiguous and of this shape and type."""
+    if _library(array) == "torch":
+        torch = _module("torch")
+        return torch.empty(shape, dtype=getattr(torch, str(dtype))), _same
+    numpy = _module("numpy")
     namespace = getattr(array, "__array_namespace__", None)
-    return made, _same if namespace is None else namespace().asarray
+    return numpy.empty(shape, numpy.dtype(dtype)), _same if namespace is None else namespace().asarray
+
+
+def shape_and_type(array: Any) -> "tuple[tuple[int, ...], str]":
+    """Shape, and name of the element type."""
+    shape, dtype = _shape_and_type(array)
+    return shape, str(dtype).replace("torch.", "")
+
+
+def _shape_and_type(array: Any) -> "tuple[tuple[int, ...], Any]":
+    view = array if hasattr(array, "dtype") and hasattr(array, "shape") else _module("numpy").asarray(memoryview(array))
+    return tuple(int(extent) for extent in view.shape), view.dtype
+
+
+def _library(array: Any) -> str:
+    return type(array).__module__.partition(".")[0]
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InvalidType(f"{name} is needed to make an array; or give `out`") from None
 
 
 def _same(array: Any) -> Any:

@@ -67,5 +67,20 @@ class Loss:
         self, prediction: Any, target: Any, mask: Any = None, weights: Any = None, map: Any = None
     ) -> tuple[str, str]: ...
 
+def distance(
+    source: Any,
+    maps: Any,
+    *,
+    of: str,
+    num_classes: int,
+    kind: str,
+    activation_name: Optional[str],
+    threshold: Optional[float],
+    spacing: Optional[Sequence[float]],
+    squared: bool,
+    classes: Optional[Sequence[int]],
+    ignore_index: Optional[int],
+    layout: str,
+) -> None: ...
 def list_losses() -> str: ...
 def devices() -> list[tuple[str, str]]: ...

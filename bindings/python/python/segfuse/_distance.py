@@ -1,0 +1,100 @@
+"""Distance maps of arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Sequence
+
+from . import _segfuse
+from ._arrays import empty, shape_and_type
+from ._errors import InvalidValue
+
+
+def distance(
+    source: Any,
+    *,
+    num_classes: Optional[int] = None,
+    of: str = "labels",
+    kind: str = "two_sided",
+    activation: Optional[str] = None,
+    threshold: Optional[float] = None,
+    spacing: Optional[Sequence[float]] = None,
+    squared: bool = False,
+    classes: Optional[Sequence[int]] = None,
+    ignore_index: Optional[int] = None,
+    layout: str = "ncv",
+    dtype: str = "float32",
+    out: Any = None,
+) -> Any:
+    """Exact Euclidean distance maps of all classes, `[N, K, …]` with 1 to 3 spatial axes.
+
+    >>> import numpy as np, segfuse
+    >>> labels = np.array([[0, 0, 1, 1, 1, 0]], np.uint8)
+    >>> segfuse.distance(labels, num_classes=1, kind="signed")[0, 0].tolist()
+    [2.0, 1.0, 0.0, -1.0, 0.0, 1.0]
+
+    Parameters
+    ----------
+    source:
+        Contiguous, in host memory. By `of`: ``"labels"`` `[N, …]` (bool, uint8, int16, int32, int64; with one class, label 1 is
+        the class); ``"dense"`` `[N, C, …]`, where a class is above 0.5 (bool, uint8, float32, float16, bfloat16); or
+        ``"prediction"`` `[N, C, …]` (float32, float16, bfloat16).
+    num_classes:
+        C. Needed for labels that are not bool.
+    kind:
+        ``"outside"``: the distance d_out to the class; ``"inside"``: the distance d_in to what is not of the class; ``"two_sided"``:
+        d_out + d_in; ``"signed"``: d_out outside and -(d_in - 1) inside; ``"difference"``: d_out - d_in. Where a class is empty or
+        fills a sample the last three are 0.
+    activation, threshold:
+        Of a prediction: a class is where its probability is above `threshold`, or where it is the largest.
+    spacing:
+        The distance between neighbours along each axis.
+    squared:
+        Whether each value x is replaced by x·|x|.
+    classes:
+        The classes that maps are made of, K of them; all by default.
+    ignore_index:
+        Voxels with this label belong to no class.
+    layout:
+        ``"ncv"``, or ``"nvc"`` for maps, dense targets and predictions `[N, …, C]`.
+    dtype:
+        ``"float32"`` or ``"float16"``.
+    out:
+        Where the maps go; without it they are made, of the library of `source`.
+
+    Raises
+    ------
+    InvalidType, InvalidValue
+        When an array or a setting does not fit.
+    """
+    shape, kind_of_source = shape_and_type(source)
+    last = layout == "nvc"
+    if of == "labels":
+        voxels = shape
+        if num_classes is None and kind_of_source == "bool":
+            num_classes = 1
+        if num_classes is None:
+            raise InvalidValue("num_classes is needed: labels do not say how many classes there are")
+    else:
+        axis = len(shape) - 1 if last else 1
+        if len(shape) < 3:
+            raise InvalidValue(f"the source must have shape [N, C, …] with at least one spatial axis, got {list(shape)}")
+        voxels = shape[:axis] + shape[axis + 1 :]
+        num_classes = shape[axis] if num_classes is None else num_classes
+    count = num_classes if classes is None else len(classes)
+    wanted = voxels + (count,) if last else voxels[:1] + (count,) + voxels[1:]
+    maps, finish = (out, None) if out is not None else empty(source, wanted, dtype)
+    _segfuse.distance(
+        source,
+        maps,
+        of=of,
+        num_classes=num_classes,
+        kind=kind,
+        activation_name=activation,
+        threshold=threshold,
+        spacing=spacing,
+        squared=squared,
+        classes=classes,
+        ignore_index=ignore_index,
+        layout=layout,
+    )
+    return maps if finish is None else finish(maps)
