@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use segfuse::{DType, Slice, SliceMut};
 use std::fmt;
 
@@ -126,11 +126,59 @@ enum Owner {
     Object(Py<PyAny>),
 }
 
+/// Elements at an address, for the modules of this package that have one: they answer for it, and `owner` keeps it.
+#[pyclass(frozen, module = "segfuse._segfuse")]
+pub(crate) struct Memory {
+    owner: Py<PyAny>,
+    address: usize,
+    shape: Vec<usize>,
+    strides: Vec<i64>,
+    element: Element,
+    device: String,
+}
+
+#[pymethods]
+impl Memory {
+    /// Strides are in elements; `device` is what torch calls the kind of a device.
+    #[new]
+    fn new(
+        owner: Py<PyAny>,
+        address: usize,
+        shape: Vec<usize>,
+        strides: Vec<i64>,
+        dtype: &str,
+        device: &str,
+    ) -> PyResult<Memory> {
+        if shape.len() != strides.len() {
+            let (axes, strides) = (shape.len(), strides.len());
+            return Err(Kind::Value.error(format!("a shape of {axes} axes has as many strides, not {strides}")));
+        }
+        Ok(Memory { owner, address, shape, strides, element: Element::named(dtype), device: device.into() })
+    }
+}
+
+impl Memory {
+    fn array(&self, role: Role, py: Python<'_>) -> PyResult<Array> {
+        if self.device != "cpu" {
+            return Err(on_device(role, &self.device));
+        }
+        Ok(Array {
+            role,
+            address: self.address,
+            shape: self.shape.clone(),
+            strides: self.strides.clone(),
+            element: self.element.clone(),
+            read_only: false,
+            _owner: Owner::Object(self.owner.clone_ref(py)),
+        })
+    }
+}
+
 impl Array {
     /// The array in `object`.
     pub(crate) fn new(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
-        if let Ok(description) = object.cast::<PyTuple>() {
-            return Array::described(role, description);
+        if let Ok(memory) = object.cast::<Memory>() {
+            return memory.get().array(role, object.py());
         }
         if let Some(interface) = attribute(object, intern!(object.py(), "__array_interface__"))? {
             return Array::from_interface(role, object, &interface);
@@ -146,21 +194,15 @@ impl Array {
         object.map(|object| Array::new(role, object)).transpose()
     }
 
-    /// Of this package alone: (owner, address, shape, strides in elements, name of the element type, kind of device). The owner
-    /// keeps the memory, and the caller answers for the rest.
-    fn described(role: Role, tuple: &Bound<'_, PyTuple>) -> PyResult<Array> {
-        type Description<'py> = (Bound<'py, PyAny>, usize, Vec<usize>, Vec<i64>, String, String);
-        let (owner, address, shape, strides, dtype, device): Description<'_> = tuple.extract()?;
-        if device != "cpu" {
-            return Err(on_device(role, &device));
-        }
-        let element = Element::named(&dtype);
-        let _owner = Owner::Object(owner.unbind());
-        Ok(Array { role, address, shape, strides, element, read_only: false, _owner })
-    }
-
     fn from_dlpack(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
-        let tensor = from_dlpack(object.as_borrowed(), None, None)?;
+        let tensor = match from_dlpack(object.as_borrowed(), None, None) {
+            // A producer from before DLPack 1.0 takes no version.
+            Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+                let capsule = object.call_method0(intern!(object.py(), "__dlpack__"))?;
+                from_dlpack(capsule.as_borrowed(), None, None)?
+            }
+            tensor => tensor?,
+        };
         let read_only = tensor.flags().contains(dlpark::DlpackFlags::READ_ONLY);
         let view = tensor.validate().map_err(|error| Kind::Value.error(format!("{role}: {error}")))?;
         let device = view.device();

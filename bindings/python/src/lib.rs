@@ -14,6 +14,8 @@ mod settings;
 #[pyo3::pymodule(gil_used = false)]
 mod _segfuse {
     #[pymodule_export]
+    use crate::array::Memory;
+    #[pymodule_export]
     use crate::catalogue::{devices, list_losses};
     #[pymodule_export]
     use crate::distance::distance;

@@ -144,7 +144,12 @@ def test_channels_last_without_a_copy(shape, order, monkeypatch):
     last = z.detach().contiguous(memory_format=order).requires_grad_()
     seen = []
     describe = st._ops.describe
-    monkeypatch.setattr(st._ops, "describe", lambda x: seen.append(None if x is None else x.data_ptr()) or describe(x))
+
+    def watched(tensor):
+        seen.append(None if tensor is None else tensor.data_ptr())
+        return describe(tensor)
+
+    monkeypatch.setattr(st._ops, "describe", watched)
     gradient = torch.autograd.grad(loss(last, y), last)[0]
     assert seen.count(last.data_ptr()) == 2 and seen.count(y.data_ptr()) == 2
     assert gradient.is_contiguous(memory_format=order)
@@ -248,6 +253,13 @@ def test_compiled_by_inductor():
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_functional_gradients():
+    z, y = make()
+    expected = torch.autograd.grad(st.Loss("dice + ce")(z, y), z)[0]
+    gradient = torch.func.grad(lambda x: st.Loss("dice + ce")(x, y))(z.detach())
+    assert torch.equal(gradient, expected)
+
+
 def test_operators_hold_what_torch_asks_of_them():
     z, y = make()
     config = st._ops.settings("dice + ce")
@@ -294,6 +306,13 @@ def test_modules_of_each_loss():
     with pytest.raises(AttributeError, match="DiseLoss"):
         st.DiseLoss
     assert "dice" in repr(st.DiceLoss(batch=True)) and "batch=True" in repr(st.DiceLoss(batch=True))
+
+
+def test_the_stub_of_the_modules_is_fresh():
+    script = pathlib.Path(__file__).parent.parent / "stubs.py"
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    out = subprocess.run([sys.executable, str(script), "--check"], env=environment, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
 
 
 def test_evaluate():

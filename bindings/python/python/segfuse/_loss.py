@@ -130,18 +130,20 @@ class Loss:
         background: bool = True,
         absent: str = "count",
     ) -> None:
-        self._core = _segfuse.Loss(
-            spec,
-            activation=activation,
-            layout=layout,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            class_weights=None if class_weights is None else [float(weight) for weight in class_weights],
-            batch=batch,
-            background=background,
-            absent=absent,
-        )
-        self._layout = layout
+        self._settings = {
+            "activation": activation,
+            "layout": layout,
+            "ignore_index": ignore_index,
+            "reduction": reduction,
+            "class_weights": None if class_weights is None else [float(weight) for weight in class_weights],
+            "batch": batch,
+            "background": background,
+            "absent": absent,
+        }
+        self._core = _segfuse.Loss(spec, **self._settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (self.spec, self._settings)
 
     @property
     def spec(self) -> str:
@@ -251,7 +253,7 @@ class Loss:
             ``"shared"`` by the classes or ``"per_class"``, where there is one.
         """
         full = tuple(int(extent) for extent in shape)
-        axis = 1 if self._layout == "ncv" else len(full) - 1
+        axis = 1 if self._settings["layout"] == "ncv" else len(full) - 1
         voxels = full[:axis] + full[axis + 1 :]
         text, report = self._core.explain(
             described(full, dtype),
@@ -273,12 +275,16 @@ class Loss:
         )
 
 
-def described(shape: tuple[int, ...], dtype: str) -> tuple[Any, ...]:
+def described(shape: tuple[int, ...], dtype: str) -> _segfuse.Memory:
     """An array of this shape and type that has no memory, for questions about plans."""
     strides = [1] * len(shape)
     for axis in range(len(shape) - 1, 0, -1):
         strides[axis - 1] = strides[axis] * shape[axis]
-    return (None, 0, shape, tuple(strides), dtype, "cpu")
+    return _segfuse.Memory(None, 0, shape, strides, dtype, "cpu")
+
+
+def _made_again(spec: str, settings: dict[str, Any]) -> Loss:
+    return Loss(spec, **settings)
 
 
 def loss(spec: str, **settings: Any) -> Loss:

@@ -4,6 +4,11 @@ from typing import Any, Optional, Sequence, Union
 
 VERSION: str
 
+class Memory:
+    def __new__(
+        cls, owner: Any, address: int, shape: Sequence[int], strides: Sequence[int], dtype: str, device: str
+    ) -> "Memory": ...
+
 class Loss:
     def __new__(
         cls,

@@ -55,7 +55,9 @@ def describe(tensor: Optional[Tensor]) -> Any:
     """A tensor as the extension takes it: where it lies, and what keeps it there."""
     if tensor is None:
         return None
-    return (tensor, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), _name(tensor.dtype), tensor.device.type)
+    return _segfuse.Memory(
+        tensor, tensor.data_ptr(), tensor.shape, tensor.stride(), _name(tensor.dtype), tensor.device.type
+    )
 
 
 def sizes(
@@ -214,11 +216,8 @@ class _Forward(torch.autograd.Function):
     """`forward` for tensors as they are: the same work without the way through the dispatcher, which takes longer than a small
     loss."""
 
-    @staticmethod
-    def forward(ctx, *inputs):
-        output = _forward(*inputs)
-        _keep(ctx, inputs, output)
-        return output
+    forward = staticmethod(_forward)
+    setup_context = staticmethod(_keep)
 
     @staticmethod
     def backward(ctx, grad_losses, _):
@@ -232,10 +231,8 @@ class _Forward(torch.autograd.Function):
 class _Gradient(torch.autograd.Function):
     """`gradient` where somebody may differentiate it, and is told that nobody can."""
 
-    @staticmethod
-    def forward(ctx, *inputs):
-        return _gradient(*inputs)
-
+    forward = staticmethod(_gradient)
+    setup_context = staticmethod(lambda ctx, inputs, output: None)
     backward = staticmethod(_no_second_derivative)
 
 
