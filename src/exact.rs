@@ -6,6 +6,8 @@
 //! The types that the problem declares for the prediction, a dense target and the gradient do not matter here: all three are
 //! f64. Layout, activation, labels, mask, weights, map and reduction do.
 
+mod maps;
+
 use crate::dtype::Slice;
 use crate::error::Error;
 use crate::evaluation::{Evaluation, HardCounts};
@@ -16,6 +18,7 @@ use crate::plan::{Head, Plan};
 use crate::problem::{Activation, Layout, Map, Target as TargetKind};
 use crate::spec::{Moment, Program, VoxelInput};
 use crate::validate;
+use maps::Maps;
 
 /// The buffers of one head. Shapes and layouts are those of [`crate::Inputs`].
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +123,7 @@ pub fn reduce(plan: &Plan, head: usize, inputs: &Inputs<'_>) -> Result<MomentTab
     inputs.check(head)?;
     let (classes, count) = (head.problem.shape.classes(), head.moments.len());
     let mut table = MomentTable::zeros(head);
-    let mut voxel = Voxel::new(head);
+    let (mut voxel, maps) = (Voxel::new(head), Maps::make(head, inputs));
     for sample in 0..head.problem.shape.samples() {
         for index in 0..head.problem.shape.voxels() as usize {
             match voxel.load(inputs, sample, index) {
@@ -131,6 +134,7 @@ pub fn reduce(plan: &Plan, head: usize, inputs: &Inputs<'_>) -> Result<MomentTab
                 }
                 Counts::Ignored => continue,
             }
+            voxel.load_made(&maps, sample, index);
             let rows = &mut table.values[sample * classes * count..][..classes * count];
             voxel.add_moments(rows);
             if head.problem.hard_counts {
@@ -168,7 +172,7 @@ pub fn gradient(
     inputs.check(head)?;
     validate::coefficients(head, coefficients)?;
     length("the gradient", head.problem.shape.elements(), gradient.len())?;
-    let mut voxel = Voxel::new(head);
+    let (mut voxel, maps) = (Voxel::new(head), Maps::make(head, inputs));
     for sample in 0..head.problem.shape.samples() {
         let scale = grad_output.map_or(1.0, |values| if values.len() == 1 { values[0] } else { values[sample] });
         let slopes: Vec<Slopes> = (0..head.problem.shape.classes())
@@ -177,6 +181,7 @@ pub fn gradient(
         for index in 0..head.problem.shape.voxels() as usize {
             let kept = matches!(voxel.load(inputs, sample, index), Counts::Kept);
             if kept {
+                voxel.load_made(&maps, sample, index);
                 voxel.differentiate(&slopes);
             }
             for class in 0..slopes.len() {
@@ -237,6 +242,8 @@ struct Voxel<'h> {
     ln_q: Vec<f64>,
     g: Vec<f64>,
     map: Vec<f64>,
+    /// The made maps of each class, in the order of [`VoxelInput::MADE`]; 0 where the plan has none.
+    made: Vec<[f64; VoxelInput::MADE.len()]>,
     /// Softmax over all classes but `top`.
     rest: Vec<f64>,
     dz: Vec<f64>,
@@ -260,6 +267,7 @@ impl<'h> Voxel<'h> {
             ln_q: zeros(),
             g: zeros(),
             map: zeros(),
+            made: vec![Default::default(); head.problem.shape.classes()],
             rest: zeros(),
             dz: zeros(),
             registers: Vec::new(),
@@ -321,6 +329,15 @@ impl<'h> Voxel<'h> {
             Activation::Softmax => self.softmax(),
         }
         Counts::Kept
+    }
+
+    fn load_made(&mut self, maps: &Maps, sample: usize, index: usize) {
+        for (number, map) in self.head.maps.iter().enumerate() {
+            let place = map.input as usize - VoxelInput::MADE[0] as usize;
+            for (class, made) in self.made.iter_mut().enumerate() {
+                made[place] = maps.at(self.head, number, sample, class, index);
+            }
+        }
     }
 
     fn probabilities(&mut self) {
@@ -396,6 +413,7 @@ impl<'h> Voxel<'h> {
             VoxelInput::LnQ => self.ln_q[class],
             VoxelInput::G => self.g[class],
             VoxelInput::Map => self.map[class],
+            made => self.made[class][made as usize - VoxelInput::MADE[0] as usize],
         }));
         self.inputs.extend(coefficients);
         self.outputs.resize(program.outputs().len(), 0.0);

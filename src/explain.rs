@@ -1,7 +1,8 @@
 //! What a plan does, in words and numbers.
 
-use crate::plan::{Head, Plan, Schedule};
+use crate::plan::{Head, Plan, PlannedMap, Schedule};
 use crate::problem::{Map, Problem, Target};
+use crate::spec::VoxelInput;
 use std::fmt;
 
 /// Bytes of samples that a chunk may hold, so that its gradient pass reads from the last-level cache.
@@ -11,11 +12,11 @@ pub(crate) const CHUNK_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Stage {
-    /// census, reduce, finish, gradient or one_pass.
+    /// distance, census, reduce, finish, gradient or one_pass.
     pub name: &'static str,
-    /// Bytes read from the caller's buffers.
+    /// Bytes read from the caller's buffers and from made maps.
     pub bytes_read: u64,
-    /// Bytes written to the caller's buffers.
+    /// Bytes written to the caller's buffers and to made maps.
     pub bytes_written: u64,
 }
 
@@ -29,6 +30,8 @@ pub struct HeadExplanation {
     pub weight: f64,
     /// The sums that are kept per sample and class.
     pub moments: Vec<String>,
+    /// The maps that are made of target and prediction before the passes.
+    pub maps: Vec<&'static str>,
     /// Samples that are reduced and differentiated together.
     pub samples_at_once: usize,
     /// The passes of a call that asks for the gradient.
@@ -43,7 +46,7 @@ pub struct Explanation {
     pub terms: Vec<(f64, String)>,
     /// The heads, in order.
     pub heads: Vec<HeadExplanation>,
-    /// Bytes of moments and coefficients beyond inputs and gradient.
+    /// Bytes of moments, coefficients and made maps beyond inputs and gradient.
     pub workspace_bytes: u64,
     /// Bytes of a call with gradient, if every pass went to memory.
     pub total_bytes: u64,
@@ -80,30 +83,59 @@ fn map_bytes(problem: &Problem) -> u64 {
     }
 }
 
+/// Bytes of a made map, f32 for every voxel of the classes that it is made for.
+fn made_bytes(problem: &Problem, map: &PlannedMap) -> u64 {
+    4 * problem.shape.all_voxels() * (problem.shape.classes() - map.first_class) as u64
+}
+
 /// Bytes that a pass over the prediction reads.
-fn read_bytes(problem: &Problem) -> u64 {
-    problem.prediction.size() * problem.shape.elements() + target_bytes(problem) + map_bytes(problem)
+fn read_bytes(problem: &Problem, maps: &[PlannedMap]) -> u64 {
+    let made = total(maps.iter().map(|map| made_bytes(problem, map)));
+    problem.prediction.size() * problem.shape.elements() + target_bytes(problem) + map_bytes(problem) + made
 }
 
 /// Bytes of one sample that the gradient pass reads again, and of its gradient.
-pub(crate) fn sample_bytes(problem: &Problem) -> u64 {
+pub(crate) fn sample_bytes(problem: &Problem, maps: &[PlannedMap]) -> u64 {
     let gradient = problem.gradient_dtype().size() * problem.shape.elements();
-    (read_bytes(problem) + gradient) / problem.shape.samples() as u64
+    (read_bytes(problem, maps) + gradient) / problem.shape.samples() as u64
+}
+
+/// The stage that makes the maps: target and prediction are read where a map is of them, and a map is written along the first
+/// axis, then read and written along each of the others. Maps of the target share its transform.
+fn distance(head: &Head) -> Option<Stage> {
+    let (problem, axes) = (&head.problem, head.problem.shape.spatial().len() as u64);
+    let mut stage = Stage { name: "distance", bytes_read: 0, bytes_written: 0 };
+    let (mut target, mut prediction, mut transformed) = (false, false, false);
+    for map in &head.maps {
+        let of_target = !matches!(map.input, VoxelInput::PredictionSquared | VoxelInput::ContourDistance);
+        target |= map.input != VoxelInput::PredictionSquared;
+        prediction |= !of_target;
+        let derived = of_target && transformed;
+        transformed |= of_target;
+        let (read, written) = if derived { (1, 1) } else { (axes - 1, axes) };
+        stage.bytes_read += made_bytes(problem, map) * read;
+        stage.bytes_written += made_bytes(problem, map) * written;
+    }
+    let prediction_bytes = problem.prediction.size() * problem.shape.elements();
+    stage.bytes_read += if target || prediction { target_bytes(problem) } else { 0 };
+    stage.bytes_read += if prediction { prediction_bytes } else { 0 };
+    (!head.maps.is_empty()).then_some(stage)
 }
 
 fn stages(head: &Head) -> Vec<Stage> {
     let problem = &head.problem;
     let gradient = problem.gradient_dtype().size() * problem.shape.elements();
     let stage = |name, bytes_read, bytes_written| Stage { name, bytes_read, bytes_written };
-    let mut stages = Vec::new();
+    let read = read_bytes(problem, &head.maps);
+    let mut stages = Vec::from_iter(distance(head));
     match head.schedule {
         Schedule::OnePass { census } => {
             stages.extend(census.then(|| stage("census", target_bytes(problem), 0)));
-            stages.push(stage("one_pass", read_bytes(problem), gradient));
+            stages.push(stage("one_pass", read, gradient));
         }
         Schedule::Chunked { .. } | Schedule::TwoPass => {
-            stages.push(stage("reduce", read_bytes(problem), 0));
-            stages.push(stage("gradient", read_bytes(problem), gradient));
+            stages.push(stage("reduce", read, 0));
+            stages.push(stage("gradient", read, gradient));
         }
     }
     // The finish step stands after the last pass that sums; it touches no buffer of the caller.
@@ -122,6 +154,7 @@ pub(crate) fn explain(plan: &Plan) -> Explanation {
                 shape: [shape.samples(), shape.classes()].into_iter().chain(shape.spatial().iter().copied()).collect(),
                 weight: head.weight,
                 moments: head.moments.iter().map(|m| m.label()).collect(),
+                maps: head.maps.iter().map(|map| map.input.label()).collect(),
                 samples_at_once: match head.schedule {
                     Schedule::Chunked { samples, .. } => samples,
                     _ => shape.samples(),
@@ -130,12 +163,19 @@ pub(crate) fn explain(plan: &Plan) -> Explanation {
             }
         })
         .collect();
-    let workspace = |head: &Head| (head.groups() * 8 * (head.moments.len() + head.slope_count())) as u64;
+    let workspace = |head: &Head| {
+        let sums = (head.groups() * 8 * (head.moments.len() + head.slope_count())) as u64;
+        total(head.maps.iter().map(|map| made_bytes(&head.problem, map)).chain([sums]))
+    };
+    let forward = |head: &Head| {
+        let distance = distance(head).map_or(0, |stage| stage.bytes_read + stage.bytes_written);
+        distance + read_bytes(&head.problem, &head.maps)
+    };
     Explanation {
         terms: plan.heads()[0].terms.iter().map(|t| (t.weight, t.name.clone())).collect(),
         workspace_bytes: total(plan.heads().iter().map(workspace)),
         total_bytes: total(heads.iter().flat_map(|h| &h.stages).map(|s| s.bytes_read + s.bytes_written)),
-        forward_bytes: total(plan.heads().iter().map(|h| read_bytes(&h.problem))),
+        forward_bytes: total(plan.heads().iter().map(forward)),
         heads,
     }
 }
@@ -148,6 +188,9 @@ impl fmt::Display for Explanation {
             let shape: Vec<String> = head.shape.iter().map(usize::to_string).collect();
             writeln!(f, "head       [{}], weight {}", shape.join(", "), head.weight)?;
             writeln!(f, "moments    {} per sample and class", head.moments.join(", "))?;
+            if !head.maps.is_empty() {
+                writeln!(f, "maps       {}", head.maps.join(", "))?;
+            }
             if head.samples_at_once < head.shape[0] {
                 writeln!(f, "chunks     {} of {} samples at a time", head.samples_at_once, head.shape[0])?;
             }
@@ -156,7 +199,12 @@ impl fmt::Display for Explanation {
                 writeln!(f, "  {:<9} reads {read:>14} B   writes {written:>14} B", stage.name)?;
             }
         }
-        writeln!(f, "workspace  {} B of moments and coefficients", self.workspace_bytes)?;
+        let maps = if self.heads.iter().any(|head| !head.maps.is_empty()) {
+            ", coefficients and maps"
+        } else {
+            " and coefficients"
+        };
+        writeln!(f, "workspace  {} B of moments{maps}", self.workspace_bytes)?;
         write!(f, "total      {} B with gradient, {} B without", self.total_bytes, self.forward_bytes)
     }
 }

@@ -75,7 +75,7 @@ pub use evaluation::{Evaluation, Gradient, HardCounts, HeadEvaluation, Inputs, T
 pub use explain::{Explanation, HeadExplanation, Stage};
 pub use loss::Objective;
 pub use moments::{Coefficients, MomentTable};
-pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, Schedule, TermInfo};
+pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, PlannedMap, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
 #[cfg(any(feature = "cpu", feature = "wgpu"))]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};

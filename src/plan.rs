@@ -9,9 +9,9 @@ use crate::loss::{Absent, Objective};
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use crate::problem::Activation;
 use crate::problem::{Problem, Reduction};
-use crate::spec::{Graph, Id, Moment, Program, Scope};
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-use crate::spec::{Operand, VoxelInput};
+use crate::spec::Operand;
+use crate::spec::{Graph, Id, Moment, Program, Scope, VoxelInput};
 use std::sync::Arc;
 
 /// Most distinct pixel terms of one plan.
@@ -37,12 +37,25 @@ pub struct Head {
     pub(crate) target_moments: usize,
     pub(crate) pixels: PixelPrograms,
     pub(crate) cost_matrix: Option<Vec<f64>>,
+    /// Each at most once, in the order of [`VoxelInput::MADE`].
+    pub(crate) maps: Vec<PlannedMap>,
     /// The target is labels and every pixel term is 0 but in the voxel's own class: the terms are computed once per voxel,
     /// by programs in which g = 1, instead of once per voxel and class.
     pub(crate) own_class: bool,
     pub(crate) schedule: Schedule,
     /// Tells the moments of this head from those of another: their list and what their pixel terms compute.
     pub(crate) fingerprint: u64,
+}
+
+/// A map that the stage `distance` makes before the passes: f32 `[N, C − first_class, V]`.
+///
+/// It is made of masks, one per sample and class: g > ½ and p > ½, both false where a voxel does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlannedMap {
+    /// Which map, one of [`VoxelInput::MADE`]; also the slot in which the pixel programs read it.
+    pub input: VoxelInput,
+    /// 1 where nothing that reads the map counts class 0, else 0. The map of class 0 is then not made.
+    pub first_class: usize,
 }
 
 /// Name and weight of a term of the objective.
@@ -145,6 +158,17 @@ impl Head {
     /// The moments that are computed per sample and class, in order.
     pub fn moments(&self) -> &[Moment] {
         &self.moments
+    }
+    /// The maps that are made before the passes.
+    pub fn maps(&self) -> &[PlannedMap] {
+        &self.maps
+    }
+    /// Refuses a plan whose maps a backend cannot make.
+    pub(crate) fn without_made_maps(&self, backend: &'static str) -> Result<(), Error> {
+        match self.maps.first() {
+            Some(map) => Err(Error::CannotMake { backend, map: map.input.label() }),
+            None => Ok(()),
+        }
     }
     /// The order of the passes.
     pub fn schedule(&self) -> Schedule {

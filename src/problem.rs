@@ -1,5 +1,6 @@
 //! What a loss is computed on: shapes, types, layout, activation, masks.
 
+use crate::distance::{Distances, Source};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::loss::Absent;
@@ -71,6 +72,7 @@ pub struct Problem {
     pub(crate) mask: bool,
     pub(crate) weights: bool,
     pub(crate) map: Option<Map>,
+    pub(crate) spacing: Option<Vec<f64>>,
     pub(crate) ignore_label: Option<i64>,
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) batch: bool,
@@ -94,6 +96,7 @@ impl Problem {
             mask: false,
             weights: false,
             map: None,
+            spacing: None,
             ignore_label: None,
             class_weights: None,
             batch: false,
@@ -138,9 +141,14 @@ impl Problem {
         self.weights = true;
         self
     }
-    /// There is a map φ (distance or weight), f32.
+    /// There is a map φ (distance or weight), f32. The losses over a distance take it for the map that they would make.
     pub fn map(mut self, map: Map) -> Problem {
         self.map = Some(map);
+        self
+    }
+    /// The distance from one voxel to the next along each spatial axis, slowest first, for the maps that a plan makes. 1 by default.
+    pub fn spacing(mut self, spacing: impl Into<Vec<f64>>) -> Problem {
+        self.spacing = Some(spacing.into());
         self
     }
     /// Voxels with this label do not count. It may lie outside of 0 to C − 1.
@@ -225,6 +233,10 @@ impl Problem {
             Map::PerClass => self.shape.elements(),
         })
     }
+    /// The distance from one voxel to the next along each spatial axis.
+    pub fn voxel_spacing(&self) -> Vec<f64> {
+        self.spacing.clone().unwrap_or_else(|| vec![1.0; self.shape.spatial().len()])
+    }
     /// Whether the hard prediction is the largest class rather than a threshold per channel.
     pub fn hard_is_argmax(&self) -> bool {
         let labels = matches!(self.target, Target::Labels(_));
@@ -264,6 +276,9 @@ impl Problem {
         }
         if let Some(weights) = &self.class_weights {
             check_class_weights(weights, classes)?;
+        }
+        if let Some(spacing) = &self.spacing {
+            Distances::new(&self.shape, Source::Labels(DType::U8)).spacing(spacing.clone()).check()?;
         }
         if self.batch && self.reduction == Reduction::None {
             return Err(Error::Problem(

@@ -6,7 +6,7 @@ Yields (name, problem, terms, reduction); terms are (factor, loss, parameters), 
 from dataclasses import replace
 
 import problems as P
-from losses import COMPOUND, GROUP, LOSSES, POOL, RATIO
+from losses import COMPOUND, GROUP, HAUSDORFF, LOSSES, POOL, RATIO
 
 MATRIX = [[0.0, 1.0, 1.0], [1.0, 0.0, 0.5], [1.0, 0.5, 0.0]]
 UNEVEN_MATRIX = [[0.0, 0.75, 0.5], [0.75, 0.0, 0.25], [0.5, 0.25, 0.0]]
@@ -57,6 +57,8 @@ VARIANTS = {
         {"symmetric": True}, {"weight": 0.0, "delta": 0.7}, {"weight": 1.0, "gamma": 0.75},
         {"gamma": 0.25, "symmetric": True, "form": "binary"}, {"delta": 0.75, "form": "categorical"},
     ],
+    "hausdorff_dt": [{"alpha": 1.0}, {"one_sided": True}, {"alpha": 1.5, "background": True}],
+    "log_hausdorff_dt": [{"alpha": 3.0, "one_sided": True}],
 }  # fmt: skip
 REQUIRED = {"topk_ce": {"threshold": 0.7003}}
 NEEDS_MAP = {"boundary", "distance_ce", "shape_aware_ce"}
@@ -297,13 +299,50 @@ def special():
         yield f"{name}/guarded_logarithm", replace(guard, tags={"edge"}), [term(name)], "mean"
 
 
+def made_maps():
+    """The losses that take a map of the caller's make their own here; all of them on shapes with longer distances."""
+    base = SMALL_SOFTMAX
+    ways = [
+        ("plane", PLAIN[0][1], {}, "mean"),
+        ("soft", PLAIN[2][1], {}, "mean"),
+        ("softmax", PLAIN[3][1], {}, "none"),
+        ("multilabel", PLAIN[5][1], {}, "mean"),
+        ("volume", PLAIN[7][1], {}, "mean"),
+        ("ignore", P.ignore(base), {}, "mean"),
+        ("mask_weights", P.weights(P.mask(base)), {"class_weights": [1.0, 0.0, 2.5]}, "sum"),
+        ("absent_skip", P.absent(base), {"absent": "skip"}, "mean"),
+        ("batch_no_background", P.absent_everywhere(base), {"batch": True, "background": False}, "mean"),
+        ("sample_ignored", P.sample_ignored(SMALL_BINARY), {}, "mean"),
+        ("out_of_range", P.out_of_range(P.ignore(base)), {}, "mean"),
+    ]
+    discs = P.blobs(P.make("discs", [2, 3, 9, 11], "softmax", "labels"))
+    balls = P.blobs(P.make("balls", [1, 2, 5, 7, 6], "softmax", "labels"))
+    ball = P.blobs(P.make("ball", [1, 1, 6, 7, 5], "sigmoid", "labels"))
+    shapes = [
+        ("discs", discs, {}, "mean"),
+        ("discs_spacing", replace(discs, spacing=[1.5, 0.75]), {"background": True}, "mean"),
+        ("balls_spacing", replace(balls, spacing=[2.5, 1.0, 1.25]), {}, "mean"),
+        ("ball", ball, {}, "mean"),
+        ("ball_ignore", P.ignore(ball), {}, "none"),
+    ]
+    for name in sorted(NEEDS_MAP):
+        for label, problem, extra, reduction in ways + shapes:
+            yield f"{name}/made/{label}", problem, [term(name, extra)], reduction
+    for function in HAUSDORFF:
+        for label, problem, extra, reduction in shapes:
+            yield f"{function.__name__}/made/{label}", problem, [term(function.__name__, extra)], reduction
+    every = [(1, "dice", {}), (0.01, "boundary", {}), (1, "hausdorff_dt", {}), (0.5, "distance_ce", {}), (0.5, "shape_aware_ce", {})]
+    yield "sum/every_made_map", discs, every, "mean"
+    yield "sum/a_given_map_and_made_ones", P.with_map(discs), every, "mean"
+
+
 def all_cases():
     seen = set()
-    for source in [plain, parameters, options, degenerate, special]:
+    for source in [plain, parameters, options, degenerate, special, made_maps]:
         for name, problem, terms, reduction in source():
             assert name not in seen, name
             seen.add(name)
             yield name, problem, terms, reduction
 
 
-assert set(VARIANTS) == set(LOSSES) == {f.__name__ for f in GROUP + POOL + RATIO + COMPOUND}
+assert set(VARIANTS) == set(LOSSES) == {f.__name__ for f in GROUP + POOL + RATIO + COMPOUND + HAUSDORFF}

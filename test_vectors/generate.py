@@ -100,6 +100,7 @@ def evaluate(name, problem, terms, reduction):
         "mask": problem.mask,
         "weights": problem.weights,
         "map": problem.map,
+        **({"spacing": problem.spacing} if problem.spacing else {}),
         "class_weights": problem.class_weights,
         "reduction": reduction,
         "loss": value.tolist(),

@@ -10,6 +10,8 @@ from typing import Callable
 
 import torch
 
+from maps import Maps
+
 FLOOR = 1e-6  # floor(u) and the base of a focal power
 TINY_PROBABILITY = 1e-12  # activation none: ln max(p, 1e-12)
 
@@ -59,6 +61,7 @@ class Context:
     g: torch.Tensor
     m: torch.Tensor  # [N, 1, V], voxel weight, 0 where not kept
     phi: torch.Tensor | None
+    maps: Maps
     activation: str
     batch: bool
     class_weights: torch.Tensor  # [C]
@@ -192,8 +195,26 @@ def soft_tversky(c, alpha=0.3, beta=0.7, smooth=1e-5):
 
 
 def boundary(c):
-    """Kervadec et al. 2019; the map is the caller's."""
-    return [group(divide(c.sum(c.phi * c.p), c.N))]
+    """Kervadec et al. 2019; the map is the caller's, or made."""
+    phi = c.maps.signed_distance() if c.phi is None else c.phi
+    return [group(divide(c.sum(phi * c.p), c.N))]
+
+
+def hausdorff_dt(c, alpha=2.0, one_sided=False):
+    """Karimi & Salcudean 2019."""
+    return [group(weighed_error(c, alpha, one_sided))]
+
+
+def log_hausdorff_dt(c, alpha=2.0, one_sided=False):
+    """The same, as MONAI takes its logarithm, but of each group."""
+    return [group(torch.log1p(weighed_error(c, alpha, one_sided)))]
+
+
+def weighed_error(c, alpha, one_sided):
+    weight = c.maps.target_distance() ** alpha
+    if not one_sided:
+        weight = weight + c.maps.prediction_distance() ** alpha
+    return divide(c.sum((c.p - c.g) ** 2 * weight), c.N)
 
 
 def combo(c, alpha=0.5, beta=0.5, smooth=1.0):
@@ -298,14 +319,18 @@ def topk_ce(c, threshold, form="auto"):
 
 
 def distance_ce(c, form="auto"):
-    """Caliva et al. 2019; the map is the caller's."""
-    term, denominator = cross_entropy(c, c.categorical(form))
-    return [ratio(c.sum((1 + c.phi) * term), denominator)]
+    """Caliva et al. 2019; the map is the caller's, or made."""
+    return mapped_ce(c, form, c.maps.closeness() if c.phi is None else c.phi)
 
 
 def shape_aware_ce(c, form="auto"):
-    """Al Arif et al. 2017; the map is the caller's."""
-    return distance_ce(c, form)
+    """Al Arif et al. 2017; the map is the caller's, or made."""
+    return mapped_ce(c, form, c.maps.contour_distance() if c.phi is None else c.phi)
+
+
+def mapped_ce(c, form, phi):
+    term, denominator = cross_entropy(c, c.categorical(form))
+    return [ratio(c.sum((1 + phi) * term), denominator)]
 
 
 # ---- compounds -------------------------------------------------------------------------------------------------------
@@ -392,7 +417,9 @@ GROUP = [
 POOL = [generalized_dice, wasserstein_dice]
 RATIO = [bce, weighted_ce, balanced_ce, ce, focal, poly1, topk_ce, distance_ce, shape_aware_ce]
 COMPOUND = [exp_log, unified_focal]
-LOSSES: dict[str, Callable] = {f.__name__: f for f in GROUP + POOL + RATIO + COMPOUND}
+HAUSDORFF = [hausdorff_dt, log_hausdorff_dt]
+LOSSES: dict[str, Callable] = {f.__name__: f for f in GROUP + POOL + RATIO + COMPOUND + HAUSDORFF}
+WITHOUT_BACKGROUND = {f.__name__ for f in HAUSDORFF}  # unless the term says otherwise
 OPTIONS = {"batch": False, "background": True, "absent": "count", "class_weights": None}
 
 
@@ -401,13 +428,14 @@ def evaluate(problem, terms, reduction, z):
     labels_or_dense, kept = problem.target(), problem.kept()
     z = torch.where(kept[:, None], z, 0)  # whatever an ignored voxel holds
     p, q, ln_p, ln_q = probabilities(z, problem.activation)
-    total = 0
+    total, maps = 0, Maps(problem, p)
     for factor, name, parameters in terms:
         parameters = dict(parameters)
-        options = {k: parameters.pop(k, default) for k, default in OPTIONS.items()}
+        defaults = OPTIONS | {"background": name not in WITHOUT_BACKGROUND}
+        options = {k: parameters.pop(k, default) for k, default in defaults.items()}
         weights = options.pop("class_weights") or problem.class_weights or [1.0] * z.shape[1]
         context = Context(
-            p, q, ln_p, ln_q, labels_or_dense, problem.voxel_weights(), problem.phi(), problem.activation,
+            p, q, ln_p, ln_q, labels_or_dense, problem.voxel_weights(), problem.phi(), maps, problem.activation,
             class_weights=torch.tensor(weights, dtype=z.dtype), **options,
         )  # fmt: skip
         for part in LOSSES[name](context, **parameters):

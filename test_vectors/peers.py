@@ -27,6 +27,8 @@ def import_smp_losses():
     return importlib.import_module(name + ".losses")
 
 
+import losses  # noqa: E402
+
 import kornia.losses as kornia  # noqa: E402
 import monai.losses as monai  # noqa: E402
 
@@ -131,7 +133,7 @@ def single(problem, name, parameters, reduction):
         problem,
         reduction,
         parameters.pop("batch", False),
-        parameters.pop("background", True),
+        parameters.pop("background", name not in losses.WITHOUT_BACKGROUND),
         parameters.pop("absent", "count"),
         parameters.pop("class_weights", None) or problem.class_weights,
     )
@@ -313,10 +315,28 @@ def soft_tversky(view, alpha=0.3, beta=0.7, smooth=1e-5):
     yield from smp_region(view, smp.TverskyLoss, hard_only=False, alpha=alpha, beta=beta, smooth=smooth)
 
 
+def measured(view):
+    """MONAI measures distances in planes and volumes, in voxels."""
+    return len(view.spatial) in (2, 3) and view.problem.spacing is None
+
+
 def boundary(view):
-    """Only where the caller's map is the signed distance that MONAI makes itself."""
+    """Only where the map is made, or the caller's is the signed distance that MONAI makes itself."""
     if "signed distance" in view.problem.tags:
         yield from monai_region(view, monai.BoundaryLoss, can_ignore=False)
+    elif view.problem.map is None and measured(view):
+        yield from monai_region(view, monai.BoundaryLoss, can_ignore=False, tolerance=FLOAT32)
+
+
+def hausdorff_dt(view, alpha=2.0, one_sided=False, cls=monai.HausdorffDTLoss, then=None):
+    if measured(view) and not one_sided:
+        options = {"include_background": True} if view.background else {}
+        yield from monai_region(view, cls, can_ignore=False, tolerance=FLOAT32, then=then, alpha=alpha, **options)
+
+
+def log_hausdorff_dt(view, alpha=2.0, one_sided=False):
+    """Group by group: MONAI's own mean is taken before the logarithm."""
+    yield from hausdorff_dt(view, alpha, one_sided, monai.LogHausdorffDTLoss, ("", lambda f: f))
 
 
 def combo(view, alpha=0.5, beta=0.5, smooth=1.0):
@@ -374,7 +394,7 @@ REGION = {
     f.__name__: f
     for f in [
         dice, jaccard, tversky, asymmetric_similarity, focal_tversky, log_cosh_dice, mcc, power_jaccard, soft_dice,
-        soft_jaccard, soft_tversky, boundary, combo, generalized_dice, wasserstein_dice,
+        soft_jaccard, soft_tversky, boundary, hausdorff_dt, log_hausdorff_dt, combo, generalized_dice, wasserstein_dice,
     ]
 }  # fmt: skip
 
@@ -540,7 +560,7 @@ def topk_ce(view, threshold, form="auto"):
 
 
 def distance_ce(view, form="auto"):
-    if form != "auto" or view.problem.activation == "none":
+    if form != "auto" or view.problem.activation == "none" or view.problem.map is None:
         return
     phi = view.problem.phi().reshape(view.N, -1, *view.spatial)
     if view.problem.activation == "sigmoid":

@@ -45,6 +45,7 @@ class Problem:
     mask: list[int] | None = None
     weights: list[float] | None = None
     map: dict | None = None
+    spacing: list[float] | None = None
     class_weights: list[float] | None = None
     tags: set = field(default_factory=set)
 
@@ -244,6 +245,28 @@ def with_map(p, per_class=True, positive=False):
     count = p.N * p.V * (p.C if per_class else 1)
     values = [(r.below(33) if positive else r.below(65) - 32) / 8 for _ in range(count)]
     return replace(p, map={"per_class": per_class, "values": values})
+
+
+def blobs(p):
+    """Every class but 0 is a ball, so that distances are longer than a voxel or two; logits lean to a ball beside it."""
+    r, spatial = random(p, "blobs"), p.shape[2:]
+    grid = torch.stack(torch.meshgrid(*(torch.arange(float(e)) for e in spatial), indexing="ij")).reshape(len(spatial), -1)
+    labels = torch.zeros(p.N, p.V, dtype=torch.int64)
+    near = torch.zeros(p.N, p.V, dtype=torch.int64)
+    for sample in range(p.N):
+        for cls in range(1, p.classes()):
+            center = torch.tensor([float(r.below(e)) for e in spatial])
+            radius = 1.5 + r.below(5) / 2
+            labels[sample][(grid - center[:, None]).norm(dim=0) <= radius] = cls
+            center += torch.tensor([r.below(5) - 2.0 for _ in spatial])
+            near[sample][(grid - center[:, None]).norm(dim=0) <= radius] = cls
+    if p.C == 1:
+        hot = near[:, None] == 1
+    else:
+        hot = near[:, None] == torch.arange(p.C)[:, None]
+    noise = torch.tensor([(r.below(33) - 16) / 16 for _ in range(p.N * p.C * p.V)]).reshape(p.N, p.C, p.V)
+    lean = torch.where(hot, 2.0, -1.75)
+    return replace(p, labels=labels.flatten().tolist(), prediction=(noise + lean).flatten().tolist())
 
 
 def fill(p, prediction, target):

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 use segfuse::cpu::{Device, Executor, InPlaceInputs};
-use segfuse::loss::{Bce, Dice, TopkCe};
+use segfuse::loss::{Bce, Dice, Term, TopkCe};
 use segfuse::spec::{Formula, Moments, Real, Scope, Voxel};
 use segfuse::{
     Activation, CLASSES_MAX, DType, Error, Inputs, Map, Objective, Plan, Problem, Reduction, Runtime, Shape, SliceMut,
@@ -20,6 +20,21 @@ fn shape() -> Shape {
 
 fn problem() -> Problem {
     Problem::new(shape())
+}
+
+/// Reads the caller's map.
+struct Mapped;
+
+impl Formula for Mapped {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        vec![v.map() * v.p()]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0)]
+    }
 }
 
 fn plan_error(spec: &str, problem: &Problem) -> Error {
@@ -116,9 +131,22 @@ fn losses_on_problems() {
     let sigmoid = p().prediction(DType::F32, Activation::Sigmoid);
     assert_error!(plan_error("ce", &sigmoid), Error::Unsuitable { loss, reason } if loss == "ce" && reason.contains("softmax"));
     assert_error!(plan_error("topk_ce", &p()), Error::Unsuitable { loss, reason } if loss == "topk_ce" && reason.contains("threshold"));
-    for spec in ["boundary", "distance_ce", "dpce", "shape_aware_ce", "dice + boundary"] {
-        assert_error!(plan_error(spec, &p()), Error::NeedsMap { loss } if spec.contains(loss.as_str()) || spec == "dpce");
+    let mapped: Objective = Dice::default() + Term::custom("mine", Mapped);
+    assert_error!(Plan::new(&mapped, &p()).unwrap_err(), Error::NeedsMap { loss } if loss == "mine");
+    assert!(Plan::new(&mapped, &p().map(Map::Shared)).is_ok());
+    let deep = Problem::new(Shape::new(1, 3, [2, 2, 2, 2]).expect("a shape"));
+    for spec in ["boundary", "distance_ce", "dpce", "shape_aware_ce", "dice + boundary", "ce + hausdorff_dt"] {
+        assert_error!(
+            plan_error(spec, &deep),
+            Error::Unsuitable { loss, reason } if (spec.contains(loss.as_str()) || spec == "dpce") && reason.contains("4")
+        );
+        // A map of the caller's has any number of dimensions.
+        let given = Plan::new(&spec.parse().expect("a valid spec"), &deep.clone().map(Map::PerClass));
+        assert_eq!(given.is_ok(), !spec.contains("hausdorff"), "{spec}");
     }
+    assert_error!(plan_error("dice", &p().spacing([1.0])), Error::Shape { min: 2, got: 1, .. });
+    assert_error!(plan_error("boundary", &p().spacing([1.0, 0.0])), Error::Spacing { axis: 1, got: 0.0 });
+    assert_error!(plan_error("dice", &p().spacing([f64::NAN, 1.0])), Error::Spacing { axis: 0, got } if got.is_nan());
     for (matrix, part) in [
         ("[0, 1; 1, 0]", "2 rows"),
         ("[0, 1, 1; 1, 0; 1, 1, 0]", "3 rows"),
@@ -176,7 +204,7 @@ impl Formula for Odd {
 
 #[test]
 fn formulas_of_your_own() {
-    let plan = |odd: Odd| Plan::new(&segfuse::loss::Term::custom("odd", odd).into(), &problem());
+    let plan = |odd: Odd| Plan::new(&Term::custom("odd", odd).into(), &problem());
     let odd = || Odd { pixel_terms: 1, reads: 0, terms: 2, matrix: 0 };
     assert!(plan(odd()).is_ok());
     let error = |odd: Odd| plan(odd).expect_err("an odd formula");

@@ -15,7 +15,7 @@ use segfuse::spec::{
 };
 
 fn allowed(classes: usize, categorical: bool) -> Allowed {
-    Allowed { classes, categorical, softmax: true, map: true, batch: true }
+    Allowed { classes, categorical, softmax: true, map: true, made_maps: true, batch: true }
 }
 
 /// The parts of every loss, with its defaults and with a few random sets of parameters.
@@ -23,7 +23,10 @@ fn parts(mut each: impl FnMut(&str, &Part, Context)) {
     let r = &mut Numbers(1);
     for entry in ENTRIES {
         for round in 0..12 {
-            for context in [Context { classes: 3, categorical: true }, Context { classes: 1, categorical: false }] {
+            for context in [
+                Context { classes: 3, categorical: true, given_map: false },
+                Context { classes: 1, categorical: false, given_map: false },
+            ] {
                 let spec = match (entry.name, round) {
                     ("topk_ce", 0) => "topk_ce(threshold=0.6)".into(),
                     (name, 0) => name.into(),
@@ -132,11 +135,14 @@ fn pixel_programs_agree_with_dual_numbers_and_differences() {
         let inputs = VoxelInput::ALL.map(|slot| recorder.input(slot as u8));
         let nodes = part.pixel_nodes(&Voxel::new(inputs, context, &|x| Real::lit(x)));
         let ids: Vec<Id> = nodes.into_iter().map(|n| recorder.id(n)).collect();
-        let programs = compile(recorder.finish(), 6, &ids);
+        let programs = compile(recorder.finish(), VoxelInput::ALL.len(), &ids);
         let r = &mut Numbers(spec.len() as u64);
         for _ in 0..20 {
             let (p, g) = (r.between(0.02, 0.98), r.between(0.02, 0.98));
-            let x = [p, p.ln(), 1.0 - p, (1.0 - p).ln(), g, r.between(0.0, 2.0)];
+            let mut x = [0.0; VoxelInput::ALL.len()];
+            x[..5].copy_from_slice(&[p, p.ln(), 1.0 - p, (1.0 - p).ln(), g]);
+            // Powers of a map below 1 have no slope at 0.
+            x[5..].iter_mut().for_each(|map| *map = r.between(0.1, 2.0));
             verify(spec, &programs, x, &|x| part.pixel_dual(&Voxel::new(x, context, &Dual::constant)));
         }
     });

@@ -56,6 +56,9 @@ pub(crate) struct ProblemArgs {
     /// Layout of the prediction, of a dense target and of a map per class
     #[arg(long, value_enum, default_value = "ncv")]
     pub(crate) layout: LayoutArg,
+    /// Distance between voxels along each axis, slowest first, for the maps that losses make [default: 1 along each]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    spacing: Option<Vec<f64>>,
     /// Voxels with this label do not count
     #[arg(long, value_name = "LABEL", allow_negative_numbers = true)]
     ignore_label: Option<i64>,
@@ -94,6 +97,9 @@ impl ProblemArgs {
             .batch(self.batch)
             .background(!self.no_background)
             .absent(self.absent.into());
+        if let Some(spacing) = &self.spacing {
+            problem = problem.spacing(spacing.clone());
+        }
         if let Some(label) = self.ignore_label {
             problem = problem.ignore_label(label);
         }
@@ -124,7 +130,7 @@ pub(crate) struct EvalArgs {
     /// Voxel weights [N, …]
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
-    /// The map φ of the losses that read one, [N, …] or [N, C, …]
+    /// A map φ for the losses that take one, in place of the map that they make: [N, …] or [N, C, …]
     #[arg(long, value_name = "FILE")]
     pub(crate) distance: Option<PathBuf>,
     #[command(flatten)]

@@ -36,6 +36,22 @@ fn explain_tells_stages_and_floor() {
 }
 
 #[test]
+fn explain_tells_the_maps_that_are_made() {
+    let arguments = ["explain", "dice + 0.01*boundary + hausdorff_dt", "--shape", "1,2,8,9,10", "--spacing", "1,1,2.5"];
+    let text = good(&arguments);
+    for expected in ["distance ", "signed distance, squared distance of the target, squared distance of the prediction"]
+    {
+        assert!(text.contains(expected), "no `{expected}` in\n{text}");
+    }
+    let report = good_json(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(report["heads"][0]["stages"][0]["name"], "distance");
+    assert_eq!(report["heads"][0]["maps"].as_array().unwrap().len(), 3);
+    // A map of the caller's is not made.
+    let given = good_json(&["explain", "boundary", "--shape", "1,2,8,9", "--distance", "shared", "--json"]);
+    assert_eq!(given["heads"][0]["maps"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn devices_has_the_cpu() {
     assert!(good(&["devices"]).contains("cpu"));
     let devices = good_json(&["devices", "--json"]);

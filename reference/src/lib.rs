@@ -7,6 +7,7 @@
 mod compound;
 pub mod distance;
 mod dual;
+mod maps;
 mod pixel;
 mod problem;
 mod region;
@@ -18,6 +19,7 @@ pub use term::Term;
 
 use compound::UnifiedFocal;
 use dual::{Dual, times};
+use maps::Made;
 use problem::{Field, Voxel};
 use region::ClassSize;
 use scope::{Group, Scope};
@@ -128,7 +130,11 @@ fn value(term: &Term, field: &Field) -> Vec<Dual> {
     let log = || term.flag("log", false);
     let squared = || term.flag("squared", false);
     let tversky_weights = || (number("alpha", 0.3), number("beta", 0.7));
-    let needs_map = || assert!(problem.map.is_some(), "`{}` needs a map", term.name);
+    // The map of a voxel: the caller's, or else one that is made.
+    let map_or = |made: Made| {
+        let values = problem.map.is_none().then(|| field.made(made));
+        move |x: &Voxel| values.as_ref().map_or(x.phi, |values| values[x.element])
+    };
 
     // Binary terms are divided by N, categorical terms by G.
     let over_n = |f: &dyn Fn(&Voxel) -> Dual| scope.ratio(|x| (x.sum(f), x.n()));
@@ -198,8 +204,22 @@ fn value(term: &Term, field: &Field) -> Vec<Dual> {
         }
         "boundary" => {
             term.takes(&[]);
-            needs_map();
-            scope.group(region::boundary)
+            let phi = map_or(Made::SignedDistance);
+            scope.group(|x| region::boundary(x, &phi))
+        }
+        "hausdorff_dt" | "log_hausdorff_dt" => {
+            term.takes(&["alpha", "one_sided"]);
+            let alpha = number("alpha", 2.0);
+            let of_target = field.made(Made::TargetDistance);
+            let of_prediction = (!term.flag("one_sided", false)).then(|| field.made(Made::PredictionDistance));
+            let weight = |x: &Voxel| {
+                let of_prediction = of_prediction.as_ref().map_or(0.0, |d| d[x.element].powf(alpha));
+                of_target[x.element].powf(alpha) + of_prediction
+            };
+            scope.group(|x| match region::weighed_error(x, weight) {
+                mean if term.name == "hausdorff_dt" => mean,
+                mean => (mean + 1.0).ln(),
+            })
         }
         "combo" => {
             term.takes(&["alpha", "beta", "smooth"]);
@@ -276,10 +296,11 @@ fn value(term: &Term, field: &Field) -> Vec<Dual> {
         }
         "distance_ce" | "dpce" | "shape_aware_ce" => {
             term.takes(&["form"]);
-            needs_map();
+            let shape_aware = term.name == "shape_aware_ce";
+            let phi = map_or(if shape_aware { Made::ContourDistance } else { Made::Closeness });
             match form(term, problem) {
-                Form::Binary => over_n(&pixel::mapped_ce_binary),
-                Form::Categorical => over_g(&|x, _| pixel::mapped_ce_categorical(x)),
+                Form::Binary => over_n(&|x| pixel::mapped_ce_binary(x, phi(x))),
+                Form::Categorical => over_g(&|x, _| pixel::mapped_ce_categorical(x, phi(x))),
             }
         }
         "exp_log" => {

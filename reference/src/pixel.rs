@@ -67,10 +67,10 @@ pub(crate) fn topk_ce_categorical(x: &Voxel, threshold: f64) -> Dual {
     -times(hard_positive(x, threshold), x.ln_p)
 }
 
-pub(crate) fn mapped_ce_binary(x: &Voxel) -> Dual {
-    -times((1.0 + x.phi) * x.g, x.ln_p) - times((1.0 + x.phi) * (1.0 - x.g), x.ln_q)
+pub(crate) fn mapped_ce_binary(x: &Voxel, phi: f64) -> Dual {
+    -times((1.0 + phi) * x.g, x.ln_p) - times((1.0 + phi) * (1.0 - x.g), x.ln_q)
 }
 
-pub(crate) fn mapped_ce_categorical(x: &Voxel) -> Dual {
-    -times((1.0 + x.phi) * x.g, x.ln_p)
+pub(crate) fn mapped_ce_categorical(x: &Voxel, phi: f64) -> Dual {
+    -times((1.0 + phi) * x.g, x.ln_p)
 }

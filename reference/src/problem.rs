@@ -1,6 +1,10 @@
 //! The problem as given, and the voxels that the losses see: probabilities, targets, weights.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::dual::Dual;
+use crate::maps::{self, Made};
 
 /// What turns the prediction into probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,10 @@ pub struct Problem {
     pub classes: usize,
     /// Number of voxels of a sample, V.
     pub voxels: usize,
+    /// The spatial extents, slowest first; V is their product.
+    pub extents: Vec<usize>,
+    /// The distance from one voxel to the next along each spatial axis.
+    pub spacing: Vec<f64>,
     /// What turns the prediction into probabilities.
     pub activation: Activation,
     /// The prediction, `[N, C, V]`.
@@ -63,7 +71,7 @@ pub struct Problem {
     pub mask: Option<Vec<bool>>,
     /// The voxel weights, `[N, V]`.
     pub weights: Option<Vec<f64>>,
-    /// The map φ.
+    /// The map φ of the losses over a map, in place of the one that they make.
     pub map: Option<Map>,
     /// One weight per class, for the losses that are given none of their own.
     pub class_weights: Option<Vec<f64>>,
@@ -81,6 +89,8 @@ impl Problem {
         assert!(self.classes >= 1, "a problem has at least one class");
         assert!(self.activation != Activation::Softmax || self.classes >= 2, "softmax takes two classes or more");
         length("the prediction", self.prediction.len(), elements);
+        length("a sample", self.voxels, self.extents.iter().product());
+        length("the spacing", self.spacing.len(), self.extents.len());
         match &self.target {
             Target::Labels(labels) => length("the label target", labels.len(), voxels),
             Target::Dense(values) => length("the dense target", values.len(), elements),
@@ -269,6 +279,8 @@ pub(crate) struct Voxel {
     pub(crate) g: f64,
     /// The map; NaN where the problem has none.
     pub(crate) phi: f64,
+    /// The element of an `[N, C, V]` array that this is.
+    pub(crate) element: usize,
     /// The probability.
     pub(crate) p: Dual,
     /// 1 − p.
@@ -283,6 +295,8 @@ pub(crate) struct Voxel {
 pub(crate) struct Field<'a> {
     pub(crate) problem: &'a Problem,
     pub(crate) voxels: Vec<Voxel>,
+    /// The maps that were asked for, each made once, of the prediction as it was given.
+    made: RefCell<Vec<(Made, Rc<[f64]>)>>,
 }
 
 impl<'a> Field<'a> {
@@ -293,6 +307,7 @@ impl<'a> Field<'a> {
             m: 0.0,
             g: 0.0,
             phi: f64::NAN,
+            element: 0,
             p: Dual::ZERO,
             q: Dual::ZERO,
             ln_p: Dual::ZERO,
@@ -302,6 +317,7 @@ impl<'a> Field<'a> {
         for (sample, voxel) in problem.every_voxel() {
             for class in 0..problem.classes {
                 let here = &mut voxels[problem.element(sample, class, voxel)];
+                here.element = problem.element(sample, class, voxel);
                 here.kept = problem.is_kept(sample, voxel);
                 here.m = problem.weights.as_ref().map_or(1.0, |m| m[problem.voxel(sample, voxel)]);
                 here.g = problem.target(sample, class, voxel);
@@ -312,11 +328,21 @@ impl<'a> Field<'a> {
                 };
             }
         }
-        let mut field = Field { problem, voxels };
+        let mut field = Field { problem, voxels, made: RefCell::default() };
         for (sample, voxel) in problem.every_voxel() {
             field.seed(sample, voxel, None);
         }
         field
+    }
+
+    /// A map of target and prediction, by element.
+    pub(crate) fn made(&self, map: Made) -> Rc<[f64]> {
+        let known = self.made.borrow().iter().find(|(known, _)| *known == map).map(|(_, values)| values.clone());
+        known.unwrap_or_else(|| {
+            let values: Rc<[f64]> = maps::make(map, self.problem).into();
+            self.made.borrow_mut().push((map, values.clone()));
+            values
+        })
     }
 
     /// Makes the derivatives those with respect to the prediction of class `seed` at a voxel; `None` clears them.

@@ -1,6 +1,7 @@
 //! The region losses: group scope, one value per class and pool, and pool scope, one value per pool.
 
 use crate::dual::{Dual, times};
+use crate::problem::Voxel;
 use crate::scope::Group;
 
 /// max(u, 1e-6), slope 0 below.
@@ -134,8 +135,13 @@ pub(crate) fn power_jaccard(x: &Group, power: f64, s: f64) -> Dual {
     one_minus(x.i() + s, sizes - x.i() + s)
 }
 
-pub(crate) fn boundary(x: &Group) -> Dual {
-    x.sum(|y| times(y.phi, y.p)) / x.n()
+pub(crate) fn boundary(x: &Group, phi: impl Fn(&Voxel) -> f64) -> Dual {
+    x.sum(|y| times(phi(y), y.p)) / x.n()
+}
+
+/// The mean of (p − g)²·weight.
+pub(crate) fn weighed_error(x: &Group, weight: impl Fn(&Voxel) -> f64) -> Dual {
+    x.sum(|y| (y.p - y.g).square() * weight(y)) / x.n()
 }
 
 pub(crate) fn combo(x: &Group, alpha: f64, beta: f64, s: f64) -> Dual {

@@ -115,7 +115,8 @@ impl<'a> Scope<'a> {
         let problem = field.problem;
         let batch = term.flag("batch", false);
         assert!(!(batch && problem.reduction == Reduction::None), "batch=true needs reduction mean or sum");
-        let first_class = if term.flag("background", true) || problem.classes == 1 { 0 } else { 1 };
+        let background = !term.name.contains("hausdorff");
+        let first_class = if term.flag("background", background) || problem.classes == 1 { 0 } else { 1 };
         let absent = match term.word("absent", &["count", "skip", "zero"]) {
             "count" => Absent::Count,
             "skip" => Absent::Skip,

@@ -40,6 +40,8 @@ pub(super) struct Sources<'a> {
     pub(super) mask: Option<Source<'a>>,
     pub(super) weights: Option<Source<'a>>,
     pub(super) map: Option<Source<'a>>,
+    /// The made maps, in the order of the head's.
+    pub(super) made: [Option<Source<'a>>; VoxelInput::MADE.len()],
 }
 
 /// Voxels of one sample that follow each other.
@@ -98,6 +100,8 @@ pub(super) struct Block<'h> {
     dense: Planes,
     /// One plane, or one per class.
     map: Planes,
+    /// The made maps, each with one plane per class.
+    made: Planes,
     /// A block of an interleaved buffer, before its classes are taken apart.
     mixed: Vec<f32>,
     // One value per voxel.
@@ -110,7 +114,7 @@ pub(super) struct Block<'h> {
     q_top: Planes,
     /// What [`Block::softmax_of_few`] keeps per voxel from its first loop to its second.
     rest_sum: Planes,
-    /// p, ln p, q and φ of the voxel's own class, where the pixel terms look at no other.
+    /// p, ln p, q, φ and the made maps of the voxel's own class, where the pixel terms look at no other.
     own: Planes,
 }
 
@@ -120,13 +124,14 @@ pub(super) fn stride(classes: usize) -> usize {
 }
 const PLANE_VOXELS: usize = 4096;
 
-/// The planes of [`Block::own`].
+/// The planes of [`Block::own`]; those of the made maps follow.
 #[derive(Clone, Copy)]
 enum Own {
     P,
     LnP,
     Q,
     Map,
+    Made,
 }
 
 impl<'h> Block<'h> {
@@ -158,6 +163,7 @@ impl<'h> Block<'h> {
             rest: planes(reads.ln_q && softmax),
             dense: planes(matches!(problem.target, Target::Dense(_))),
             map,
+            made: Planes::new(head.maps.len() * classes, stride),
             mixed: vec![0.0; if problem.layout == Layout::Interleaved { classes * stride } else { 0 }],
             labels: vec![IGNORED; stride],
             weight: one(),
@@ -165,7 +171,7 @@ impl<'h> Block<'h> {
             top: vec![0; stride],
             q_top: one(),
             rest_sum: one(),
-            own: Planes::new(if head.own_class { 4 } else { 0 }, stride),
+            own: Planes::new(if head.own_class { Own::Made as usize + head.maps.len() } else { 0 }, stride),
         }
     }
 
@@ -277,6 +283,7 @@ impl<'h> Block<'h> {
             VoxelInput::G => (&self.g, 0),
             VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => (&self.map, 0),
             VoxelInput::Map => (&self.map, class),
+            made => (&self.made, self.made_number(made) * self.classes + class),
         };
         planes.vectors(class, self.columns())
     }
@@ -292,8 +299,39 @@ impl<'h> Block<'h> {
             }
             VoxelInput::Map => Own::Map,
             VoxelInput::G | VoxelInput::LnQ => unreachable!("programs of the own class read neither g nor ln q"),
+            made => return self.own.vectors(Own::Made as usize + self.made_number(made), self.columns()),
         };
         self.own.vectors(own as usize, self.columns())
+    }
+    /// Which of the head's maps a slot is.
+    #[inline(always)]
+    fn made_number(&self, input: VoxelInput) -> usize {
+        self.head.maps.iter().position(|map| map.input == input).expect("a map that a program reads is planned")
+    }
+    /// The class of each voxel of the block, 0 with a dense target; negative where the voxel does not count.
+    #[inline(always)]
+    pub(super) fn labels(&self) -> &[i32] {
+        &self.labels[..self.len]
+    }
+    /// p of a class, voxel by voxel.
+    #[inline(always)]
+    pub(super) fn plane_of_p(&self, class: usize) -> &[f32] {
+        self.p.plane(class, self.len)
+    }
+    /// g of a class, voxel by voxel; only with a dense target.
+    #[inline(always)]
+    pub(super) fn plane_of_dense(&self, class: usize) -> &[f32] {
+        self.dense.plane(class, self.len)
+    }
+    /// C.
+    #[inline(always)]
+    pub(super) fn classes(&self) -> usize {
+        self.classes
+    }
+    /// The most voxels that a block holds.
+    #[inline(always)]
+    pub(super) fn stride(&self) -> usize {
+        stride(self.classes)
     }
 
     /// Loads which voxels count, and the target.
@@ -353,6 +391,19 @@ impl<'h> Block<'h> {
                 }
             }
             _ => {}
+        }
+        for (number, (map, source)) in self.head.maps.iter().zip(sources.made.iter().flatten()).enumerate() {
+            let made = self.classes - map.first_class;
+            for class in map.first_class..self.classes {
+                let plane = self.made.plane_mut(number * self.classes + class, self.len);
+                let first = (range.sample * made + class - map.first_class) * voxels + range.start;
+                let (values, rest) = plane.split_at_mut(range.len);
+                source.read_f32(first, values);
+                rest.fill(0.0);
+            }
+            if self.head.own_class {
+                self.own_made(simd, number);
+            }
         }
     }
 
@@ -660,12 +711,28 @@ impl<'h> Block<'h> {
     #[inline(always)]
     fn own_map<S: Simd>(&mut self, simd: S) {
         for column in 0..self.columns() {
-            let mut of_own = f32x16::splat(simd, 0.0);
-            for class in 0..self.classes {
-                of_own = self.truth(simd, column).is_own(class).select(self.map.load(simd, class, column), of_own);
-            }
+            let of_own = self.of_own_class(simd, column, &self.map, 0);
             self.own.store(Own::Map as usize, column, of_own);
         }
+    }
+
+    /// A made map of each voxel's own class.
+    #[inline(always)]
+    fn own_made<S: Simd>(&mut self, simd: S, number: usize) {
+        for column in 0..self.columns() {
+            let of_own = self.of_own_class(simd, column, &self.made, number * self.classes);
+            self.own.store(Own::Made as usize + number, column, of_own);
+        }
+    }
+
+    /// Of planes with one for each class from `first` on, that of each voxel's own class.
+    #[inline(always)]
+    fn of_own_class<S: Simd>(&self, simd: S, column: usize, planes: &Planes, first: usize) -> f32x16<S> {
+        let mut of_own = f32x16::splat(simd, 0.0);
+        for class in 0..self.classes {
+            of_own = self.truth(simd, column).is_own(class).select(planes.load(simd, first + class, column), of_own);
+        }
+        of_own
     }
 
     /// Softmax over all classes but the largest, from the logits; ln q of the largest goes to its plane.

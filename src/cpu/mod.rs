@@ -10,6 +10,7 @@ mod block;
 mod distance;
 mod gradient;
 mod interpret;
+mod maps;
 pub mod math;
 mod passes;
 mod planes;
@@ -26,6 +27,7 @@ use crate::moments::{Coefficients, MomentTable};
 use crate::plan::{Head, Plan, Schedule};
 use crate::problem::Reduction;
 use block::Sources;
+use maps::Maps;
 use passes::{Output, Pass};
 use reduce::Sums;
 use std::sync::Arc;
@@ -99,7 +101,7 @@ impl Executor {
     /// When a buffer does not fit the plan; nothing is computed then.
     pub fn forward(&self, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
         validate::heads(&self.plan, heads.len())?;
-        Ok(self.losses(&self.sources(heads)?))
+        self.losses(&self.sources(heads)?)
     }
 
     /// Loss and gradient, one gradient buffer per head.
@@ -122,7 +124,7 @@ impl Executor {
             validate::gradient(head, gradient)?;
         }
         let targets: Vec<Target<'_>> = gradients.iter_mut().map(Target::new).collect();
-        Ok(self.run(&sources, &targets, grad_output))
+        self.run(&sources, &targets, grad_output)
     }
 
     /// Loss and gradient, each gradient written over its prediction.
@@ -146,19 +148,20 @@ impl Executor {
         for ((head, target), inputs) in self.plan.heads().iter().zip(&targets).zip(heads) {
             sources.push(validate::sources(head, target.as_source(), inputs)?);
         }
-        Ok(self.run(&sources, &targets, grad_output))
+        self.run(&sources, &targets, grad_output)
     }
 
     /// The sums of one head: the first stage of a split call.
     ///
-    /// Sums of tiles, or of several devices, are added with [`MomentTable::merge`].
+    /// Sums of tiles, or of several devices, are added with [`MomentTable::merge`]. A map that the plan makes ([`Head::maps`])
+    /// is of what is handed in: the parts must be whole samples, and tiles of one sample need a map of the caller's.
     ///
     /// # Errors
-    /// When a buffer does not fit the plan.
+    /// When a buffer does not fit the plan, or there is no memory for a map.
     pub fn reduce(&self, head: usize, inputs: &Inputs<'_>) -> Result<MomentTable, Error> {
         let head = validate::head(&self.plan, head)?;
         let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
-        Ok(self.sums(head, &sources))
+        self.sums(head, &sources)
     }
 
     /// Sums to loss and coefficients: the second stage. `tables` has one table per head.
@@ -169,7 +172,7 @@ impl Executor {
         finish::finish_plan(&self.plan, tables)
     }
 
-    /// The gradient of one head from its coefficients: the last stage.
+    /// The gradient of one head from its coefficients: the last stage. Maps are made again, from the same inputs.
     ///
     /// # Errors
     /// When a buffer or the coefficients do not fit the plan; nothing is written then.
@@ -186,8 +189,7 @@ impl Executor {
         let sources = validate::sources(head, inputs.prediction.into(), &inputs.without_prediction())?;
         validate::coefficients(head, coefficients)?;
         validate::gradient(head, gradient)?;
-        self.slopes(head, &sources, coefficients, Target::new(gradient), grad_output);
-        Ok(())
+        self.slopes(head, &sources, coefficients, Target::new(gradient), grad_output)
     }
 
     fn sources<'a>(&self, heads: &[Inputs<'a>]) -> Result<Vec<Sources<'a>>, Error> {
@@ -195,13 +197,14 @@ impl Executor {
         each.map(|(head, i)| validate::sources(head, i.prediction.into(), &i.without_prediction())).collect()
     }
 
-    fn sums(&self, head: &Head, sources: &Sources<'_>) -> MomentTable {
-        self.device.install(|| reduce_all(head, sources, Sums::All))
+    fn sums(&self, head: &Head, sources: &Sources<'_>) -> Result<MomentTable, Error> {
+        self.device.install(|| Ok(reduce_all(head, &Maps::make(head, sources)?.join(sources), Sums::All)))
     }
 
-    fn losses(&self, sources: &[Sources<'_>]) -> Evaluation {
+    fn losses(&self, sources: &[Sources<'_>]) -> Result<Evaluation, Error> {
         let heads = self.plan.heads().iter().zip(sources);
-        self.total(heads.map(|(head, sources)| finish::finish(head, &self.sums(head, sources)).0).collect())
+        let results = heads.map(|(head, sources)| Ok(finish::finish(head, &self.sums(head, sources)?).0));
+        Ok(self.total(results.collect::<Result<_, Error>>()?))
     }
 
     fn slopes(
@@ -211,17 +214,31 @@ impl Executor {
         coefficients: &Coefficients,
         target: Target<'_>,
         grad_output: Option<&[f64]>,
-    ) {
+    ) -> Result<(), Error> {
         let scale = scale(head, grad_output);
         let pass = Pass { sums: None, gradient: Some(Output { coefficients, scale: &scale, target }) };
         let mut unused = MomentTable::zeros(head);
-        self.device.install(|| passes::run(head, sources, samples(head), pass, &mut unused));
+        self.device.install(|| {
+            let maps = Maps::make(head, sources)?;
+            passes::run(head, &maps.join(sources), samples(head), pass, &mut unused);
+            Ok(())
+        })
     }
 
-    fn run(&self, sources: &[Sources<'_>], targets: &[Target<'_>], grad_output: Option<&[f64]>) -> Evaluation {
+    fn run(
+        &self,
+        sources: &[Sources<'_>],
+        targets: &[Target<'_>],
+        grad_output: Option<&[f64]>,
+    ) -> Result<Evaluation, Error> {
         self.device.install(|| {
-            let heads = self.plan.heads().iter().zip(sources).zip(targets);
-            self.total(heads.map(|((head, s), t)| forward_backward(head, s, *t, &scale(head, grad_output))).collect())
+            // All maps first: a gradient may overwrite its prediction, and what has no memory is to fail before that.
+            let heads = self.plan.heads();
+            let maps = heads.iter().zip(sources).map(|(head, s)| Maps::make(head, s)).collect::<Result<Vec<_>, _>>()?;
+            let results = heads.iter().zip(sources).zip(&maps).zip(targets).map(|(((head, sources), maps), target)| {
+                forward_backward(head, &maps.join(sources), *target, &scale(head, grad_output))
+            });
+            Ok(self.total(results.collect()))
         })
     }
 

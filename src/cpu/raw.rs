@@ -52,7 +52,7 @@ impl Executor {
         // SAFETY: the caller's promise for this head.
         let sources: Vec<_> =
             each.map(|(head, buffers)| unsafe { sources(head, buffers) }).collect::<Result<_, _>>()?;
-        Ok(self.losses(&sources))
+        self.losses(&sources)
     }
 
     /// Loss and gradient of buffers given by address; otherwise as [`Executor::forward_backward`].
@@ -89,7 +89,7 @@ impl Executor {
                 }
             }
         }
-        Ok(self.run(&inputs, &targets, grad_output))
+        self.run(&inputs, &targets, grad_output)
     }
 
     /// The sums of one head, of buffers given by address; otherwise as [`Executor::reduce`].
@@ -103,7 +103,7 @@ impl Executor {
         let head = validate::head(&self.plan, head)?;
         // SAFETY: the caller's promise for this head.
         let sources = unsafe { sources(head, buffers)? };
-        Ok(self.sums(head, &sources))
+        self.sums(head, &sources)
     }
 
     /// The gradient of one head from its coefficients, of buffers given by address; otherwise as [`Executor::gradient`].
@@ -126,8 +126,7 @@ impl Executor {
         validate::coefficients(head, coefficients)?;
         // SAFETY: the caller's promise for this head.
         let (sources, target) = unsafe { (sources(head, buffers)?, target(head, buffers)?) };
-        self.slopes(head, &sources, coefficients, target, grad_output);
-        Ok(())
+        self.slopes(head, &sources, coefficients, target, grad_output)
     }
 }
 
@@ -208,6 +207,7 @@ unsafe fn sources<'a>(head: &Head, buffers: &RawBuffers) -> Result<Sources<'a>, 
         mask: optional(mask),
         weights: optional(weights),
         map: optional(map),
+        made: Default::default(),
     })
 }
 

@@ -50,5 +50,6 @@ pub(super) fn sources<'a>(
             inputs.weights.map(Source::from),
         )?,
         map: optional("the map", DType::F32, problem.map_elements(), inputs.map.map(Source::from))?,
+        made: Default::default(),
     })
 }

@@ -1,7 +1,7 @@
 //! The cross-entropies: means over voxels of −ln p, weighed in many ways.
 
 use super::{Built, Form, Part, loss, whole};
-use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel};
+use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel, VoxelInput};
 
 /// −g·ln p.
 pub(super) fn positive<R: Real>(v: &Voxel<R>) -> R {
@@ -190,7 +190,7 @@ impl Built for TopkCe {
 }
 
 loss! {
-    /// Distance-penalised cross-entropy: (1 + φ)·CE, φ a map that is largest where errors cost most. Needs a map.
+    /// Distance-penalised cross-entropy: (1 + D)·CE, D from 1 at the class's boundary to 0 farthest from it; or the caller's map.
     DistanceCe = "distance_ce", alias "dpce", source "Caliva et al. 2019, arXiv:1908.03679" {
         /// categorical, binary, or auto by the activation.
         form: Form = Form::Auto;
@@ -198,34 +198,37 @@ loss! {
 }
 
 loss! {
-    /// Shape-aware cross-entropy: (1 + φ)·CE, φ the mean distance between predicted and true contour. Needs a map.
+    /// Shape-aware cross-entropy: (1 + E)·CE, E the mean distance from the contour of p > ½ to the class's; or the caller's map.
     ShapeAwareCe = "shape_aware_ce", source "Al Arif et al. 2017, Shape-aware deep convolutional neural network" {
         /// categorical, binary, or auto by the activation.
         form: Form = Form::Auto;
     }
 }
 
-/// (1 + φ)·CE: what the two losses above share; they differ in what the map means.
-struct MapWeighted(Form);
+/// (1 + φ)·CE: what the two losses above share; they differ in the map.
+struct MapWeighted {
+    form: Form,
+    map: VoxelInput,
+}
 
 impl Formula for MapWeighted {
     fn scope(&self) -> Scope {
         Scope::Ratio
     }
     fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
-        vec![(R::lit(1.0) + v.map()) * entropy(v, self.0.is_categorical(v.context()))]
+        vec![(R::lit(1.0) + v.map_or(self.map)) * entropy(v, self.form.is_categorical(v.context()))]
     }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
-        vec![m.pixel(0), voxels(m, self.0.is_categorical(m.context()))]
+        vec![m.pixel(0), voxels(m, self.form.is_categorical(m.context()))]
     }
 }
 impl Built for DistanceCe {
     fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::new(1.0, MapWeighted(self.form))]
+        vec![Part::new(1.0, MapWeighted { form: self.form, map: VoxelInput::Closeness })]
     }
 }
 impl Built for ShapeAwareCe {
     fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::new(1.0, MapWeighted(self.form))]
+        vec![Part::new(1.0, MapWeighted { form: self.form, map: VoxelInput::ContourDistance })]
     }
 }

@@ -17,6 +17,7 @@ mod compound;
 mod cross_entropy;
 mod dice;
 mod focal;
+mod hausdorff;
 mod jaccard;
 mod objective;
 mod parameter;
@@ -31,6 +32,7 @@ pub use compound::{Combo, ExpLog, UnifiedFocal};
 pub use cross_entropy::{BalancedCe, Bce, Ce, DistanceCe, Poly1, ShapeAwareCe, TopkCe, WeightedCe};
 pub use dice::{ClassSize, Dice, GeneralizedDice, LogCoshDice, SoftDice};
 pub use focal::Focal;
+pub use hausdorff::{HausdorffDt, LogHausdorffDt};
 pub use jaccard::{Jaccard, PowerJaccard, SoftJaccard};
 pub use objective::{Absent, Objective, Options, Term};
 pub use parameter::{Parameter, ParameterInfo, Range};
@@ -61,7 +63,7 @@ entries! {
     Tversky, FocalTversky, AsymmetricSimilarity, SoftTversky,
     SensitivitySpecificity, Kappa, Mcc, WassersteinDice,
     Bce, WeightedCe, BalancedCe, Ce, Focal, Poly1, TopkCe,
-    Boundary, DistanceCe, ShapeAwareCe,
+    Boundary, HausdorffDt, LogHausdorffDt, DistanceCe, ShapeAwareCe,
     Combo, ExpLog, UnifiedFocal,
 }
 

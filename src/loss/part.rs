@@ -48,6 +48,10 @@ pub trait Built {
         let _ = context;
         None
     }
+    /// Whether class 0 counts where its term does not say; it never does where the problem says no.
+    fn background(&self) -> bool {
+        true
+    }
 }
 
 /// Declares that a loss is its formula.
@@ -72,6 +76,10 @@ pub trait Loss: Debug + Send + Sync {
     fn parts(&self, context: Context) -> Vec<Part>;
     /// Why the loss cannot be computed on a problem of this kind, if so.
     fn unsuitable(&self, context: Context) -> Option<String>;
+    /// Whether class 0 counts where its term does not say; it never does where the problem says no.
+    fn background(&self) -> bool {
+        true
+    }
     /// Whether every number lies in its range.
     ///
     /// # Errors
@@ -92,6 +100,9 @@ impl<L: Parameters + Built> Loss for L {
     }
     fn unsuitable(&self, context: Context) -> Option<String> {
         Built::unsuitable(self, context)
+    }
+    fn background(&self) -> bool {
+        Built::background(self)
     }
     fn check(&self) -> Result<(), OutOfRange> {
         Parameters::check(self)

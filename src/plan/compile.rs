@@ -1,12 +1,16 @@
 //! Recording an objective's formulas and gathering what they read.
 
 use super::{
-    Head, PLAN_PIXEL_TERMS_MAX, PixelPrograms, Plan, PlannedPart, RecordedPixels, TermInfo, schedule::schedule,
+    Head, PLAN_PIXEL_TERMS_MAX, PixelPrograms, Plan, PlannedMap, PlannedPart, RecordedPixels, TermInfo,
+    schedule::schedule,
 };
+use crate::distance::{self, Distances};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::loss::{Absent, Objective, Part, Term};
 use crate::numeric::PROBABILITY_FLOOR;
 use crate::problem::{Activation, Map, Problem, Reduction, Target, check_class_weights};
+use crate::shape::Shape;
 use crate::spec::{
     Context, Graph, Id, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, Slots, TERMS_MAX, Voxel,
     VoxelInput,
@@ -33,7 +37,8 @@ fn resolve(term: &Term, problem: &Problem) -> Result<Resolved, Error> {
     }
     Ok(Resolved {
         batch,
-        background: options.background.unwrap_or(problem.background) || problem.shape.classes() == 1,
+        background: options.background.unwrap_or(problem.background && term.loss.background())
+            || problem.shape.classes() == 1,
         absent: options.absent.unwrap_or(problem.absent),
         class_weights: options.class_weights.clone().or_else(|| problem.class_weights.clone()),
     })
@@ -50,7 +55,7 @@ pub(super) fn compile(weight: f64, objective: &Objective, problem: &Problem) -> 
         Activation::Sigmoid => false,
         Activation::None => classes > 1,
     };
-    let context = Context { classes, categorical };
+    let context = Context { classes, categorical, given_map: problem.map.is_some() };
     let mut pixels = PixelTerms::new(context);
     let mut drafts = Vec::new();
     let mut cost_matrix: Option<Vec<f64>> = None;
@@ -240,6 +245,19 @@ fn assemble(
     }
     let PixelTerms { recorder, values, .. } = pixels;
     let graph = recorder.finish();
+    let maps = planned_maps(&graph, &values, &drafts);
+    if let (Some(map), 4..) = (maps.first(), problem.shape.spatial().len()) {
+        let reason = format!(
+            "needs the {}, which is made for 1 to 3 spatial dimensions; the problem has {}",
+            map.input.label(),
+            problem.shape.spatial().len()
+        );
+        return Err(Error::Unsuitable { loss: reader(objective, problem, map.input), reason });
+    }
+    if !maps.is_empty() {
+        let labels = distance::Source::Labels(DType::U8);
+        Distances::new(&problem.shape, labels).spacing(problem.voxel_spacing()).check()?;
+    }
     let predicted_inputs: Vec<Id> = VoxelInput::PREDICTED.iter().map(|&slot| slot as Id).collect();
     let predicted = graph.reached(&predicted_inputs);
     let target_only = |moment: Moment| match moment {
@@ -320,15 +338,19 @@ fn assemble(
         },
     };
     if problem.map.is_none() && pixels.values.reads(VoxelInput::Map as usize) {
-        return Err(Error::NeedsMap { loss: needs_map(objective, problem) });
+        return Err(Error::NeedsMap { loss: reader(objective, problem, VoxelInput::Map) });
     }
     let terms = objective.terms().iter().map(|t| TermInfo { name: t.to_string(), weight: t.weight }).collect();
     let moments: Vec<Moment> = wanted.iter().map(|&m| rename(m)).collect();
-    let schedule = schedule(problem, &parts, &moments, target_moments);
+    let schedule = schedule(problem, &parts, &maps, &moments, target_moments);
     let mut hasher = DefaultHasher::new();
     (problem.shape.samples(), problem.shape.classes(), problem.activation, &moments).hash(&mut hasher);
     pixels.values.encode().hash(&mut hasher);
     cost_matrix.iter().flatten().for_each(|entry| entry.to_bits().hash(&mut hasher));
+    if !maps.is_empty() {
+        maps.hash(&mut hasher);
+        problem.voxel_spacing().iter().for_each(|x| x.to_bits().hash(&mut hasher));
+    }
     let fingerprint = hasher.finish();
     Ok(Head {
         weight,
@@ -339,6 +361,7 @@ fn assemble(
         target_moments,
         pixels,
         cost_matrix,
+        maps,
         own_class,
         schedule,
         fingerprint,
@@ -360,13 +383,37 @@ fn looks_at_own_class(problem: &Problem, graph: &Graph, values: &[Id]) -> bool {
     !reads_ln_q && zeros.iter().all(|&zero| elsewhere.literal(zero) == Some(0.0))
 }
 
-/// The first loss whose pixel terms read the map.
-fn needs_map(objective: &Objective, problem: &Problem) -> String {
-    let with_map = problem.clone().map(Map::Shared);
-    let alone = |term: &Term| Plan::new(&term.clone().into(), &with_map);
-    let reads = |plan: Plan| plan.heads()[0].pixels.values.reads(VoxelInput::Map as usize);
-    let name = |term: &Term| term.loss.name().to_string();
-    objective.terms().iter().find(|t| alone(t).is_ok_and(reads)).map(name).unwrap_or_default()
+/// The first loss whose pixel terms read this input.
+fn reader(objective: &Objective, problem: &Problem, input: VoxelInput) -> String {
+    // A problem that lacks nothing: with a map, unless its absence is what makes the loss read another.
+    let mut complete = problem.clone();
+    complete.shape = Shape::new(1, problem.shape.classes(), [1]).unwrap_or_else(|_| problem.shape.clone());
+    complete.spacing = None;
+    if input == VoxelInput::Map {
+        complete = complete.map(Map::Shared);
+    }
+    let reads = |term: &&Term| {
+        let alone = Plan::new(&(*term).clone().into(), &complete);
+        alone.is_ok_and(|plan| plan.heads()[0].pixels.values.reads(input as usize))
+    };
+    objective.terms().iter().find(reads).map(|term| term.loss.name().to_string()).unwrap_or_default()
+}
+
+/// The maps that the drafts read, each once.
+fn planned_maps(graph: &Graph, values: &[Id], drafts: &[Draft]) -> Vec<PlannedMap> {
+    let planned = |input: VoxelInput| {
+        let reached = graph.reached(&[input as Id]);
+        let reads = |draft: &&Draft| {
+            draft.read_slots().into_iter().any(|slot| match draft.slots[slot] {
+                Some(Moment::Pixel(k)) => reached[values[k as usize] as usize],
+                _ => false,
+            })
+        };
+        // Whether each reader counts class 0.
+        let readers: Vec<bool> = drafts.iter().filter(reads).map(|draft| draft.resolved.background).collect();
+        (!readers.is_empty()).then(|| PlannedMap { input, first_class: usize::from(!readers.contains(&true)) })
+    };
+    VoxelInput::MADE.into_iter().filter_map(planned).collect()
 }
 
 /// The local gradient of the pixel terms, for one voxel and class.

@@ -1,6 +1,6 @@
 //! In which order the passes of a head run.
 
-use super::{PlannedPart, Schedule};
+use super::{PlannedMap, PlannedPart, Schedule};
 use crate::explain;
 use crate::loss::Absent;
 use crate::problem::{Problem, Reduction, Target};
@@ -29,6 +29,7 @@ struct Reads {
 pub(super) fn schedule(
     problem: &Problem,
     parts: &[PlannedPart],
+    maps: &[PlannedMap],
     moments: &[Moment],
     target_moments: usize,
 ) -> Schedule {
@@ -43,7 +44,7 @@ pub(super) fn schedule(
         // Where a sample's slopes read the targets of all samples, a census would have to go first; measured on the CPU it
         // costs more than the cache gives back.
         Needs::Sample if samples > 1 && !reads.iter().any(|r| r.all_target) => {
-            let at_once = (explain::CHUNK_BYTES / explain::sample_bytes(problem).max(1)).clamp(1, samples as u64);
+            let at_once = (explain::CHUNK_BYTES / explain::sample_bytes(problem, maps).max(1)).clamp(1, samples as u64);
             if at_once == samples as u64 { Schedule::TwoPass } else { Schedule::Chunked { samples: at_once as usize } }
         }
         Needs::Sample | Needs::Everything => Schedule::TwoPass,

@@ -55,6 +55,8 @@ pub struct Context {
     pub classes: usize,
     /// Whether the classes exclude each other (softmax), so that pixel terms look at the target's class alone.
     pub categorical: bool,
+    /// Whether the problem has a map of the caller's, which a loss over a distance then takes for its own.
+    pub given_map: bool,
 }
 
 /// A sum over the kept voxels of one (sample, class), each carrying its voxel weight m.
@@ -164,7 +166,7 @@ impl<R: Real> Moments<R> {
 }
 
 /// The input slots of a pixel program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum VoxelInput {
     /// p, the probability.
@@ -179,14 +181,63 @@ pub enum VoxelInput {
     G,
     /// φ, the caller's map.
     Map,
+    /// φ of the class: outside of its voxels the distance to the nearest of them, inside 1 less the distance to the nearest
+    /// other voxel. 0 everywhere where the class is absent or full.
+    SignedDistance,
+    /// The squared distance to the nearest voxel on the other side of the class's boundary; 0 where it is absent or full.
+    TargetSquared,
+    /// The same of the voxels with p > ½.
+    PredictionSquared,
+    /// On each side of the class's boundary (M − d)/(M − min d), M the largest d: 1 at the boundary, 0 farthest from it. 0
+    /// where d is the same on the whole side.
+    Closeness,
+    /// One number per sample and class: the mean, over the contour of the voxels with p > ½, of the distance to the class's
+    /// contour. 0 where either has none.
+    ContourDistance,
 }
 
 impl VoxelInput {
     /// All slots, in order.
-    pub const ALL: [VoxelInput; 6] =
-        [VoxelInput::P, VoxelInput::LnP, VoxelInput::Q, VoxelInput::LnQ, VoxelInput::G, VoxelInput::Map];
+    pub const ALL: [VoxelInput; 11] = [
+        VoxelInput::P,
+        VoxelInput::LnP,
+        VoxelInput::Q,
+        VoxelInput::LnQ,
+        VoxelInput::G,
+        VoxelInput::Map,
+        VoxelInput::SignedDistance,
+        VoxelInput::TargetSquared,
+        VoxelInput::PredictionSquared,
+        VoxelInput::Closeness,
+        VoxelInput::ContourDistance,
+    ];
     /// The slots that depend on the prediction.
     pub const PREDICTED: [VoxelInput; 4] = [VoxelInput::P, VoxelInput::LnP, VoxelInput::Q, VoxelInput::LnQ];
+    /// The slots of the maps that a plan makes from the whole of target and prediction, before its passes. They are constants
+    /// of the gradient.
+    pub const MADE: [VoxelInput; 5] = [
+        VoxelInput::SignedDistance,
+        VoxelInput::TargetSquared,
+        VoxelInput::PredictionSquared,
+        VoxelInput::Closeness,
+        VoxelInput::ContourDistance,
+    ];
+    /// The name used in reports.
+    pub fn label(self) -> &'static str {
+        match self {
+            VoxelInput::P => "p",
+            VoxelInput::LnP => "ln p",
+            VoxelInput::Q => "q",
+            VoxelInput::LnQ => "ln q",
+            VoxelInput::G => "g",
+            VoxelInput::Map => "given map",
+            VoxelInput::SignedDistance => "signed distance",
+            VoxelInput::TargetSquared => "squared distance of the target",
+            VoxelInput::PredictionSquared => "squared distance of the prediction",
+            VoxelInput::Closeness => "closeness",
+            VoxelInput::ContourDistance => "contour distance",
+        }
+    }
 }
 
 /// One voxel of one class, as a pixel term sees it.
@@ -194,14 +245,14 @@ impl VoxelInput {
 /// p, ln p, q and ln q are independent inputs: a term that uses ln p never forms 1/p in its slope.
 #[derive(Clone, Copy)]
 pub struct Voxel<'a, R> {
-    values: [R; 6],
+    values: [R; VoxelInput::ALL.len()],
     context: Context,
     parameter: &'a dyn Fn(f64) -> R,
 }
 
 impl<'a, R: Real> Voxel<'a, R> {
     /// A voxel from the slots of [`VoxelInput`]; `parameter` makes the numbers of [`Voxel::param`].
-    pub fn new(values: [R; 6], context: Context, parameter: &'a dyn Fn(f64) -> R) -> Self {
+    pub fn new(values: [R; VoxelInput::ALL.len()], context: Context, parameter: &'a dyn Fn(f64) -> R) -> Self {
         Voxel { values, context, parameter }
     }
     /// p, the probability.
@@ -227,6 +278,14 @@ impl<'a, R: Real> Voxel<'a, R> {
     /// φ, the caller's map.
     pub fn map(&self) -> R {
         self.values[VoxelInput::Map as usize]
+    }
+    /// A map that the plan makes, one of [`VoxelInput::MADE`]; the caller's instead, where the problem has one.
+    pub fn map_or(&self, made: VoxelInput) -> R {
+        if self.context.given_map { self.map() } else { self.made(made) }
+    }
+    /// A map that the plan makes, one of [`VoxelInput::MADE`].
+    pub fn made(&self, map: VoxelInput) -> R {
+        self.values[map as usize]
     }
     /// A parameter of the loss. Where text is generated once for all values it becomes a run-time input,
     /// everywhere else the constant itself.

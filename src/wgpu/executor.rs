@@ -152,6 +152,7 @@ const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: tru
 impl Executor {
     pub(super) fn new(device: &Device, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
         for head in plan.heads() {
+            head.without_made_maps("wgpu")?;
             let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
             if in_place && need != got {
                 return Err(Error::BufferType { role: "a gradient in place", need, got });

@@ -44,6 +44,10 @@ impl Bench {
     pub fn is_cpu(&self) -> bool {
         !self.compiles
     }
+    /// Whether the backend has what the case asks for: maps are made on the CPU alone.
+    pub fn runs(&self, case: &Case) -> bool {
+        self.is_cpu() || case.plan().heads()[0].maps().is_empty()
+    }
     /// Each how many-th of a long list is taken: all of them on the CPU, or with `SEGFUSE_TEST_FULL`.
     pub fn every(&self, compiled: usize) -> usize {
         if self.compiles && variable("SEGFUSE_TEST_FULL").is_none() { compiled } else { 1 }
@@ -482,6 +486,8 @@ impl Case {
             samples,
             classes,
             voxels,
+            extents: self.problem.shape().spatial().to_vec(),
+            spacing: self.problem.voxel_spacing(),
             activation: match self.activation {
                 Activation::None => reference::Activation::None,
                 Activation::Sigmoid => reference::Activation::Sigmoid,

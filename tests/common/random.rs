@@ -94,7 +94,10 @@ pub struct Allowed {
     pub classes: usize,
     pub categorical: bool,
     pub softmax: bool,
+    /// Whether the problem has a map.
     pub map: bool,
+    /// Whether maps can be made.
+    pub made_maps: bool,
     pub batch: bool,
 }
 
@@ -126,7 +129,8 @@ pub fn term(entry: &Entry, allowed: Allowed, r: &mut Numbers) -> String {
     if arguments.is_empty() { entry.name.into() } else { format!("{}({})", entry.name, arguments.join(", ")) }
 }
 
-pub const MAP_LOSSES: [&str; 3] = ["boundary", "distance_ce", "shape_aware_ce"];
+/// Losses over a map, of the caller or made.
+const MAP_LOSSES: [&str; 3] = ["boundary", "distance_ce", "shape_aware_ce"];
 
 /// One to three losses; the same loss only once, because two cost matrices cannot share a plan.
 pub fn objective(allowed: Allowed, r: &mut Numbers) -> String {
@@ -134,7 +138,8 @@ pub fn objective(allowed: Allowed, r: &mut Numbers) -> String {
     let suits = |e: &&Entry| {
         (allowed.categorical || e.name != "ce")
             && (allowed.softmax || e.name != "wasserstein_dice")
-            && (allowed.map || !MAP_LOSSES.contains(&e.name))
+            && (allowed.made_maps || !e.name.contains("hausdorff"))
+            && (allowed.map || allowed.made_maps || !MAP_LOSSES.contains(&e.name))
     };
     let mut names: Vec<&Entry> = ENTRIES.iter().filter(suits).collect();
     let count = r.pick(&[1, 1, 1, 2, 2, 3]);
@@ -200,6 +205,7 @@ impl Recipe {
             categorical,
             softmax: activation == Activation::Softmax,
             map: with_map,
+            made_maps: self.spatial.len() <= 3,
             batch: reduction != Reduction::None,
         };
         let spec = objective(allowed, r);
@@ -296,6 +302,11 @@ impl Recipe {
             (kind, (0..count).map(|_| f64::from(r.between(-0.9, 3.0) as f32)).collect())
         });
         let objective = spec.parse().unwrap_or_else(|e| panic!("{spec}: {e}"));
-        (Case::new(objective, &settings, prediction, target_values, mask, weights, map), grad_output)
+        let mut case = Case::new(objective, &settings, prediction, target_values, mask, weights, map);
+        if self.spatial.len() <= 3 && r.chance(0.3) {
+            case.problem =
+                case.problem.spacing(self.spatial.iter().map(|_| r.pick(&[0.5, 1.0, 2.5])).collect::<Vec<_>>());
+        }
+        (case, grad_output)
     }
 }

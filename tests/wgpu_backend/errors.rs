@@ -353,3 +353,13 @@ fn of_buffers_that_heads_share() {
     let error = executor.encode(&mut encoder, &[first, second], &call).expect_err("read and written in one pass");
     assert_error!(error, Error::BufferShared { role: "the result", other: "grad_output" });
 }
+
+#[test]
+fn of_maps_that_no_kernel_makes() {
+    let device = device_or_return!();
+    for spec in ["boundary", "dice + hausdorff_dt"] {
+        let case = example(spec, &[1, 2, 6, 7], DType::F32, Layout::Planar, 83);
+        let error = device.prepare(&case.plan()).map(|_| ()).expect_err("no kernel makes maps");
+        assert_error!(error, Error::CannotMake { backend: "wgpu", .. });
+    }
+}

@@ -55,6 +55,7 @@ pub(crate) struct Case {
     pub(crate) mask: Option<Vec<u8>>,
     pub(crate) weights: Option<Vec<f64>>,
     pub(crate) map: Option<(Map, Vec<f64>)>,
+    pub(crate) spacing: Option<Vec<f64>>,
     pub(crate) class_weights: Option<Vec<f64>>,
     pub(crate) reduction: Reduction,
     /// Options of the problem, where a term does not say otherwise.
@@ -216,6 +217,9 @@ impl Case {
         }
         if self.weights.is_some() {
             problem = problem.weights();
+        }
+        if let Some(spacing) = &self.spacing {
+            problem = problem.spacing(spacing.clone());
         }
         if let Some((map, _)) = &self.map {
             problem = problem.map(*map);

@@ -18,8 +18,9 @@ pub(super) fn text() -> String {
         header("The pixel terms of the losses: values, and slopes of Σ c[k]·value[k] by p, ln p, q and ln q.");
     text += &format!(
         "#pragma once\n\n#define PIXEL_TERMS_MAX {PIXEL_TERMS_MAX}\n#define PIXEL_PARAMETERS_MAX {PARAMETERS_MAX}\n\n\
-         struct Voxel {{\n    float p, ln_p, q, ln_q, g, map;\n}};\n\n\
-         struct PixelSlopes {{\n    float p, ln_p, q, ln_q;\n}};\n"
+         struct Voxel {{\n    float {};\n}};\n\n\
+         struct PixelSlopes {{\n    float p, ln_p, q, ln_q;\n}};\n",
+        VoxelInput::ALL.map(field).join(", ")
     );
     let defaults = ENTRIES.iter().map(|entry| (entry.name.to_string(), entry.default_loss()));
     let variants = VARIANTS.iter().map(|(name, spec)| {
@@ -28,13 +29,30 @@ pub(super) fn text() -> String {
     });
     for (name, loss) in defaults.chain(variants) {
         for (form, categorical) in [("categorical", true), ("binary", false)] {
-            let context = Context { classes: if categorical { 2 } else { 1 }, categorical };
+            let context = Context { classes: if categorical { 2 } else { 1 }, categorical, given_map: false };
             for (index, part) in loss.parts(context).iter().enumerate() {
                 text += &functions(&format!("{name}_{index}_{form}"), part, context);
             }
         }
     }
     text
+}
+
+/// The field of a voxel.
+fn field(input: VoxelInput) -> &'static str {
+    match input {
+        VoxelInput::P => "p",
+        VoxelInput::LnP => "ln_p",
+        VoxelInput::Q => "q",
+        VoxelInput::LnQ => "ln_q",
+        VoxelInput::G => "g",
+        VoxelInput::Map => "map",
+        VoxelInput::SignedDistance => "signed_distance",
+        VoxelInput::TargetSquared => "target_squared",
+        VoxelInput::PredictionSquared => "prediction_squared",
+        VoxelInput::Closeness => "closeness",
+        VoxelInput::ContourDistance => "contour_distance",
+    }
 }
 
 /// The two functions of a part, or nothing where it has no pixel term.
@@ -68,12 +86,7 @@ fn functions(name: &str, part: &Part, context: Context) -> String {
     let input = |slot: u8| {
         let slot = slot as usize;
         match VoxelInput::ALL.get(slot) {
-            Some(VoxelInput::P) => "v.p".into(),
-            Some(VoxelInput::LnP) => "v.ln_p".into(),
-            Some(VoxelInput::Q) => "v.q".into(),
-            Some(VoxelInput::LnQ) => "v.ln_q".into(),
-            Some(VoxelInput::G) => "v.g".into(),
-            Some(VoxelInput::Map) => "v.map".into(),
+            Some(&input) => format!("v.{}", field(input)),
             None if slot < slots + PARAMETERS_MAX => format!("parameter[{}]", slot - slots),
             None => format!("c[{}]", slot - slots - PARAMETERS_MAX),
         }

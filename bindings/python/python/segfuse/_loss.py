@@ -172,8 +172,8 @@ class Loss:
         weights:
             `[N, …]` or `[N, 1, …]`, float32, at least 0: the weight of each voxel.
         map:
-            `[N, …]`, `[N, 1, …]` or the prediction's shape, float32: the map that `boundary`, `distance_ce` and `shape_aware_ce`
-            read.
+            `[N, …]`, `[N, 1, …]` or the prediction's shape, float32: a map for `boundary`, `distance_ce` and `shape_aware_ce`,
+            in place of the one that they make.
 
         Raises
         ------

@@ -123,7 +123,8 @@ class Loss(torch.nn.Module):
         weights:
             `[N, …]` or `[N, 1, …]`, float: the weight of each voxel.
         map:
-            `[N, …]`, `[N, 1, …]` or the prediction's shape, float: for `boundary`, `distance_ce` and `shape_aware_ce`.
+            `[N, …]`, `[N, 1, …]` or the prediction's shape, float: for `boundary`, `distance_ce` and `shape_aware_ce`,
+            in place of the one that they make.
 
         With several heads, each of these is a list as long, or one tensor of the first head's size, of which smaller heads take
         the nearest voxels.

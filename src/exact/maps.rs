@@ -1,0 +1,126 @@
+//! The maps that a plan makes, in double precision.
+
+use super::{Counts, Inputs, Voxel};
+use crate::plan::{Head, PlannedMap};
+use crate::spec::VoxelInput;
+
+/// The made maps of a head, `[N, C − first_class, V]` each.
+pub(super) struct Maps(Vec<Vec<f64>>);
+
+impl Maps {
+    pub(super) fn make(head: &Head, inputs: &Inputs<'_>) -> Maps {
+        let shape = &head.problem.shape;
+        let (classes, voxels) = (shape.classes(), shape.voxels() as usize);
+        let mut made: Vec<Vec<f64>> = vec![Vec::new(); head.maps.len()];
+        if made.is_empty() {
+            return Maps(made);
+        }
+        let mut voxel = Voxel::new(head);
+        for sample in 0..shape.samples() {
+            let mut target = vec![vec![false; voxels]; classes];
+            let mut prediction = target.clone();
+            for index in 0..voxels {
+                if matches!(voxel.load(inputs, sample, index), Counts::Kept) {
+                    for class in 0..classes {
+                        target[class][index] = voxel.g[class] > 0.5;
+                        prediction[class][index] = voxel.p[class] > 0.5;
+                    }
+                }
+            }
+            for (values, map) in made.iter_mut().zip(&head.maps) {
+                for class in map.first_class..classes {
+                    values.extend(one_class(head, map, &target[class], &prediction[class]));
+                }
+            }
+        }
+        Maps(made)
+    }
+
+    /// The value of a map at a voxel; 0 for a class that it is not made for.
+    pub(super) fn at(&self, head: &Head, number: usize, sample: usize, class: usize, index: usize) -> f64 {
+        let shape = &head.problem.shape;
+        let first = head.maps[number].first_class;
+        let Some(class) = class.checked_sub(first) else { return 0.0 };
+        self.0[number][(sample * (shape.classes() - first) + class) * shape.voxels() as usize + index]
+    }
+}
+
+fn one_class(head: &Head, map: &PlannedMap, target: &[bool], prediction: &[bool]) -> Vec<f64> {
+    let inside = |index: usize| target[index];
+    match map.input {
+        VoxelInput::PredictionSquared => two_sided(head, prediction),
+        VoxelInput::SignedDistance => {
+            let signed = |(index, square): (usize, f64)| match square.sqrt() {
+                d if d > 0.0 && inside(index) => 1.0 - d,
+                d => d,
+            };
+            two_sided(head, target).into_iter().enumerate().map(signed).collect()
+        }
+        VoxelInput::Closeness => {
+            let distances: Vec<f64> = two_sided(head, target).into_iter().map(f64::sqrt).collect();
+            let extremes = [false, true].map(|side| {
+                let of_side =
+                    || (0..distances.len()).filter(|&index| inside(index) == side).map(|index| distances[index]);
+                (of_side().fold(f64::INFINITY, f64::min), of_side().fold(0.0, f64::max))
+            });
+            let closeness = |(index, d): (usize, f64)| {
+                let (min, max) = extremes[usize::from(inside(index))];
+                if max > min { (max - d) / (max - min) } else { 0.0 }
+            };
+            distances.into_iter().enumerate().map(closeness).collect()
+        }
+        VoxelInput::ContourDistance => {
+            let [from, to] = [prediction, target].map(|mask| contour(head, mask));
+            let squares = squares_to(head, &to);
+            let chosen = (0..from.len()).filter(|&index| from[index]);
+            let (sum, count) =
+                chosen.fold((0.0, 0usize), |(sum, count), index| (sum + squares[index].sqrt(), count + 1));
+            vec![if count > 0 && sum < f64::INFINITY { sum / count as f64 } else { 0.0 }; from.len()]
+        }
+        _ => two_sided(head, target),
+    }
+}
+
+/// Squares of the distances to the other side of a mask; 0 where there is none.
+fn two_sided(head: &Head, mask: &[bool]) -> Vec<f64> {
+    let rest: Vec<bool> = mask.iter().map(|inside| !inside).collect();
+    let (to_mask, to_rest) = (squares_to(head, mask), squares_to(head, &rest));
+    let square = |(index, &inside): (usize, &bool)| if inside { to_rest[index] } else { to_mask[index] };
+    mask.iter().enumerate().map(square).map(|square| if square < f64::INFINITY { square } else { 0.0 }).collect()
+}
+
+/// Squares of the distances to a mask, an axis at a time: along a line, the least of what is known at any of its voxels and
+/// the square of the way there.
+fn squares_to(head: &Head, mask: &[bool]) -> Vec<f64> {
+    let mut squares: Vec<f64> = mask.iter().map(|&inside| if inside { 0.0 } else { f64::INFINITY }).collect();
+    for ((stride, extent), spacing) in axes(head).into_iter().zip(head.problem.voxel_spacing()) {
+        let known = squares.clone();
+        for (index, square) in squares.iter_mut().enumerate() {
+            let at = index / stride % extent;
+            let line = (0..extent).map(|other| {
+                let way = (other as f64 - at as f64) * spacing;
+                known[index - at * stride + other * stride] + way * way
+            });
+            *square = line.fold(f64::INFINITY, f64::min);
+        }
+    }
+    squares
+}
+
+/// The voxels of a mask that share a face with one that is not in it.
+fn contour(head: &Head, mask: &[bool]) -> Vec<bool> {
+    let axes = axes(head);
+    let differs = |index: usize| {
+        axes.iter().any(|&(stride, extent)| {
+            let at = index / stride % extent;
+            (at > 0 && !mask[index - stride]) || (at + 1 < extent && !mask[index + stride])
+        })
+    };
+    (0..mask.len()).map(|index| mask[index] && differs(index)).collect()
+}
+
+/// Stride and extent of every axis.
+fn axes(head: &Head) -> Vec<(usize, usize)> {
+    let spatial = head.problem.shape.spatial();
+    (0..spatial.len()).map(|axis| (spatial[axis + 1..].iter().product(), spatial[axis])).collect()
+}

@@ -1,0 +1,69 @@
+//! Hausdorff losses: squared errors, weighed by their distance to the boundaries of target and prediction.
+
+use super::{Built, Part, loss};
+use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel, VoxelInput};
+
+loss! {
+    /// Hausdorff loss by distance transforms: Σ(p−g)²·(d_g^α + d_p^α)/N, d the distance to the boundary of g and of p > ½.
+    ///
+    /// The distances are constants of the gradient. Class 0 does not count unless `background=true`.
+    HausdorffDt = "hausdorff_dt", source "Karimi and Salcudean 2019, arXiv:1904.10030" {
+        /// α, how fast the weight grows with the distance.
+        alpha: f64 = 2.0, POSITIVE;
+        /// Leaves d_p^α out, so that no map of the prediction is made.
+        one_sided: bool = false;
+    }
+}
+
+loss! {
+    /// ln(1 + `hausdorff_dt`), of each group.
+    ///
+    /// Class 0 does not count unless `background=true`.
+    LogHausdorffDt = "log_hausdorff_dt", source "Karimi and Salcudean 2019, arXiv:1904.10030; ln: MONAI" {
+        /// α, how fast the weight grows with the distance.
+        alpha: f64 = 2.0, POSITIVE;
+        /// Leaves d_p^α out, so that no map of the prediction is made.
+        one_sided: bool = false;
+    }
+}
+
+/// What the two losses above share; they differ in the logarithm.
+struct WeighedError {
+    alpha: f64,
+    one_sided: bool,
+    log: bool,
+}
+
+impl Formula for WeighedError {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        let half = v.param(self.alpha / 2.0);
+        let of_target = v.made(VoxelInput::TargetSquared).pow(half);
+        let weight =
+            if self.one_sided { of_target } else { of_target + v.made(VoxelInput::PredictionSquared).pow(half) };
+        vec![(v.p() - v.g()).square() * weight]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        let mean = m.pixel(0).over(m.n(), R::lit(0.0));
+        vec![if self.log { (R::lit(1.0) + mean).ln() } else { mean }]
+    }
+}
+
+impl Built for HausdorffDt {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::new(1.0, WeighedError { alpha: self.alpha, one_sided: self.one_sided, log: false })]
+    }
+    fn background(&self) -> bool {
+        false
+    }
+}
+impl Built for LogHausdorffDt {
+    fn parts(&self, _: Context) -> Vec<Part> {
+        vec![Part::new(1.0, WeighedError { alpha: self.alpha, one_sided: self.one_sided, log: true })]
+    }
+    fn background(&self) -> bool {
+        false
+    }
+}

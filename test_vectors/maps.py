@@ -1,0 +1,95 @@
+"""The maps that losses make of target and prediction, by scipy. docs/losses.md has their definitions.
+
+A map is [N, C, V] and carries no gradient. A voxel that is not kept is in no mask.
+"""
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_erosion, distance_transform_edt, generate_binary_structure
+
+
+TIE = 1e-12  # p of two equal logits is ½, which is not above ½, however its last bit is rounded
+
+
+class Maps:
+    """The maps of one problem, each made when it is first asked for."""
+
+    def __init__(self, problem, p):
+        self.problem, self.extents = problem, problem.shape[2:]
+        self.spacing = problem.spacing or [1.0] * len(self.extents)
+        kept = problem.kept()[:, None]
+        self.target = (problem.target() > 0.5) & kept
+        self.p, self.kept, self.known = p.detach(), kept, {}
+
+    def prediction(self):
+        above = self.p - 0.5
+        tie = above.abs() < TIE
+        assert not ((above.abs() < 1e-6) & ~tie).any(), f"{self.problem.name}: so near ½ that single precision decides"
+        return (above > 0) & ~tie & self.kept
+
+    def of(self, name, function, *masks):
+        if name not in self.known:
+            grids = [mask.reshape(self.problem.shape).numpy() for mask in masks]
+            values = np.zeros(self.problem.shape)
+            for group in np.ndindex(*self.problem.shape[:2]):
+                values[group] = function(*(grid[group] for grid in grids), self.spacing)
+            self.known[name] = torch.from_numpy(values).reshape(self.p.shape)
+        return self.known[name]
+
+    def signed_distance(self):
+        return self.of("signed distance", signed, self.target)
+
+    def target_distance(self):
+        return self.of("target distance", two_sided, self.target)
+
+    def prediction_distance(self):
+        return self.of("prediction distance", two_sided, self.prediction())
+
+    def closeness(self):
+        return self.of("closeness", closeness, self.target)
+
+    def contour_distance(self):
+        return self.of("contour distance", contour_distance, self.prediction(), self.target)
+
+
+def distance(mask, spacing):
+    """To the nearest voxel outside of the mask; scipy measures a full mask to a voxel that does not exist."""
+    assert not mask.all()
+    return distance_transform_edt(mask, sampling=spacing)
+
+
+def has_boundary(mask):
+    return mask.any() and not mask.all()
+
+
+def two_sided(mask, spacing):
+    return distance(mask, spacing) + distance(~mask, spacing) if has_boundary(mask) else 0.0
+
+
+def signed(mask, spacing):
+    return np.where(mask, 1 - distance(mask, spacing), distance(~mask, spacing)) if has_boundary(mask) else 0.0
+
+
+def closeness(mask, spacing):
+    """1 at the boundary, 0 farthest from it, on each side by itself."""
+    if not has_boundary(mask):
+        return 0.0
+    d, result = two_sided(mask, spacing), np.zeros(mask.shape)
+    for side in [mask, ~mask]:
+        depth = d[side].max() - d
+        if depth[side].max() > 0:
+            result[side] = depth[side] / depth[side].max()
+    return result
+
+
+def contour(mask):
+    """The voxels of the mask that share a face with one that is not in it; beyond the border there is none."""
+    faces = generate_binary_structure(mask.ndim, 1)
+    return mask & ~binary_erosion(mask, faces, border_value=1)
+
+
+def contour_distance(prediction, target, spacing):
+    predicted, true = contour(prediction), contour(target)
+    if not predicted.any() or not true.any():
+        return 0.0
+    return distance(~true, spacing)[predicted].mean()
