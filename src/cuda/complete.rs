@@ -62,6 +62,7 @@ pub(super) fn input_name(input: VoxelInput) -> &'static str {
         VoxelInput::LnQ => "ln_q",
         VoxelInput::G => "g",
         VoxelInput::Map => "map",
+        made => unreachable!("refused: no kernel makes a {}", made.label()),
     }
 }
 
@@ -304,7 +305,8 @@ impl Completion<'_> {
                 ("p", Ok(k)) => format!("%xp{}", predicates + k),
                 ("c", Ok(k)) => self.coefficient(slot, k),
                 _ => {
-                    let index = VoxelInput::ALL.iter().position(|&input| input_name(input) == name);
+                    let given = VoxelInput::ALL.iter().filter(|input| !VoxelInput::MADE.contains(input));
+                    let index = given.map(|&input| input_name(input)).position(|input| input == name);
                     inputs[index.unwrap_or_else(|| panic!("${name} is no input of a pixel term"))].to_string()
                 }
             }

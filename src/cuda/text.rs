@@ -103,8 +103,10 @@ pub(super) fn plain(name: &str) -> &'static str {
 /// The kernel of a head: what its text is made of.
 ///
 /// # Errors
-/// [`Error::Program`] when a pixel term has a constant that single precision cannot hold.
+/// [`Error::Program`] when a pixel term has a constant that single precision cannot hold, [`Error::CannotMake`] when one reads a
+/// made map.
 pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place: bool) -> Result<Source, Error> {
+    head.without_made_maps("cuda")?;
     let problem = &head.problem;
     let census = kernel == Kernel::Census;
     let (labels, target) = match problem.target {
