@@ -7,7 +7,7 @@
 #define PIXEL_PARAMETERS_MAX 4
 
 struct Voxel {
-    float p, ln_p, q, ln_q, g, map;
+    float p, ln_p, q, ln_q, g, map, signed_distance, target_squared, prediction_squared, closeness, contour_distance;
 };
 
 struct PixelSlopes {
@@ -15,25 +15,25 @@ struct PixelSlopes {
 };
 
 __device__ __forceinline__ void pixel_soft_dice_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p + v.g;
-    const float t8 = t6 * 0.5f;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t11 = (t10 > 0.0f ? v.g : (t10 <= 0.0f ? t8 : t10));
-    const float t12 = (t9 > 0.0f ? v.p : (t9 <= 0.0f ? t11 : t9));
-    value[0] = t12;
+    const float t11 = v.p + v.g;
+    const float t13 = t11 * 0.5f;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
+    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t15 = (t9 > 0.0f ? c[0] : (t9 <= 0.0f ? 0.0f : t9));
-    const float t16 = (t9 > 0.0f ? 0.0f : (t9 <= 0.0f ? c[0] : t9));
-    const float t18 = (t10 > 0.0f ? 0.0f : (t10 <= 0.0f ? t16 : t10));
-    const float t19 = 0.5f * t18;
-    const float t21 = t15 + t19;
-    slope.p = t21;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
+    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
+    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
+    const float t24 = 0.5f * t23;
+    const float t26 = t20 + t24;
+    slope.p = t26;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -41,25 +41,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_categorical_slopes(cons
 }
 
 __device__ __forceinline__ void pixel_soft_dice_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p + v.g;
-    const float t8 = t6 * 0.5f;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t11 = (t10 > 0.0f ? v.g : (t10 <= 0.0f ? t8 : t10));
-    const float t12 = (t9 > 0.0f ? v.p : (t9 <= 0.0f ? t11 : t9));
-    value[0] = t12;
+    const float t11 = v.p + v.g;
+    const float t13 = t11 * 0.5f;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
+    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t15 = (t9 > 0.0f ? c[0] : (t9 <= 0.0f ? 0.0f : t9));
-    const float t16 = (t9 > 0.0f ? 0.0f : (t9 <= 0.0f ? c[0] : t9));
-    const float t18 = (t10 > 0.0f ? 0.0f : (t10 <= 0.0f ? t16 : t10));
-    const float t19 = 0.5f * t18;
-    const float t21 = t15 + t19;
-    slope.p = t21;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
+    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
+    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
+    const float t24 = 0.5f * t23;
+    const float t26 = t20 + t24;
+    slope.p = t26;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -67,25 +67,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_binary_slopes(const Vox
 }
 
 __device__ __forceinline__ void pixel_soft_jaccard_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p + v.g;
-    const float t8 = t6 * 0.5f;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t11 = (t10 > 0.0f ? v.g : (t10 <= 0.0f ? t8 : t10));
-    const float t12 = (t9 > 0.0f ? v.p : (t9 <= 0.0f ? t11 : t9));
-    value[0] = t12;
+    const float t11 = v.p + v.g;
+    const float t13 = t11 * 0.5f;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
+    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t15 = (t9 > 0.0f ? c[0] : (t9 <= 0.0f ? 0.0f : t9));
-    const float t16 = (t9 > 0.0f ? 0.0f : (t9 <= 0.0f ? c[0] : t9));
-    const float t18 = (t10 > 0.0f ? 0.0f : (t10 <= 0.0f ? t16 : t10));
-    const float t19 = 0.5f * t18;
-    const float t21 = t15 + t19;
-    slope.p = t21;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
+    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
+    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
+    const float t24 = 0.5f * t23;
+    const float t26 = t20 + t24;
+    slope.p = t26;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -93,25 +93,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_categorical_slopes(c
 }
 
 __device__ __forceinline__ void pixel_soft_jaccard_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p + v.g;
-    const float t8 = t6 * 0.5f;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t11 = (t10 > 0.0f ? v.g : (t10 <= 0.0f ? t8 : t10));
-    const float t12 = (t9 > 0.0f ? v.p : (t9 <= 0.0f ? t11 : t9));
-    value[0] = t12;
+    const float t11 = v.p + v.g;
+    const float t13 = t11 * 0.5f;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
+    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t15 = (t9 > 0.0f ? c[0] : (t9 <= 0.0f ? 0.0f : t9));
-    const float t16 = (t9 > 0.0f ? 0.0f : (t9 <= 0.0f ? c[0] : t9));
-    const float t18 = (t10 > 0.0f ? 0.0f : (t10 <= 0.0f ? t16 : t10));
-    const float t19 = 0.5f * t18;
-    const float t21 = t15 + t19;
-    slope.p = t21;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
+    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
+    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
+    const float t24 = 0.5f * t23;
+    const float t26 = t20 + t24;
+    slope.p = t26;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -119,19 +119,19 @@ __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_binary_slopes(const 
 }
 
 __device__ __forceinline__ void pixel_power_jaccard_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = powf(v.p, parameter[0]);
-    const float t8 = powf(v.g, parameter[0]);
-    value[0] = t7;
-    value[1] = t8;
+    const float t12 = powf(v.p, parameter[0]);
+    const float t13 = powf(v.g, parameter[0]);
+    value[0] = t12;
+    value[1] = t13;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t13 = parameter[0] - 1.0f;
-    const float t14 = powf(v.p, t13);
-    const float t15 = parameter[0] * t14;
-    const float t16 = c[0] * t15;
-    slope.p = t16;
+    const float t18 = parameter[0] - 1.0f;
+    const float t19 = powf(v.p, t18);
+    const float t20 = parameter[0] * t19;
+    const float t21 = c[0] * t20;
+    slope.p = t21;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -139,19 +139,19 @@ __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_categorical_slopes(
 }
 
 __device__ __forceinline__ void pixel_power_jaccard_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = powf(v.p, parameter[0]);
-    const float t8 = powf(v.g, parameter[0]);
-    value[0] = t7;
-    value[1] = t8;
+    const float t12 = powf(v.p, parameter[0]);
+    const float t13 = powf(v.g, parameter[0]);
+    value[0] = t12;
+    value[1] = t13;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t13 = parameter[0] - 1.0f;
-    const float t14 = powf(v.p, t13);
-    const float t15 = parameter[0] * t14;
-    const float t16 = c[0] * t15;
-    slope.p = t16;
+    const float t18 = parameter[0] - 1.0f;
+    const float t19 = powf(v.p, t18);
+    const float t20 = parameter[0] * t19;
+    const float t21 = c[0] * t20;
+    slope.p = t21;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -159,25 +159,25 @@ __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_binary_slopes(const
 }
 
 __device__ __forceinline__ void pixel_soft_tversky_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p + v.g;
-    const float t8 = t6 * 0.5f;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t11 = (t10 > 0.0f ? v.g : (t10 <= 0.0f ? t8 : t10));
-    const float t12 = (t9 > 0.0f ? v.p : (t9 <= 0.0f ? t11 : t9));
-    value[0] = t12;
+    const float t11 = v.p + v.g;
+    const float t13 = t11 * 0.5f;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
+    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t15 = (t9 > 0.0f ? c[0] : (t9 <= 0.0f ? 0.0f : t9));
-    const float t16 = (t9 > 0.0f ? 0.0f : (t9 <= 0.0f ? c[0] : t9));
-    const float t18 = (t10 > 0.0f ? 0.0f : (t10 <= 0.0f ? t16 : t10));
-    const float t19 = 0.5f * t18;
-    const float t21 = t15 + t19;
-    slope.p = t21;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
+    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
+    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
+    const float t24 = 0.5f * t23;
+    const float t26 = t20 + t24;
+    slope.p = t26;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -185,25 +185,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_categorical_slopes(c
 }
 
 __device__ __forceinline__ void pixel_soft_tversky_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p + v.g;
-    const float t8 = t6 * 0.5f;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t11 = (t10 > 0.0f ? v.g : (t10 <= 0.0f ? t8 : t10));
-    const float t12 = (t9 > 0.0f ? v.p : (t9 <= 0.0f ? t11 : t9));
-    value[0] = t12;
+    const float t11 = v.p + v.g;
+    const float t13 = t11 * 0.5f;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
+    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.g - v.p;
-    const float t10 = v.p - v.g;
-    const float t15 = (t9 > 0.0f ? c[0] : (t9 <= 0.0f ? 0.0f : t9));
-    const float t16 = (t9 > 0.0f ? 0.0f : (t9 <= 0.0f ? c[0] : t9));
-    const float t18 = (t10 > 0.0f ? 0.0f : (t10 <= 0.0f ? t16 : t10));
-    const float t19 = 0.5f * t18;
-    const float t21 = t15 + t19;
-    slope.p = t21;
+    const float t14 = v.g - v.p;
+    const float t15 = v.p - v.g;
+    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
+    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
+    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
+    const float t24 = 0.5f * t23;
+    const float t26 = t20 + t24;
+    slope.p = t26;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -211,26 +211,26 @@ __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_binary_slopes(const 
 }
 
 __device__ __forceinline__ void pixel_sensitivity_specificity_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.g - v.p;
-    const float t7 = t6 * t6;
-    const float t8 = v.g * t7;
-    const float t10 = 1.0f - v.g;
-    const float t11 = t7 * t10;
-    value[0] = t8;
-    value[1] = t11;
+    const float t11 = v.g - v.p;
+    const float t12 = t11 * t11;
+    const float t13 = v.g * t12;
+    const float t15 = 1.0f - v.g;
+    const float t16 = t12 * t15;
+    value[0] = t13;
+    value[1] = t16;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t6 = v.g - v.p;
-    const float t10 = 1.0f - v.g;
-    const float t15 = t10 * c[1];
-    const float t18 = v.g * c[0];
-    const float t19 = t15 + t18;
-    const float t20 = t6 * t19;
-    const float t21 = t20 + t20;
-    const float t22 = -(t21);
-    slope.p = t22;
+    const float t11 = v.g - v.p;
+    const float t15 = 1.0f - v.g;
+    const float t20 = t15 * c[1];
+    const float t23 = v.g * c[0];
+    const float t24 = t20 + t23;
+    const float t25 = t11 * t24;
+    const float t26 = t25 + t25;
+    const float t27 = -(t26);
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -238,26 +238,26 @@ __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_categoric
 }
 
 __device__ __forceinline__ void pixel_sensitivity_specificity_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.g - v.p;
-    const float t7 = t6 * t6;
-    const float t8 = v.g * t7;
-    const float t10 = 1.0f - v.g;
-    const float t11 = t7 * t10;
-    value[0] = t8;
-    value[1] = t11;
+    const float t11 = v.g - v.p;
+    const float t12 = t11 * t11;
+    const float t13 = v.g * t12;
+    const float t15 = 1.0f - v.g;
+    const float t16 = t12 * t15;
+    value[0] = t13;
+    value[1] = t16;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t6 = v.g - v.p;
-    const float t10 = 1.0f - v.g;
-    const float t15 = t10 * c[1];
-    const float t18 = v.g * c[0];
-    const float t19 = t15 + t18;
-    const float t20 = t6 * t19;
-    const float t21 = t20 + t20;
-    const float t22 = -(t21);
-    slope.p = t22;
+    const float t11 = v.g - v.p;
+    const float t15 = 1.0f - v.g;
+    const float t20 = t15 * c[1];
+    const float t23 = v.g * c[0];
+    const float t24 = t20 + t23;
+    const float t25 = t11 * t24;
+    const float t26 = t25 + t25;
+    const float t27 = -(t26);
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -265,495 +265,495 @@ __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_binary_sl
 }
 
 __device__ __forceinline__ void pixel_kappa_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.q * v.g;
+    const float t11 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t6;
+    value[1] = t11;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_kappa_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t10 = v.g * c[1];
-    const float t12 = c[0] + t10;
+    const float t15 = v.g * c[1];
+    const float t17 = c[0] + t15;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t12;
+    slope.q = t17;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_kappa_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.q * v.g;
+    const float t11 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t6;
+    value[1] = t11;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_kappa_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t10 = v.g * c[1];
-    const float t12 = c[0] + t10;
+    const float t15 = v.g * c[1];
+    const float t17 = c[0] + t15;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t12;
+    slope.q = t17;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_mcc_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.q * v.g;
+    const float t11 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t6;
+    value[1] = t11;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_mcc_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t10 = v.g * c[1];
-    const float t12 = c[0] + t10;
+    const float t15 = v.g * c[1];
+    const float t17 = c[0] + t15;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t12;
+    slope.q = t17;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_mcc_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.q * v.g;
+    const float t11 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t6;
+    value[1] = t11;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_mcc_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t10 = v.g * c[1];
-    const float t12 = c[0] + t10;
+    const float t15 = v.g * c[1];
+    const float t17 = c[0] + t15;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t12;
+    slope.q = t17;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_bce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t8 = 1.0f - parameter[0];
-    const float t9 = v.g * t8;
-    const float t11 = parameter[0] * 0.5f;
-    const float t12 = t9 + t11;
-    const float t13 = v.ln_p * t12;
-    const float t14 = -(t13);
-    const float t15 = 1.0f - t12;
-    const float t16 = v.ln_q * t15;
-    const float t17 = t14 - t16;
-    value[0] = t17;
+    const float t13 = 1.0f - parameter[0];
+    const float t14 = v.g * t13;
+    const float t16 = parameter[0] * 0.5f;
+    const float t17 = t14 + t16;
+    const float t18 = v.ln_p * t17;
+    const float t19 = -(t18);
+    const float t20 = 1.0f - t17;
+    const float t21 = v.ln_q * t20;
+    const float t22 = t19 - t21;
+    value[0] = t22;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_bce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t8 = 1.0f - parameter[0];
-    const float t9 = v.g * t8;
-    const float t11 = parameter[0] * 0.5f;
-    const float t12 = t9 + t11;
-    const float t15 = 1.0f - t12;
-    const float t20 = -(c[0]);
-    const float t21 = t15 * t20;
-    const float t23 = t12 * t20;
+    const float t13 = 1.0f - parameter[0];
+    const float t14 = v.g * t13;
+    const float t16 = parameter[0] * 0.5f;
+    const float t17 = t14 + t16;
+    const float t20 = 1.0f - t17;
+    const float t25 = -(c[0]);
+    const float t26 = t20 * t25;
+    const float t28 = t17 * t25;
     slope.p = 0.0f;
-    slope.ln_p = t23;
+    slope.ln_p = t28;
     slope.q = 0.0f;
-    slope.ln_q = t21;
+    slope.ln_q = t26;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_bce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t8 = 1.0f - parameter[0];
-    const float t9 = v.g * t8;
-    const float t11 = parameter[0] * 0.5f;
-    const float t12 = t9 + t11;
-    const float t13 = v.ln_p * t12;
-    const float t14 = -(t13);
-    const float t15 = 1.0f - t12;
-    const float t16 = v.ln_q * t15;
-    const float t17 = t14 - t16;
-    value[0] = t17;
+    const float t13 = 1.0f - parameter[0];
+    const float t14 = v.g * t13;
+    const float t16 = parameter[0] * 0.5f;
+    const float t17 = t14 + t16;
+    const float t18 = v.ln_p * t17;
+    const float t19 = -(t18);
+    const float t20 = 1.0f - t17;
+    const float t21 = v.ln_q * t20;
+    const float t22 = t19 - t21;
+    value[0] = t22;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_bce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t8 = 1.0f - parameter[0];
-    const float t9 = v.g * t8;
-    const float t11 = parameter[0] * 0.5f;
-    const float t12 = t9 + t11;
-    const float t15 = 1.0f - t12;
-    const float t20 = -(c[0]);
-    const float t21 = t15 * t20;
-    const float t23 = t12 * t20;
+    const float t13 = 1.0f - parameter[0];
+    const float t14 = v.g * t13;
+    const float t16 = parameter[0] * 0.5f;
+    const float t17 = t14 + t16;
+    const float t20 = 1.0f - t17;
+    const float t25 = -(c[0]);
+    const float t26 = t20 * t25;
+    const float t28 = t17 * t25;
     slope.p = 0.0f;
-    slope.ln_p = t23;
+    slope.ln_p = t28;
+    slope.q = 0.0f;
+    slope.ln_q = t26;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_weighted_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t14 = parameter[0] * t13;
+    const float t16 = 1.0f - v.g;
+    const float t17 = v.ln_q * t16;
+    const float t18 = -(t17);
+    const float t19 = t14 + t18;
+    value[0] = t19;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_weighted_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t16 = 1.0f - v.g;
+    const float t22 = -(c[0]);
+    const float t23 = t16 * t22;
+    const float t26 = parameter[0] * c[0];
+    const float t27 = -(t26);
+    const float t28 = v.g * t27;
+    slope.p = 0.0f;
+    slope.ln_p = t28;
+    slope.q = 0.0f;
+    slope.ln_q = t23;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_weighted_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t14 = parameter[0] * t13;
+    const float t16 = 1.0f - v.g;
+    const float t17 = v.ln_q * t16;
+    const float t18 = -(t17);
+    const float t19 = t14 + t18;
+    value[0] = t19;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_weighted_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t16 = 1.0f - v.g;
+    const float t22 = -(c[0]);
+    const float t23 = t16 * t22;
+    const float t26 = parameter[0] * c[0];
+    const float t27 = -(t26);
+    const float t28 = v.g * t27;
+    slope.p = 0.0f;
+    slope.ln_p = t28;
+    slope.q = 0.0f;
+    slope.ln_q = t23;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_balanced_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t11 = v.ln_p * v.g;
+    const float t12 = -(t11);
+    const float t14 = 1.0f - v.g;
+    const float t15 = v.ln_q * t14;
+    const float t16 = -(t15);
+    value[0] = t12;
+    value[1] = t16;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_balanced_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t14 = 1.0f - v.g;
+    const float t20 = -(c[1]);
+    const float t21 = t14 * t20;
+    const float t23 = -(c[0]);
+    const float t24 = v.g * t23;
+    slope.p = 0.0f;
+    slope.ln_p = t24;
     slope.q = 0.0f;
     slope.ln_q = t21;
     return slope;
 }
 
-__device__ __forceinline__ void pixel_weighted_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t9 = parameter[0] * t8;
-    const float t11 = 1.0f - v.g;
-    const float t12 = v.ln_q * t11;
-    const float t13 = -(t12);
-    const float t14 = t9 + t13;
-    value[0] = t14;
-}
-
-__device__ __forceinline__ PixelSlopes pixel_weighted_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
-    PixelSlopes slope;
-    const float t11 = 1.0f - v.g;
-    const float t17 = -(c[0]);
-    const float t18 = t11 * t17;
-    const float t21 = parameter[0] * c[0];
-    const float t22 = -(t21);
-    const float t23 = v.g * t22;
-    slope.p = 0.0f;
-    slope.ln_p = t23;
-    slope.q = 0.0f;
-    slope.ln_q = t18;
-    return slope;
-}
-
-__device__ __forceinline__ void pixel_weighted_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t9 = parameter[0] * t8;
-    const float t11 = 1.0f - v.g;
-    const float t12 = v.ln_q * t11;
-    const float t13 = -(t12);
-    const float t14 = t9 + t13;
-    value[0] = t14;
-}
-
-__device__ __forceinline__ PixelSlopes pixel_weighted_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
-    PixelSlopes slope;
-    const float t11 = 1.0f - v.g;
-    const float t17 = -(c[0]);
-    const float t18 = t11 * t17;
-    const float t21 = parameter[0] * c[0];
-    const float t22 = -(t21);
-    const float t23 = v.g * t22;
-    slope.p = 0.0f;
-    slope.ln_p = t23;
-    slope.q = 0.0f;
-    slope.ln_q = t18;
-    return slope;
-}
-
-__device__ __forceinline__ void pixel_balanced_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.ln_p * v.g;
-    const float t7 = -(t6);
-    const float t9 = 1.0f - v.g;
-    const float t10 = v.ln_q * t9;
-    const float t11 = -(t10);
-    value[0] = t7;
-    value[1] = t11;
-}
-
-__device__ __forceinline__ PixelSlopes pixel_balanced_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
-    PixelSlopes slope;
-    const float t9 = 1.0f - v.g;
-    const float t15 = -(c[1]);
-    const float t16 = t9 * t15;
-    const float t18 = -(c[0]);
-    const float t19 = v.g * t18;
-    slope.p = 0.0f;
-    slope.ln_p = t19;
-    slope.q = 0.0f;
-    slope.ln_q = t16;
-    return slope;
-}
-
 __device__ __forceinline__ void pixel_balanced_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.ln_p * v.g;
-    const float t7 = -(t6);
-    const float t9 = 1.0f - v.g;
-    const float t10 = v.ln_q * t9;
-    const float t11 = -(t10);
-    value[0] = t7;
-    value[1] = t11;
+    const float t11 = v.ln_p * v.g;
+    const float t12 = -(t11);
+    const float t14 = 1.0f - v.g;
+    const float t15 = v.ln_q * t14;
+    const float t16 = -(t15);
+    value[0] = t12;
+    value[1] = t16;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_balanced_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = 1.0f - v.g;
-    const float t15 = -(c[1]);
-    const float t16 = t9 * t15;
-    const float t18 = -(c[0]);
-    const float t19 = v.g * t18;
+    const float t14 = 1.0f - v.g;
+    const float t20 = -(c[1]);
+    const float t21 = t14 * t20;
+    const float t23 = -(c[0]);
+    const float t24 = v.g * t23;
     slope.p = 0.0f;
-    slope.ln_p = t19;
+    slope.ln_p = t24;
     slope.q = 0.0f;
-    slope.ln_q = t16;
+    slope.ln_q = t21;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t9 = 1.0f - parameter[0];
-    const float t10 = v.g * t9;
-    const float t11 = parameter[1] + t10;
-    const float t12 = v.ln_p * t11;
-    const float t13 = -(t12);
-    value[0] = t13;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t16 = parameter[1] + t15;
+    const float t17 = v.ln_p * t16;
+    const float t18 = -(t17);
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = 1.0f - parameter[0];
-    const float t10 = v.g * t9;
-    const float t11 = parameter[1] + t10;
-    const float t16 = -(c[0]);
-    const float t17 = t11 * t16;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t16 = parameter[1] + t15;
+    const float t21 = -(c[0]);
+    const float t22 = t16 * t21;
     slope.p = 0.0f;
-    slope.ln_p = t17;
+    slope.ln_p = t22;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t9 = 1.0f - parameter[0];
-    const float t10 = v.g * t9;
-    const float t11 = parameter[1] + t10;
-    const float t12 = v.ln_p * t11;
-    const float t13 = -(t12);
-    value[0] = t13;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t16 = parameter[1] + t15;
+    const float t17 = v.ln_p * t16;
+    const float t18 = -(t17);
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = 1.0f - parameter[0];
-    const float t10 = v.g * t9;
-    const float t11 = parameter[1] + t10;
-    const float t16 = -(c[0]);
-    const float t17 = t11 * t16;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t16 = parameter[1] + t15;
+    const float t21 = -(c[0]);
+    const float t22 = t16 * t21;
     slope.p = 0.0f;
-    slope.ln_p = t17;
+    slope.ln_p = t22;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_focal_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t8 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t9 = powf(t8, parameter[0]);
-    const float t10 = v.ln_p * v.g;
-    const float t11 = -(t10);
-    const float t12 = t9 * t11;
-    value[0] = t12;
+    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t14 = powf(t13, parameter[0]);
+    const float t15 = v.ln_p * v.g;
+    const float t16 = -(t15);
+    const float t17 = t14 * t16;
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_focal_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t8 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t9 = powf(t8, parameter[0]);
-    const float t10 = v.ln_p * v.g;
-    const float t11 = -(t10);
-    const float t15 = t11 * c[0];
-    const float t16 = t9 * c[0];
-    const float t17 = -(t16);
-    const float t18 = v.g * t17;
-    const float t21 = parameter[0] - 1.0f;
-    const float t22 = powf(t8, t21);
-    const float t23 = parameter[0] * t22;
-    const float t24 = t15 * t23;
-    const float t25 = v.q - 1e-6f;
-    const float t27 = (t25 > 0.0f ? t24 : (t25 <= 0.0f ? 0.0f : t25));
+    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t14 = powf(t13, parameter[0]);
+    const float t15 = v.ln_p * v.g;
+    const float t16 = -(t15);
+    const float t20 = t16 * c[0];
+    const float t21 = t14 * c[0];
+    const float t22 = -(t21);
+    const float t23 = v.g * t22;
+    const float t26 = parameter[0] - 1.0f;
+    const float t27 = powf(t13, t26);
+    const float t28 = parameter[0] * t27;
+    const float t29 = t20 * t28;
+    const float t30 = v.q - 1e-6f;
+    const float t32 = (t30 > 0.0f ? t29 : (t30 <= 0.0f ? 0.0f : t30));
     slope.p = 0.0f;
-    slope.ln_p = t18;
-    slope.q = t27;
+    slope.ln_p = t23;
+    slope.q = t32;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_focal_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t8 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t9 = powf(t8, parameter[0]);
-    const float t10 = v.ln_p * v.g;
-    const float t11 = -(t10);
-    const float t12 = t9 * t11;
-    const float t13 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
     const float t14 = powf(t13, parameter[0]);
-    const float t16 = 1.0f - v.g;
-    const float t17 = v.ln_q * t16;
-    const float t18 = -(t17);
-    const float t19 = t14 * t18;
-    const float t21 = t12 * parameter[1];
-    const float t23 = t19 * parameter[2];
-    const float t24 = t21 + t23;
-    value[0] = t24;
+    const float t15 = v.ln_p * v.g;
+    const float t16 = -(t15);
+    const float t17 = t14 * t16;
+    const float t18 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t19 = powf(t18, parameter[0]);
+    const float t21 = 1.0f - v.g;
+    const float t22 = v.ln_q * t21;
+    const float t23 = -(t22);
+    const float t24 = t19 * t23;
+    const float t26 = t17 * parameter[1];
+    const float t28 = t24 * parameter[2];
+    const float t29 = t26 + t28;
+    value[0] = t29;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_focal_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t8 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t9 = powf(t8, parameter[0]);
-    const float t10 = v.ln_p * v.g;
-    const float t11 = -(t10);
-    const float t13 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
     const float t14 = powf(t13, parameter[0]);
-    const float t16 = 1.0f - v.g;
-    const float t17 = v.ln_q * t16;
-    const float t18 = -(t17);
-    const float t27 = parameter[2] * c[0];
-    const float t29 = parameter[1] * c[0];
-    const float t31 = t18 * t27;
-    const float t32 = t14 * t27;
-    const float t33 = -(t32);
-    const float t34 = t16 * t33;
-    const float t36 = parameter[0] - 1.0f;
-    const float t37 = powf(t13, t36);
-    const float t38 = parameter[0] * t37;
-    const float t39 = t31 * t38;
-    const float t40 = v.p - 1e-6f;
-    const float t42 = (t40 > 0.0f ? t39 : (t40 <= 0.0f ? 0.0f : t40));
-    const float t43 = t11 * t29;
-    const float t44 = t9 * t29;
-    const float t45 = -(t44);
-    const float t46 = v.g * t45;
-    const float t48 = powf(t8, t36);
-    const float t49 = parameter[0] * t48;
-    const float t50 = t43 * t49;
-    const float t51 = v.q - 1e-6f;
-    const float t53 = (t51 > 0.0f ? t50 : (t51 <= 0.0f ? 0.0f : t51));
-    slope.p = t42;
-    slope.ln_p = t46;
-    slope.q = t53;
-    slope.ln_q = t34;
+    const float t15 = v.ln_p * v.g;
+    const float t16 = -(t15);
+    const float t18 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t19 = powf(t18, parameter[0]);
+    const float t21 = 1.0f - v.g;
+    const float t22 = v.ln_q * t21;
+    const float t23 = -(t22);
+    const float t32 = parameter[2] * c[0];
+    const float t34 = parameter[1] * c[0];
+    const float t36 = t23 * t32;
+    const float t37 = t19 * t32;
+    const float t38 = -(t37);
+    const float t39 = t21 * t38;
+    const float t41 = parameter[0] - 1.0f;
+    const float t42 = powf(t18, t41);
+    const float t43 = parameter[0] * t42;
+    const float t44 = t36 * t43;
+    const float t45 = v.p - 1e-6f;
+    const float t47 = (t45 > 0.0f ? t44 : (t45 <= 0.0f ? 0.0f : t45));
+    const float t48 = t16 * t34;
+    const float t49 = t14 * t34;
+    const float t50 = -(t49);
+    const float t51 = v.g * t50;
+    const float t53 = powf(t13, t41);
+    const float t54 = parameter[0] * t53;
+    const float t55 = t48 * t54;
+    const float t56 = v.q - 1e-6f;
+    const float t58 = (t56 > 0.0f ? t55 : (t56 <= 0.0f ? 0.0f : t56));
+    slope.p = t47;
+    slope.ln_p = t51;
+    slope.q = t58;
+    slope.ln_q = t39;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_poly1_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.q * v.g;
-    const float t8 = v.ln_p * v.g;
-    const float t9 = -(t8);
-    const float t10 = parameter[0] * t7;
-    const float t11 = t9 + t10;
-    value[0] = t11;
+    const float t12 = v.q * v.g;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = parameter[0] * t12;
+    const float t16 = t14 + t15;
+    value[0] = t16;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_poly1_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t15 = parameter[0] * c[0];
-    const float t16 = -(c[0]);
-    const float t17 = v.g * t16;
-    const float t19 = v.g * t15;
+    const float t20 = parameter[0] * c[0];
+    const float t21 = -(c[0]);
+    const float t22 = v.g * t21;
+    const float t24 = v.g * t20;
     slope.p = 0.0f;
-    slope.ln_p = t17;
-    slope.q = t19;
+    slope.ln_p = t22;
+    slope.q = t24;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_poly1_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.q * v.g;
-    const float t9 = 1.0f - v.g;
-    const float t10 = v.p * t9;
-    const float t11 = t7 + t10;
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t14 = v.ln_q * t9;
-    const float t15 = -(t14);
-    const float t16 = t13 + t15;
-    const float t17 = parameter[0] * t11;
-    const float t18 = t16 + t17;
-    value[0] = t18;
+    const float t12 = v.q * v.g;
+    const float t14 = 1.0f - v.g;
+    const float t15 = v.p * t14;
+    const float t16 = t12 + t15;
+    const float t17 = v.ln_p * v.g;
+    const float t18 = -(t17);
+    const float t19 = v.ln_q * t14;
+    const float t20 = -(t19);
+    const float t21 = t18 + t20;
+    const float t22 = parameter[0] * t16;
+    const float t23 = t21 + t22;
+    value[0] = t23;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_poly1_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = 1.0f - v.g;
-    const float t22 = parameter[0] * c[0];
-    const float t23 = -(c[0]);
-    const float t24 = t9 * t23;
-    const float t26 = v.g * t23;
-    const float t28 = t9 * t22;
-    const float t30 = v.g * t22;
-    slope.p = t28;
-    slope.ln_p = t26;
-    slope.q = t30;
-    slope.ln_q = t24;
+    const float t14 = 1.0f - v.g;
+    const float t27 = parameter[0] * c[0];
+    const float t28 = -(c[0]);
+    const float t29 = t14 * t28;
+    const float t31 = v.g * t28;
+    const float t33 = t14 * t27;
+    const float t35 = v.g * t27;
+    slope.p = t33;
+    slope.ln_p = t31;
+    slope.q = t35;
+    slope.ln_q = t29;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_topk_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = parameter[0] - v.p;
-    const float t10 = (t7 > 0.0f ? 1.0f : (t7 <= 0.0f ? 0.0f : t7));
-    const float t13 = v.ln_p * v.g;
-    const float t14 = -(t13);
-    const float t15 = t10 * t14;
-    const float t16 = v.g * t10;
-    value[0] = t15;
-    value[1] = t16;
+    const float t12 = parameter[0] - v.p;
+    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
+    const float t18 = v.ln_p * v.g;
+    const float t19 = -(t18);
+    const float t20 = t15 * t19;
+    const float t21 = v.g * t15;
+    value[0] = t20;
+    value[1] = t21;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_topk_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = parameter[0] - v.p;
-    const float t10 = (t7 > 0.0f ? 1.0f : (t7 <= 0.0f ? 0.0f : t7));
-    const float t22 = t10 * c[0];
-    const float t24 = -(t22);
-    const float t25 = v.g * t24;
+    const float t12 = parameter[0] - v.p;
+    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
+    const float t27 = t15 * c[0];
+    const float t29 = -(t27);
+    const float t30 = v.g * t29;
     slope.p = 0.0f;
-    slope.ln_p = t25;
+    slope.ln_p = t30;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_topk_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = parameter[0] - v.p;
-    const float t10 = (t7 > 0.0f ? 1.0f : (t7 <= 0.0f ? 0.0f : t7));
-    const float t11 = parameter[0] - v.q;
-    const float t12 = (t11 > 0.0f ? 1.0f : (t11 <= 0.0f ? 0.0f : t11));
-    const float t13 = v.g * t10;
-    const float t14 = 1.0f - v.g;
-    const float t15 = t12 * t14;
-    const float t16 = t13 + t15;
-    const float t17 = v.ln_p * v.g;
-    const float t18 = -(t17);
-    const float t19 = t10 * t18;
-    const float t20 = v.ln_q * t14;
-    const float t21 = -(t20);
-    const float t22 = t12 * t21;
-    const float t23 = t19 + t22;
-    value[0] = t23;
-    value[1] = t16;
+    const float t12 = parameter[0] - v.p;
+    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
+    const float t16 = parameter[0] - v.q;
+    const float t17 = (t16 > 0.0f ? 1.0f : (t16 <= 0.0f ? 0.0f : t16));
+    const float t18 = v.g * t15;
+    const float t19 = 1.0f - v.g;
+    const float t20 = t17 * t19;
+    const float t21 = t18 + t20;
+    const float t22 = v.ln_p * v.g;
+    const float t23 = -(t22);
+    const float t24 = t15 * t23;
+    const float t25 = v.ln_q * t19;
+    const float t26 = -(t25);
+    const float t27 = t17 * t26;
+    const float t28 = t24 + t27;
+    value[0] = t28;
+    value[1] = t21;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_topk_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = parameter[0] - v.p;
-    const float t10 = (t7 > 0.0f ? 1.0f : (t7 <= 0.0f ? 0.0f : t7));
-    const float t11 = parameter[0] - v.q;
-    const float t12 = (t11 > 0.0f ? 1.0f : (t11 <= 0.0f ? 0.0f : t11));
-    const float t14 = 1.0f - v.g;
-    const float t27 = t12 * c[0];
-    const float t28 = -(t27);
-    const float t29 = t14 * t28;
-    const float t32 = t10 * c[0];
+    const float t12 = parameter[0] - v.p;
+    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
+    const float t16 = parameter[0] - v.q;
+    const float t17 = (t16 > 0.0f ? 1.0f : (t16 <= 0.0f ? 0.0f : t16));
+    const float t19 = 1.0f - v.g;
+    const float t32 = t17 * c[0];
     const float t33 = -(t32);
-    const float t34 = v.g * t33;
+    const float t34 = t19 * t33;
+    const float t37 = t15 * c[0];
+    const float t38 = -(t37);
+    const float t39 = v.g * t38;
     slope.p = 0.0f;
-    slope.ln_p = t34;
+    slope.ln_p = t39;
     slope.q = 0.0f;
-    slope.ln_q = t29;
+    slope.ln_q = t34;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_boundary_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p * v.map;
-    value[0] = t6;
+    const float t11 = v.p * v.signed_distance;
+    value[0] = t11;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_boundary_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.map * c[0];
-    slope.p = t9;
+    const float t14 = v.signed_distance * c[0];
+    slope.p = t14;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -761,14 +761,118 @@ __device__ __forceinline__ PixelSlopes pixel_boundary_0_categorical_slopes(const
 }
 
 __device__ __forceinline__ void pixel_boundary_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t6 = v.p * v.map;
-    value[0] = t6;
+    const float t11 = v.p * v.signed_distance;
+    value[0] = t11;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_boundary_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t9 = v.map * c[0];
-    slope.p = t9;
+    const float t14 = v.signed_distance * c[0];
+    slope.p = t14;
+    slope.ln_p = 0.0f;
+    slope.q = 0.0f;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_hausdorff_dt_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t16 = t15 * t15;
+    const float t17 = t14 * t16;
+    value[0] = t17;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_hausdorff_dt_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t21 = t14 * c[0];
+    const float t22 = t15 * t21;
+    const float t23 = t22 + t22;
+    slope.p = t23;
+    slope.ln_p = 0.0f;
+    slope.q = 0.0f;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_hausdorff_dt_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t16 = t15 * t15;
+    const float t17 = t14 * t16;
+    value[0] = t17;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_hausdorff_dt_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t21 = t14 * c[0];
+    const float t22 = t15 * t21;
+    const float t23 = t22 + t22;
+    slope.p = t23;
+    slope.ln_p = 0.0f;
+    slope.q = 0.0f;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_log_hausdorff_dt_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t16 = t15 * t15;
+    const float t17 = t14 * t16;
+    value[0] = t17;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_log_hausdorff_dt_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t21 = t14 * c[0];
+    const float t22 = t15 * t21;
+    const float t23 = t22 + t22;
+    slope.p = t23;
+    slope.ln_p = 0.0f;
+    slope.q = 0.0f;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_log_hausdorff_dt_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t16 = t15 * t15;
+    const float t17 = t14 * t16;
+    value[0] = t17;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_log_hausdorff_dt_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t12 = powf(v.target_squared, parameter[0]);
+    const float t13 = powf(v.prediction_squared, parameter[0]);
+    const float t14 = t12 + t13;
+    const float t15 = v.p - v.g;
+    const float t21 = t14 * c[0];
+    const float t22 = t15 * t21;
+    const float t23 = t22 + t22;
+    slope.p = t23;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -776,443 +880,443 @@ __device__ __forceinline__ PixelSlopes pixel_boundary_0_binary_slopes(const Voxe
 }
 
 __device__ __forceinline__ void pixel_distance_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.map + 1.0f;
-    const float t8 = v.ln_p * v.g;
-    const float t9 = -(t8);
-    const float t10 = t7 * t9;
-    value[0] = t10;
+    const float t12 = v.closeness + 1.0f;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = t12 * t14;
+    value[0] = t15;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_distance_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.map + 1.0f;
-    const float t14 = t7 * c[0];
-    const float t15 = -(t14);
-    const float t16 = v.g * t15;
+    const float t12 = v.closeness + 1.0f;
+    const float t19 = t12 * c[0];
+    const float t20 = -(t19);
+    const float t21 = v.g * t20;
     slope.p = 0.0f;
-    slope.ln_p = t16;
+    slope.ln_p = t21;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_distance_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.map + 1.0f;
-    const float t8 = v.ln_p * v.g;
-    const float t9 = -(t8);
-    const float t10 = 1.0f - v.g;
-    const float t11 = v.ln_q * t10;
-    const float t12 = -(t11);
-    const float t13 = t9 + t12;
-    const float t14 = t7 * t13;
-    value[0] = t14;
+    const float t12 = v.closeness + 1.0f;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = 1.0f - v.g;
+    const float t16 = v.ln_q * t15;
+    const float t17 = -(t16);
+    const float t18 = t14 + t17;
+    const float t19 = t12 * t18;
+    value[0] = t19;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_distance_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.map + 1.0f;
-    const float t10 = 1.0f - v.g;
-    const float t18 = t7 * c[0];
-    const float t19 = -(t18);
-    const float t20 = t10 * t19;
-    const float t22 = v.g * t19;
+    const float t12 = v.closeness + 1.0f;
+    const float t15 = 1.0f - v.g;
+    const float t23 = t12 * c[0];
+    const float t24 = -(t23);
+    const float t25 = t15 * t24;
+    const float t27 = v.g * t24;
     slope.p = 0.0f;
-    slope.ln_p = t22;
+    slope.ln_p = t27;
     slope.q = 0.0f;
-    slope.ln_q = t20;
+    slope.ln_q = t25;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_shape_aware_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.map + 1.0f;
-    const float t8 = v.ln_p * v.g;
-    const float t9 = -(t8);
-    const float t10 = t7 * t9;
-    value[0] = t10;
+    const float t12 = v.contour_distance + 1.0f;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = t12 * t14;
+    value[0] = t15;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_shape_aware_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.map + 1.0f;
-    const float t14 = t7 * c[0];
-    const float t15 = -(t14);
-    const float t16 = v.g * t15;
+    const float t12 = v.contour_distance + 1.0f;
+    const float t19 = t12 * c[0];
+    const float t20 = -(t19);
+    const float t21 = v.g * t20;
     slope.p = 0.0f;
-    slope.ln_p = t16;
+    slope.ln_p = t21;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_shape_aware_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.map + 1.0f;
-    const float t8 = v.ln_p * v.g;
-    const float t9 = -(t8);
-    const float t10 = 1.0f - v.g;
-    const float t11 = v.ln_q * t10;
-    const float t12 = -(t11);
-    const float t13 = t9 + t12;
-    const float t14 = t7 * t13;
-    value[0] = t14;
+    const float t12 = v.contour_distance + 1.0f;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = 1.0f - v.g;
+    const float t16 = v.ln_q * t15;
+    const float t17 = -(t16);
+    const float t18 = t14 + t17;
+    const float t19 = t12 * t18;
+    value[0] = t19;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_shape_aware_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.map + 1.0f;
-    const float t10 = 1.0f - v.g;
-    const float t18 = t7 * c[0];
-    const float t19 = -(t18);
-    const float t20 = t10 * t19;
-    const float t22 = v.g * t19;
+    const float t12 = v.contour_distance + 1.0f;
+    const float t15 = 1.0f - v.g;
+    const float t23 = t12 * c[0];
+    const float t24 = -(t23);
+    const float t25 = t15 * t24;
+    const float t27 = v.g * t24;
     slope.p = 0.0f;
-    slope.ln_p = t22;
+    slope.ln_p = t27;
     slope.q = 0.0f;
-    slope.ln_q = t20;
+    slope.ln_q = t25;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_combo_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t9 = parameter[0] * t8;
-    const float t11 = 1.0f - parameter[0];
-    const float t12 = 1.0f - v.g;
-    const float t13 = v.ln_q * t12;
-    const float t14 = -(t13);
-    const float t15 = t11 * t14;
-    const float t16 = t9 + t15;
-    value[0] = t16;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t14 = parameter[0] * t13;
+    const float t16 = 1.0f - parameter[0];
+    const float t17 = 1.0f - v.g;
+    const float t18 = v.ln_q * t17;
+    const float t19 = -(t18);
+    const float t20 = t16 * t19;
+    const float t21 = t14 + t20;
+    value[0] = t21;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_combo_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t11 = 1.0f - parameter[0];
-    const float t12 = 1.0f - v.g;
-    const float t20 = t11 * c[0];
-    const float t21 = -(t20);
-    const float t22 = t12 * t21;
-    const float t25 = parameter[0] * c[0];
+    const float t16 = 1.0f - parameter[0];
+    const float t17 = 1.0f - v.g;
+    const float t25 = t16 * c[0];
     const float t26 = -(t25);
-    const float t27 = v.g * t26;
+    const float t27 = t17 * t26;
+    const float t30 = parameter[0] * c[0];
+    const float t31 = -(t30);
+    const float t32 = v.g * t31;
     slope.p = 0.0f;
-    slope.ln_p = t27;
+    slope.ln_p = t32;
     slope.q = 0.0f;
-    slope.ln_q = t22;
+    slope.ln_q = t27;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_combo_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t9 = parameter[0] * t8;
-    const float t11 = 1.0f - parameter[0];
-    const float t12 = 1.0f - v.g;
-    const float t13 = v.ln_q * t12;
-    const float t14 = -(t13);
-    const float t15 = t11 * t14;
-    const float t16 = t9 + t15;
-    value[0] = t16;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t14 = parameter[0] * t13;
+    const float t16 = 1.0f - parameter[0];
+    const float t17 = 1.0f - v.g;
+    const float t18 = v.ln_q * t17;
+    const float t19 = -(t18);
+    const float t20 = t16 * t19;
+    const float t21 = t14 + t20;
+    value[0] = t21;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_combo_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t11 = 1.0f - parameter[0];
-    const float t12 = 1.0f - v.g;
-    const float t20 = t11 * c[0];
-    const float t21 = -(t20);
-    const float t22 = t12 * t21;
-    const float t25 = parameter[0] * c[0];
+    const float t16 = 1.0f - parameter[0];
+    const float t17 = 1.0f - v.g;
+    const float t25 = t16 * c[0];
     const float t26 = -(t25);
-    const float t27 = v.g * t26;
+    const float t27 = t17 * t26;
+    const float t30 = parameter[0] * c[0];
+    const float t31 = -(t30);
+    const float t32 = v.g * t31;
     slope.p = 0.0f;
-    slope.ln_p = t27;
+    slope.ln_p = t32;
     slope.q = 0.0f;
-    slope.ln_q = t22;
+    slope.ln_q = t27;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_exp_log_1_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = -(v.ln_p);
-    const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
-    const float t10 = powf(t9, parameter[0]);
-    const float t11 = v.g * t10;
-    const float t13 = (v.g > 0.0f ? t11 : (v.g <= 0.0f ? 0.0f : v.g));
-    value[0] = t13;
+    const float t12 = -(v.ln_p);
+    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
+    const float t15 = powf(t14, parameter[0]);
+    const float t16 = v.g * t15;
+    const float t18 = (v.g > 0.0f ? t16 : (v.g <= 0.0f ? 0.0f : v.g));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_exp_log_1_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = -(v.ln_p);
-    const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
-    const float t15 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
-    const float t18 = v.g * t15;
-    const float t20 = parameter[0] - 1.0f;
-    const float t21 = powf(t9, t20);
-    const float t22 = parameter[0] * t21;
-    const float t23 = t18 * t22;
-    const float t24 = t7 - 1e-6f;
-    const float t26 = (t24 > 0.0f ? t23 : (t24 <= 0.0f ? 0.0f : t24));
-    const float t27 = -(t26);
+    const float t12 = -(v.ln_p);
+    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
+    const float t20 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t23 = v.g * t20;
+    const float t25 = parameter[0] - 1.0f;
+    const float t26 = powf(t14, t25);
+    const float t27 = parameter[0] * t26;
+    const float t28 = t23 * t27;
+    const float t29 = t12 - 1e-6f;
+    const float t31 = (t29 > 0.0f ? t28 : (t29 <= 0.0f ? 0.0f : t29));
+    const float t32 = -(t31);
     slope.p = 0.0f;
-    slope.ln_p = t27;
+    slope.ln_p = t32;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_exp_log_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = -(v.ln_p);
-    const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
-    const float t10 = powf(t9, parameter[0]);
-    const float t11 = v.g * t10;
-    const float t13 = (v.g > 0.0f ? t11 : (v.g <= 0.0f ? 0.0f : v.g));
-    const float t15 = 1.0f - v.g;
-    const float t16 = -(v.ln_q);
-    const float t17 = (1e-6f >= t16 || 1e-6f != 1e-6f ? 1e-6f : t16);
-    const float t18 = powf(t17, parameter[0]);
-    const float t19 = t15 * t18;
-    const float t20 = (t15 > 0.0f ? t19 : (t15 <= 0.0f ? 0.0f : t15));
-    value[0] = t13;
-    value[1] = t20;
+    const float t12 = -(v.ln_p);
+    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
+    const float t15 = powf(t14, parameter[0]);
+    const float t16 = v.g * t15;
+    const float t18 = (v.g > 0.0f ? t16 : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t20 = 1.0f - v.g;
+    const float t21 = -(v.ln_q);
+    const float t22 = (1e-6f >= t21 || 1e-6f != 1e-6f ? 1e-6f : t21);
+    const float t23 = powf(t22, parameter[0]);
+    const float t24 = t20 * t23;
+    const float t25 = (t20 > 0.0f ? t24 : (t20 <= 0.0f ? 0.0f : t20));
+    value[0] = t18;
+    value[1] = t25;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_exp_log_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = -(v.ln_p);
-    const float t9 = (1e-6f >= t7 || 1e-6f != 1e-6f ? 1e-6f : t7);
-    const float t15 = 1.0f - v.g;
-    const float t16 = -(v.ln_q);
-    const float t17 = (1e-6f >= t16 || 1e-6f != 1e-6f ? 1e-6f : t16);
-    const float t23 = (t15 > 0.0f ? c[1] : (t15 <= 0.0f ? 0.0f : t15));
-    const float t26 = t15 * t23;
-    const float t27 = parameter[0] - 1.0f;
-    const float t28 = powf(t17, t27);
-    const float t29 = parameter[0] * t28;
-    const float t30 = t26 * t29;
-    const float t31 = t16 - 1e-6f;
-    const float t33 = (t31 > 0.0f ? t30 : (t31 <= 0.0f ? 0.0f : t31));
-    const float t34 = -(t33);
-    const float t35 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
-    const float t38 = v.g * t35;
-    const float t39 = powf(t9, t27);
-    const float t40 = parameter[0] * t39;
-    const float t41 = t38 * t40;
-    const float t42 = t7 - 1e-6f;
-    const float t44 = (t42 > 0.0f ? t41 : (t42 <= 0.0f ? 0.0f : t42));
-    const float t45 = -(t44);
+    const float t12 = -(v.ln_p);
+    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
+    const float t20 = 1.0f - v.g;
+    const float t21 = -(v.ln_q);
+    const float t22 = (1e-6f >= t21 || 1e-6f != 1e-6f ? 1e-6f : t21);
+    const float t28 = (t20 > 0.0f ? c[1] : (t20 <= 0.0f ? 0.0f : t20));
+    const float t31 = t20 * t28;
+    const float t32 = parameter[0] - 1.0f;
+    const float t33 = powf(t22, t32);
+    const float t34 = parameter[0] * t33;
+    const float t35 = t31 * t34;
+    const float t36 = t21 - 1e-6f;
+    const float t38 = (t36 > 0.0f ? t35 : (t36 <= 0.0f ? 0.0f : t36));
+    const float t39 = -(t38);
+    const float t40 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t43 = v.g * t40;
+    const float t44 = powf(t14, t32);
+    const float t45 = parameter[0] * t44;
+    const float t46 = t43 * t45;
+    const float t47 = t12 - 1e-6f;
+    const float t49 = (t47 > 0.0f ? t46 : (t47 <= 0.0f ? 0.0f : t47));
+    const float t50 = -(t49);
     slope.p = 0.0f;
-    slope.ln_p = t45;
+    slope.ln_p = t50;
     slope.q = 0.0f;
-    slope.ln_q = t34;
+    slope.ln_q = t39;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t11 = powf(t10, parameter[0]);
-    const float t12 = t8 * t11;
-    value[0] = t8;
-    value[1] = t12;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t16 = powf(t15, parameter[0]);
+    const float t17 = t13 * t16;
+    value[0] = t13;
+    value[1] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t11 = powf(t10, parameter[0]);
-    const float t16 = t11 * c[1];
-    const float t17 = t8 * c[1];
-    const float t18 = c[0] + t16;
-    const float t20 = parameter[0] - 1.0f;
-    const float t21 = powf(t10, t20);
-    const float t22 = parameter[0] * t21;
-    const float t23 = t17 * t22;
-    const float t24 = v.q - 1e-6f;
-    const float t26 = (t24 > 0.0f ? t23 : (t24 <= 0.0f ? 0.0f : t24));
-    const float t27 = -(t18);
-    const float t28 = v.g * t27;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t16 = powf(t15, parameter[0]);
+    const float t21 = t16 * c[1];
+    const float t22 = t13 * c[1];
+    const float t23 = c[0] + t21;
+    const float t25 = parameter[0] - 1.0f;
+    const float t26 = powf(t15, t25);
+    const float t27 = parameter[0] * t26;
+    const float t28 = t22 * t27;
+    const float t29 = v.q - 1e-6f;
+    const float t31 = (t29 > 0.0f ? t28 : (t29 <= 0.0f ? 0.0f : t29));
+    const float t32 = -(t23);
+    const float t33 = v.g * t32;
     slope.p = 0.0f;
-    slope.ln_p = t28;
-    slope.q = t26;
+    slope.ln_p = t33;
+    slope.q = t31;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = t8 * parameter[1];
-    const float t12 = 1.0f - parameter[1];
-    const float t13 = 1.0f - v.g;
-    const float t14 = v.ln_q * t13;
-    const float t15 = -(t14);
-    const float t17 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t18 = powf(t17, parameter[0]);
-    const float t19 = t15 * t18;
-    const float t20 = t12 * t19;
-    const float t21 = t10 + t20;
-    value[0] = t21;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = t13 * parameter[1];
+    const float t17 = 1.0f - parameter[1];
+    const float t18 = 1.0f - v.g;
+    const float t19 = v.ln_q * t18;
+    const float t20 = -(t19);
+    const float t22 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t23 = powf(t22, parameter[0]);
+    const float t24 = t20 * t23;
+    const float t25 = t17 * t24;
+    const float t26 = t15 + t25;
+    value[0] = t26;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = 1.0f - parameter[1];
-    const float t13 = 1.0f - v.g;
-    const float t14 = v.ln_q * t13;
-    const float t15 = -(t14);
-    const float t17 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t18 = powf(t17, parameter[0]);
-    const float t25 = t12 * c[0];
-    const float t26 = t18 * t25;
-    const float t27 = t15 * t25;
-    const float t28 = parameter[0] - 1.0f;
-    const float t29 = powf(t17, t28);
-    const float t30 = parameter[0] * t29;
-    const float t31 = t27 * t30;
-    const float t32 = v.p - 1e-6f;
-    const float t34 = (t32 > 0.0f ? t31 : (t32 <= 0.0f ? 0.0f : t32));
-    const float t35 = -(t26);
-    const float t36 = t13 * t35;
-    const float t38 = parameter[1] * c[0];
-    const float t40 = -(t38);
-    const float t41 = v.g * t40;
-    slope.p = t34;
-    slope.ln_p = t41;
+    const float t17 = 1.0f - parameter[1];
+    const float t18 = 1.0f - v.g;
+    const float t19 = v.ln_q * t18;
+    const float t20 = -(t19);
+    const float t22 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t23 = powf(t22, parameter[0]);
+    const float t30 = t17 * c[0];
+    const float t31 = t23 * t30;
+    const float t32 = t20 * t30;
+    const float t33 = parameter[0] - 1.0f;
+    const float t34 = powf(t22, t33);
+    const float t35 = parameter[0] * t34;
+    const float t36 = t32 * t35;
+    const float t37 = v.p - 1e-6f;
+    const float t39 = (t37 > 0.0f ? t36 : (t37 <= 0.0f ? 0.0f : t37));
+    const float t40 = -(t31);
+    const float t41 = t18 * t40;
+    const float t43 = parameter[1] * c[0];
+    const float t45 = -(t43);
+    const float t46 = v.g * t45;
+    slope.p = t39;
+    slope.ln_p = t46;
     slope.q = 0.0f;
-    slope.ln_q = t36;
+    slope.ln_q = t41;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = 1.0f - v.g;
-    const float t8 = v.q * t7;
+    const float t12 = 1.0f - v.g;
+    const float t13 = v.q * t12;
     value[0] = v.q;
-    value[1] = t8;
+    value[1] = t13;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = 1.0f - v.g;
-    const float t12 = t7 * c[1];
-    const float t14 = c[0] + t12;
+    const float t12 = 1.0f - v.g;
+    const float t17 = t12 * c[1];
+    const float t19 = c[0] + t17;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t14;
+    slope.q = t19;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_symmetric_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t11 = powf(t10, parameter[0]);
-    const float t12 = t8 * t11;
-    value[0] = t12;
-    value[1] = t12;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t16 = powf(t15, parameter[0]);
+    const float t17 = t13 * t16;
+    value[0] = t17;
+    value[1] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t11 = powf(t10, parameter[0]);
-    const float t16 = c[0] + c[1];
-    const float t17 = t11 * t16;
-    const float t18 = t8 * t16;
-    const float t20 = parameter[0] - 1.0f;
-    const float t21 = powf(t10, t20);
-    const float t22 = parameter[0] * t21;
-    const float t23 = t18 * t22;
-    const float t24 = v.q - 1e-6f;
-    const float t26 = (t24 > 0.0f ? t23 : (t24 <= 0.0f ? 0.0f : t24));
-    const float t27 = -(t17);
-    const float t28 = v.g * t27;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t16 = powf(t15, parameter[0]);
+    const float t21 = c[0] + c[1];
+    const float t22 = t16 * t21;
+    const float t23 = t13 * t21;
+    const float t25 = parameter[0] - 1.0f;
+    const float t26 = powf(t15, t25);
+    const float t27 = parameter[0] * t26;
+    const float t28 = t23 * t27;
+    const float t29 = v.q - 1e-6f;
+    const float t31 = (t29 > 0.0f ? t28 : (t29 <= 0.0f ? 0.0f : t29));
+    const float t32 = -(t22);
+    const float t33 = v.g * t32;
     slope.p = 0.0f;
-    slope.ln_p = t28;
-    slope.q = t26;
+    slope.ln_p = t33;
+    slope.q = t31;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_symmetric_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t11 = powf(t10, parameter[0]);
-    const float t12 = t8 * t11;
-    const float t14 = t12 * parameter[1];
-    const float t16 = 1.0f - parameter[1];
-    const float t17 = 1.0f - v.g;
-    const float t18 = v.ln_q * t17;
-    const float t19 = -(t18);
-    const float t20 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t21 = powf(t20, parameter[0]);
-    const float t22 = t19 * t21;
-    const float t23 = t16 * t22;
-    const float t24 = t14 + t23;
-    value[0] = t24;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t16 = powf(t15, parameter[0]);
+    const float t17 = t13 * t16;
+    const float t19 = t17 * parameter[1];
+    const float t21 = 1.0f - parameter[1];
+    const float t22 = 1.0f - v.g;
+    const float t23 = v.ln_q * t22;
+    const float t24 = -(t23);
+    const float t25 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t26 = powf(t25, parameter[0]);
+    const float t27 = t24 * t26;
+    const float t28 = t21 * t27;
+    const float t29 = t19 + t28;
+    value[0] = t29;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = v.ln_p * v.g;
-    const float t8 = -(t7);
-    const float t10 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t11 = powf(t10, parameter[0]);
-    const float t16 = 1.0f - parameter[1];
-    const float t17 = 1.0f - v.g;
-    const float t18 = v.ln_q * t17;
-    const float t19 = -(t18);
-    const float t20 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t21 = powf(t20, parameter[0]);
-    const float t28 = t16 * c[0];
-    const float t29 = t21 * t28;
-    const float t30 = t19 * t28;
-    const float t31 = parameter[0] - 1.0f;
-    const float t32 = powf(t20, t31);
-    const float t33 = parameter[0] * t32;
-    const float t34 = t30 * t33;
-    const float t35 = v.p - 1e-6f;
-    const float t37 = (t35 > 0.0f ? t34 : (t35 <= 0.0f ? 0.0f : t35));
-    const float t38 = -(t29);
-    const float t39 = t17 * t38;
-    const float t41 = parameter[1] * c[0];
-    const float t43 = t11 * t41;
-    const float t44 = t8 * t41;
-    const float t45 = powf(t10, t31);
-    const float t46 = parameter[0] * t45;
-    const float t47 = t44 * t46;
-    const float t48 = v.q - 1e-6f;
-    const float t50 = (t48 > 0.0f ? t47 : (t48 <= 0.0f ? 0.0f : t48));
-    const float t51 = -(t43);
-    const float t52 = v.g * t51;
-    slope.p = t37;
-    slope.ln_p = t52;
-    slope.q = t50;
-    slope.ln_q = t39;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t16 = powf(t15, parameter[0]);
+    const float t21 = 1.0f - parameter[1];
+    const float t22 = 1.0f - v.g;
+    const float t23 = v.ln_q * t22;
+    const float t24 = -(t23);
+    const float t25 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t26 = powf(t25, parameter[0]);
+    const float t33 = t21 * c[0];
+    const float t34 = t26 * t33;
+    const float t35 = t24 * t33;
+    const float t36 = parameter[0] - 1.0f;
+    const float t37 = powf(t25, t36);
+    const float t38 = parameter[0] * t37;
+    const float t39 = t35 * t38;
+    const float t40 = v.p - 1e-6f;
+    const float t42 = (t40 > 0.0f ? t39 : (t40 <= 0.0f ? 0.0f : t40));
+    const float t43 = -(t34);
+    const float t44 = t22 * t43;
+    const float t46 = parameter[1] * c[0];
+    const float t48 = t16 * t46;
+    const float t49 = t13 * t46;
+    const float t50 = powf(t15, t36);
+    const float t51 = parameter[0] * t50;
+    const float t52 = t49 * t51;
+    const float t53 = v.q - 1e-6f;
+    const float t55 = (t53 > 0.0f ? t52 : (t53 <= 0.0f ? 0.0f : t53));
+    const float t56 = -(t48);
+    const float t57 = v.g * t56;
+    slope.p = t42;
+    slope.ln_p = t57;
+    slope.q = t55;
+    slope.ln_q = t44;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_symmetric_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t7 = 1.0f - v.g;
-    const float t8 = v.q * t7;
+    const float t12 = 1.0f - v.g;
+    const float t13 = v.q * t12;
     value[0] = v.q;
-    value[1] = t8;
+    value[1] = t13;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t7 = 1.0f - v.g;
-    const float t12 = t7 * c[1];
-    const float t14 = c[0] + t12;
+    const float t12 = 1.0f - v.g;
+    const float t17 = t12 * c[1];
+    const float t19 = c[0] + t17;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t14;
+    slope.q = t19;
     slope.ln_q = 0.0f;
     return slope;
 }
