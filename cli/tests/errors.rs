@@ -30,7 +30,9 @@ fn mistakes_in_the_spec() {
     has(&eval("dice(gama=2)"), &["no parameter `gama`"]);
     has(&eval("dice(smooth_nr=-1)"), &["smooth_nr", "at least 0", "-1"]);
     has(&eval("dice +"), &["byte 6"]);
-    has(&eval("boundary"), &["needs a map"]);
+    let spaced = |spacing: &str| self::eval(folder.path(), "boundary", &pred, &target, &["--spacing", spacing]);
+    has(&spaced("1,0"), &["spacing along axis 1", "above 0", "got 0"]);
+    has(&spaced("1"), &["spacings", "got 1"]);
 }
 
 #[test]

@@ -275,8 +275,8 @@ def test_options_that_do_not_fit():
         loss(z, y, mask=np.ones((2, 5), bool))
     with pytest.raises(segfuse.InvalidType, match="weights cannot be float64"):
         loss(z, y, weights=np.ones(y.shape))
-    with pytest.raises(segfuse.InvalidValue, match="needs a map"):
-        segfuse.loss("distance_ce")(z, y)
+    with pytest.raises(segfuse.InvalidValue, match="1 to 3 spatial dimensions"):
+        segfuse.loss("distance_ce")(np.zeros((1, 2, 2, 2, 2, 2), np.float32), np.zeros((1, 2, 2, 2, 2), np.uint8))
     with pytest.raises(segfuse.InvalidType, match="gradient cannot be float64"):
         loss.value_and_grad(z, y, out=np.empty(SHAPE))
     with pytest.raises(segfuse.InvalidValue, match=r"gradient must have shape \[2, 3, 5, 7\]"):
