@@ -3,8 +3,8 @@
 //!
 //! Throughput is that of the bytes that the plan explains, so it compares with that of the copy.
 //!
-//! With the feature `wgpu` and `SEGFUSE_BENCH_DEVICE=wgpu:0` (or another of `segfuse devices`) the same definitions run on that
-//! device too, with the buffers already there: the times are of submitting calls and waiting for the last of them.
+//! With `SEGFUSE_BENCH_DEVICE=cuda:0` or `wgpu:0` (or another of `segfuse devices`) and the feature of that name, the same definitions
+//! run on that device too, with the buffers already there: the times are of submitting calls and waiting for the last of them.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
@@ -176,25 +176,127 @@ fn copy(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The variable that names the device of the benches beside the CPU.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+const VARIABLE: &str = "SEGFUSE_BENCH_DEVICE";
+
+/// The same on a device of CUDA.
+#[cfg(feature = "cuda")]
+mod cuda {
+    use super::{Buffer, COPY_VALUES, File, VARIABLE, noise, target};
+    use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+    use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr};
+    use segfuse::cuda::{Buffers, Call, Device};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// The device that the variable names, a stream on it, and its name.
+    fn device() -> Option<(Device, Arc<CudaStream>, String)> {
+        let name = std::env::var(VARIABLE).ok().filter(|name| name.starts_with("cuda"))?;
+        let number = match name.strip_prefix("cuda:") {
+            Some(number) => {
+                number.parse().unwrap_or_else(|_| panic!("{VARIABLE} must be cuda or cuda:N, got `{name}`"))
+            }
+            None => 0,
+        };
+        let device = Device::new(number).unwrap_or_else(|e| panic!("{VARIABLE}: {e}"));
+        let context = CudaContext::new(number).expect("the device is there");
+        Some((device, context.new_stream().expect("a stream can be made"), name))
+    }
+
+    fn address(memory: &CudaSlice<u8>, stream: &CudaStream) -> u64 {
+        memory.device_ptr(stream).0
+    }
+
+    /// The time of this many launches, with the wait for the last; one goes before them.
+    fn time(stream: &CudaStream, count: u64, launch: impl Fn()) -> Duration {
+        launch();
+        stream.synchronize().expect("the device works");
+        let start = Instant::now();
+        (0..count).for_each(|_| launch());
+        stream.synchronize().expect("the device works");
+        start.elapsed()
+    }
+
+    pub(super) fn benches(criterion: &mut Criterion) {
+        let Some((device, stream, name)) = device() else { return };
+        let memory = |bytes: usize| stream.alloc_zeros::<u8>(bytes).expect("memory of the device");
+        let mut group = criterion.benchmark_group(format!("copy on {name}"));
+        let bytes = COPY_VALUES * size_of::<f32>();
+        group.throughput(Throughput::Bytes(2 * bytes as u64));
+        group.bench_function("memory", |bencher| {
+            let (from, to) = (memory(bytes), memory(bytes));
+            let (source, copy) = (address(&from, &stream), address(&to, &stream));
+            bencher.iter_custom(|n| {
+                time(&stream, n, || {
+                    // SAFETY: both have as many bytes, and live until the stream was waited for.
+                    unsafe { cudarc::driver::result::memcpy_dtod_async(copy, source, bytes, stream.cu_stream()) }
+                        .expect("a copy");
+                })
+            });
+        });
+        group.finish();
+
+        let file: File = toml::from_str(include_str!("definitions.toml")).expect("definitions.toml");
+        let mut group = criterion.benchmark_group(format!("losses on {name}"));
+        group.sampling_mode(SamplingMode::Flat);
+        for definition in &file.definition {
+            let plan = definition.plan();
+            let with_gradient = definition.gradient.unwrap_or(true);
+            group.throughput(Throughput::Bytes(definition.bytes(&plan)));
+            group.bench_function(BenchmarkId::from_parameter(&definition.name), |bencher| {
+                let problem = plan.heads()[0].problem();
+                let elements = problem.shape().elements();
+                let executor = device.prepare(&plan).unwrap_or_else(|e| panic!("{}: {e}", definition.name));
+                let (scale, shift) = definition.values();
+                let value = |i: usize| noise(i, 1 << 16) as f32 / 65536.0 * scale - shift;
+                let uploaded =
+                    |values: &Buffer| stream.clone_htod(values.slice().as_bytes()).expect("memory of the device");
+                let prediction = uploaded(&Buffer::new(problem.prediction_dtype(), elements, value));
+                let target = uploaded(&target(problem));
+                let gradient = memory((elements * problem.gradient_dtype().size()) as usize);
+                let of = |memory: &CudaSlice<u8>| address(memory, &stream);
+                let buffers = [Buffers::new(of(&prediction), of(&target), with_gradient.then(|| of(&gradient)))];
+                bencher.iter_custom(|n| {
+                    time(&stream, n, || {
+                        // SAFETY: the buffers are those of the plan, and live until the stream was waited for.
+                        let launched = unsafe {
+                            match with_gradient {
+                                true => executor.forward_backward(&buffers, &Call::default(), &*stream),
+                                false => executor.forward(&buffers, &Call::default(), &*stream),
+                            }
+                        };
+                        launched.expect("buffers of the plan");
+                    })
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod cuda {
+    pub(super) fn benches(_: &mut criterion::Criterion) {}
+}
+
 /// The same on a device of wgpu.
 #[cfg(feature = "wgpu")]
 mod gpu {
-    use super::{Buffer, COPY_VALUES, File, noise, target};
+    use super::{Buffer, COPY_VALUES, File, VARIABLE, noise, target};
     use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
     use segfuse::wgpu::{Buffers, Call, Device};
     use std::time::{Duration, Instant};
     use wgpu::{BufferUsages, CommandEncoder, CommandEncoderDescriptor, PollType};
 
-    const VARIABLE: &str = "SEGFUSE_BENCH_DEVICE";
-
     /// The device that the variable names, and its name.
     fn device() -> Option<(Device, String)> {
-        let name = std::env::var(VARIABLE).ok()?;
+        let name = std::env::var(VARIABLE).ok().filter(|name| !name.starts_with("cuda"))?;
         let number = name.strip_prefix("wgpu:").and_then(|number| number.parse().ok());
         let opened = match number {
             Some(number) => Device::open(number),
             None if name == "wgpu" => Device::new(),
-            None => panic!("{VARIABLE} must be wgpu or wgpu:N, got `{name}`"),
+            None => panic!("{VARIABLE} must be cuda, wgpu, cuda:N or wgpu:N, got `{name}`"),
         };
         Some((opened.unwrap_or_else(|e| panic!("{VARIABLE}: {e}")), name))
     }
@@ -288,6 +390,6 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = copy, losses, gpu::benches
+    targets = copy, losses, cuda::benches, gpu::benches
 }
 criterion_main!(benches);

@@ -1,9 +1,10 @@
-//! What can go wrong, always before a buffer is touched.
+//! What can go wrong, nearly always before a buffer is touched.
 
 use crate::dtype::DType;
 use crate::spec::ProgramError;
 
-/// Every error of the library. Each is found before any output is written.
+/// Every error of the library. Each is found before any output is written, but for what a device tells late:
+/// [`Error::DeviceLost`] and [`Error::Launch`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -267,6 +268,82 @@ pub enum Error {
         /// Which buffer.
         role: &'static str,
         /// And which other.
+        other: &'static str,
+    },
+    /// No CUDA driver on this machine.
+    #[error("there is no CUDA driver on this machine ({library})")]
+    DriverMissing {
+        /// What was looked for.
+        library: &'static str,
+    },
+    /// A CUDA driver that is too old for the kernels.
+    #[error("the CUDA driver supports CUDA {}.{}, the kernels need {}.{}", got / 1000, got % 1000 / 10, need / 1000, need % 1000 / 10)]
+    DriverVersion {
+        /// The least version, as the driver numbers them: 12000 is 12.0.
+        need: u32,
+        /// The version of the driver.
+        got: u32,
+    },
+    /// PTX that the driver does not take.
+    #[error(
+        "the driver (CUDA {}.{}) refused the kernel `{kernel}` (PTX {ptx}): {reason}", driver / 1000, driver % 1000 / 10
+    )]
+    Ptx {
+        /// The kernel.
+        kernel: &'static str,
+        /// The version that its text states.
+        ptx: String,
+        /// The version of the driver: 12000 is 12.0.
+        driver: u32,
+        /// What the driver says.
+        reason: String,
+    },
+    /// A kernel that could not be launched.
+    #[error("`{kernel}` was not launched: {reason}; the context {}", if *usable { "can be used on" } else { "is lost, and so is what it holds" })]
+    Launch {
+        /// The kernel.
+        kernel: &'static str,
+        /// What the driver says.
+        reason: String,
+        /// Whether the context can be used on. Where not, an earlier launch failed: this call's or anybody's.
+        usable: bool,
+    },
+    /// An address of 0 where a buffer is expected.
+    #[error("{role}: the address is null")]
+    BufferNull {
+        /// Which buffer.
+        role: &'static str,
+    },
+    /// An address that no CUDA device can reach.
+    #[error("{role}: {address:#x} is no memory of a CUDA device")]
+    BufferForeign {
+        /// Which buffer.
+        role: &'static str,
+        /// The address.
+        address: u64,
+    },
+    /// A buffer on another device than the plan was prepared on.
+    #[error("{role}: the buffer is on device {got}, the plan on device {need}")]
+    OtherDevice {
+        /// Which buffer.
+        role: &'static str,
+        /// The ordinal of the plan's device.
+        need: i32,
+        /// The ordinal of the buffer's device.
+        got: i32,
+    },
+    /// A buffer or a stream that belongs to another context than the plan was prepared in.
+    #[error("{role} belongs to another context than the plan")]
+    OtherContext {
+        /// Which buffer, or the stream.
+        role: &'static str,
+    },
+    /// Memory of which one part is written while another is read.
+    #[error("{role} overlaps {other}")]
+    Overlapping {
+        /// What is written.
+        role: &'static str,
+        /// What it shares memory with.
         other: &'static str,
     },
     /// A device that is not there or not in this build.

@@ -19,7 +19,7 @@
 //! * [`distance`]: exact distance maps of labels, masks and predictions.
 //! * [`exact`]: plans in double precision throughout, slowly.
 #![cfg_attr(
-    any(feature = "cpu", feature = "wgpu"),
+    any(feature = "cpu", feature = "cuda", feature = "wgpu"),
     doc = "* [`Runtime`]: a device by its name, with slices of the host."
 )]
 #![cfg_attr(
@@ -30,11 +30,15 @@
     feature = "wgpu",
     doc = "* [`mod@wgpu`]: the backend on GPUs that wgpu reaches, with device, buffers and command encoder of the caller."
 )]
+#![cfg_attr(
+    feature = "cuda",
+    doc = "* [`mod@cuda`]: the backend on NVIDIA GPUs, with device addresses and streams of the caller, whatever binding they are of."
+)]
 //!
-//! Features: `cpu` (default) and `wgpu` are the backends; `serde` makes what a plan explains and a call returns serialisable.
+//! Features: `cpu` (default), `wgpu` and `cuda` are the backends; `serde` makes what a plan explains and a call returns serialisable.
 
 #![cfg_attr(
-    not(any(feature = "cpu", feature = "wgpu")),
+    not(any(feature = "cpu", feature = "cuda", feature = "wgpu")),
     allow(dead_code, reason = "a plan is compiled for backends that this build lacks")
 )]
 
@@ -64,7 +68,7 @@ mod problem;
 mod recipe;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod role;
-#[cfg(any(feature = "cpu", feature = "wgpu"))]
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 mod runtime;
 mod shape;
 mod validate;
@@ -77,11 +81,11 @@ pub use loss::Objective;
 pub use moments::{Coefficients, MomentTable};
 pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, PlannedMap, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
-#[cfg(any(feature = "cpu", feature = "wgpu"))]
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, ELEMENTS_MAX, SPATIAL_MAX, Shape};
 
 /// The README's examples are compiled as tests, and run where they need no GPU.
-#[cfg(all(doctest, feature = "cpu", feature = "wgpu"))]
+#[cfg(all(doctest, feature = "cpu", feature = "cuda", feature = "wgpu"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -12,7 +12,9 @@ pub(crate) enum Role {
     Weights,
     Map,
     Gradient,
+    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only wgpu binds it; CUDA has its address"))]
     Workspace,
+    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only wgpu binds it; CUDA has its address"))]
     Costs,
 }
 
@@ -79,6 +81,7 @@ impl Role {
 }
 
 /// The buffers of the caller that a problem needs, the gradient last.
+#[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only wgpu binds them"))]
 pub(crate) fn roles(problem: &Problem) -> Vec<Role> {
     let mut roles = vec![Role::Prediction, Role::Target];
     roles.extend(problem.mask.then_some(Role::Mask));

@@ -1,10 +1,12 @@
 //! The easy way: choose a device, hand in slices, get loss and gradient back.
 //!
 //! On a GPU every call uploads its inputs, waits, and downloads loss and gradient. Who holds buffers on the device takes
-//! `wgpu::Device::prepare` and `wgpu::Executor::encode`.
+//! `cuda::Device::prepare` and `cuda::Executor::forward_backward`, or `wgpu::Device::prepare` and `wgpu::Executor::encode`.
 
 #[cfg(feature = "cpu")]
 use crate::cpu;
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::dtype::SliceMut;
 use crate::error::Error;
 use crate::evaluation::{Evaluation, Gradient, Inputs};
@@ -12,7 +14,8 @@ use crate::plan::Plan;
 #[cfg(feature = "wgpu")]
 use crate::wgpu;
 
-/// The environment variable that chooses the device: `auto`, `cpu`, `wgpu`, or `wgpu:` and the number of an adapter.
+/// The environment variable that chooses the device: `auto`, `cpu`, `cuda`, `cuda:` and a number, `wgpu`, or `wgpu:` and the number
+/// of an adapter.
 pub const DEVICE_VARIABLE: &str = "SEGFUSE_DEVICE";
 
 /// A device of this machine that a plan can run on.
@@ -36,6 +39,8 @@ pub struct Runtime {
 enum Backend {
     #[cfg(feature = "cpu")]
     Cpu(cpu::Device),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Device),
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Device),
 }
@@ -50,14 +55,19 @@ impl Runtime {
         Runtime::on(if name.is_empty() { "auto" } else { &name })
     }
 
-    /// The device of this name: one of [`Runtime::devices`]; `wgpu`, the best GPU that wgpu reaches; or `auto`, that GPU or
-    /// else the CPU. A software renderer is chosen by its number alone.
+    /// The device of this name: one of [`Runtime::devices`]; `cuda`, the first GPU of CUDA; `wgpu`, the best GPU that wgpu
+    /// reaches; or `auto`, the first of those that is there, or else the CPU. A software renderer is chosen by its number alone.
     ///
     /// # Errors
-    /// [`Error::UnknownDevice`] when it is not there or not in this build, and what a GPU refuses.
+    /// [`Error::UnknownDevice`] when it is not there or not in this build, [`Error::DriverMissing`] where CUDA is not, and what a
+    /// GPU refuses.
     pub fn on(name: &str) -> Result<Runtime, Error> {
         match name {
             "auto" => {
+                #[cfg(feature = "cuda")]
+                if let Ok(gpu) = Runtime::on("cuda") {
+                    return Ok(gpu);
+                }
                 #[cfg(feature = "wgpu")]
                 if let Ok(gpu) = Runtime::on("wgpu") {
                     return Ok(gpu);
@@ -66,9 +76,16 @@ impl Runtime {
             }
             #[cfg(feature = "cpu")]
             "cpu" => Ok(Runtime { backend: Backend::Cpu(cpu::Device::new()), name: "cpu".into() }),
+            #[cfg(feature = "cuda")]
+            "cuda" => Ok(Runtime::of_cuda(cuda::Device::new(0).map_err(|e| Runtime::unknown(name, e))?, name)),
             #[cfg(feature = "wgpu")]
             "wgpu" => Ok(Runtime::of_wgpu(wgpu::Device::new().map_err(|e| Runtime::unknown(name, e))?, name)),
             _ => {
+                #[cfg(feature = "cuda")]
+                if let Some(Ok(number)) = name.strip_prefix("cuda:").map(str::parse) {
+                    let device = cuda::Device::new(number).map_err(|e| Runtime::unknown(name, e))?;
+                    return Ok(Runtime::of_cuda(device, name));
+                }
                 #[cfg(feature = "wgpu")]
                 if let Some(Ok(number)) = name.strip_prefix("wgpu:").map(str::parse) {
                     let device = wgpu::Device::open(number).map_err(|e| Runtime::unknown(name, e))?;
@@ -77,6 +94,17 @@ impl Runtime {
                 Err(Runtime::unknown(name, Error::UnknownDevice { name: name.into(), available: vec![] }))
             }
         }
+    }
+
+    /// A device of the caller.
+    #[cfg(feature = "cuda")]
+    pub fn with_cuda(device: cuda::Device) -> Runtime {
+        Runtime::of_cuda(device, "cuda")
+    }
+
+    #[cfg(feature = "cuda")]
+    fn of_cuda(device: cuda::Device, name: &str) -> Runtime {
+        Runtime { backend: Backend::Cuda(device), name: name.into() }
     }
 
     /// A device of the caller.
@@ -103,16 +131,21 @@ impl Runtime {
 
     /// Every device of this machine that this build can use.
     pub fn devices() -> Vec<DeviceInfo> {
+        // The best first.
+        let mut devices: Vec<DeviceInfo> = Vec::new();
+        #[cfg(any(feature = "cuda", feature = "wgpu"))]
+        let mut add = |backend: &str, descriptions: Vec<String>| {
+            let numbered = descriptions.into_iter().enumerate();
+            let named = |(k, description)| DeviceInfo { name: format!("{backend}:{k}"), description };
+            devices.extend(numbered.map(named));
+        };
+        #[cfg(feature = "cuda")]
+        add("cuda", cuda::Device::descriptions());
         #[cfg(feature = "wgpu")]
-        let gpus = wgpu::Device::descriptions().into_iter().enumerate();
-        #[cfg(not(feature = "wgpu"))]
-        let gpus = std::iter::empty::<(usize, String)>();
-        let gpus = gpus.map(|(number, description)| DeviceInfo { name: format!("wgpu:{number}"), description });
+        add("wgpu", wgpu::Device::descriptions());
         #[cfg(feature = "cpu")]
-        let cpu = Some(DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() });
-        #[cfg(not(feature = "cpu"))]
-        let cpu = None;
-        gpus.chain(cpu).collect()
+        devices.push(DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() });
+        devices
     }
 
     /// The name of the device, as it was asked for.
@@ -125,6 +158,8 @@ impl Runtime {
         match &self.backend {
             #[cfg(feature = "cpu")]
             Backend::Cpu(device) => device.description(),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(device) => device.description(),
             #[cfg(feature = "wgpu")]
             Backend::Wgpu(device) => device.description(),
         }
@@ -149,6 +184,8 @@ impl Runtime {
         match &self.backend {
             #[cfg(feature = "cpu")]
             Backend::Cpu(device) => device.prepare(plan).forward(heads),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(device) => device.prepare(plan)?.evaluate_forward(heads),
             #[cfg(feature = "wgpu")]
             Backend::Wgpu(device) => device.prepare(plan)?.forward(heads),
         }
@@ -170,6 +207,8 @@ impl Runtime {
         match &self.backend {
             #[cfg(feature = "cpu")]
             Backend::Cpu(device) => device.prepare(plan).forward_backward(heads, gradients, grad_output),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(device) => device.prepare(plan)?.evaluate_into(heads, gradients, grad_output),
             #[cfg(feature = "wgpu")]
             Backend::Wgpu(device) => device.prepare(plan)?.forward_backward(heads, gradients, grad_output),
         }

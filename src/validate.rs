@@ -53,7 +53,10 @@ pub(crate) fn wanted(role: &'static str, elements: Option<u64>, given: bool) -> 
 }
 
 /// The inputs of a head.
-#[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU backend checks its own views"))]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "wgpu")),
+    allow(dead_code, reason = "the CPU backend checks its own views")
+)]
 pub(crate) fn inputs(head: &Head, inputs: &Inputs<'_>) -> Result<(), Error> {
     let problem = &head.problem;
     let voxels = problem.shape.all_voxels();

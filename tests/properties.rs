@@ -1,7 +1,7 @@
 //! Random objectives on random problems, against the reference, on every backend.
 //!
 //! Where pipelines are compiled there are fewer random cases; `SEGFUSE_TEST_CASES` is their number.
-#![cfg(any(feature = "cpu", feature = "wgpu"))]
+#![cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 
 mod common;
 

@@ -2,7 +2,7 @@
 //!
 //! Where pipelines are compiled the planar f32 run takes all vectors, and the others each eighth, from different ones on;
 //! `SEGFUSE_TEST_FULL=1` makes them take all.
-#![cfg(any(feature = "cpu", feature = "wgpu"))]
+#![cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 
 mod common;
 
@@ -50,8 +50,8 @@ struct MapValues {
 }
 
 fn vectors() -> Vec<Vector> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test_vectors/vectors.json");
-    let text = std::fs::read_to_string(path).expect("the vectors are there");
+    let text =
+        std::fs::read_to_string(common::package().join("test_vectors/vectors.json")).expect("the vectors are there");
     serde_json::from_str::<File>(&text).expect("the vectors are well formed").cases
 }
 

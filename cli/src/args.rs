@@ -153,7 +153,7 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArg {
-    /// auto, cpu, wgpu (the best GPU) or wgpu:N; `segfuse devices` lists them [default: $SEGFUSE_DEVICE, or auto: a GPU if there
+    /// auto, cpu, cuda[:N], wgpu (the best GPU) or wgpu:N; `segfuse devices` lists them [default: $SEGFUSE_DEVICE, or auto: a GPU if there
     /// is one, else the CPU; never a software renderer]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -223,7 +223,7 @@ pub(crate) struct CheckArgs {
     /// Seed of the random problems
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Only this device: auto, cpu, wgpu or wgpu:N [default: the CPU and every GPU; a software renderer by its name alone]
+    /// Only this device: auto, cpu, cuda[:N], wgpu or wgpu:N [default: the CPU and every GPU; a software renderer by its name alone]
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
     /// Test vectors [default: those of this build]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test crate uses its part; it is no public interface")]
 
+#[cfg(feature = "cpu")]
+pub mod against_cpu;
 pub mod random;
 
 use half::{bf16, f16};
@@ -23,14 +25,14 @@ pub const GRADIENT_RELATIVE: f64 = 1e-5;
 pub const GRADIENT_ABSOLUTE: f64 = 1e-8;
 
 /// A device that the tests run on.
-#[cfg(any(feature = "cpu", feature = "wgpu"))]
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 pub struct Bench {
     pub runtime: segfuse::Runtime,
     /// Every new objective makes pipelines, which take a device longer than the test: such a device gets fewer cases.
     compiles: bool,
 }
 
-#[cfg(any(feature = "cpu", feature = "wgpu"))]
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 impl Bench {
     /// How many random cases: `cpu` on the CPU, `compiled` on a device that compiles; `SEGFUSE_TEST_CASES` of either.
     pub fn cases(&self, cpu: u32, compiled: u32) -> u32 {
@@ -59,6 +61,56 @@ impl Bench {
 pub fn cpu() -> &'static Bench {
     static BENCH: std::sync::OnceLock<Bench> = std::sync::OnceLock::new();
     BENCH.get_or_init(|| Bench { runtime: segfuse::Runtime::on("cpu").expect("it is in this build"), compiles: false })
+}
+
+/// A device of CUDA; `None`, said aloud, where there is none.
+#[cfg(feature = "cuda")]
+pub fn cuda() -> Option<&'static Bench> {
+    static BENCH: std::sync::OnceLock<Option<Bench>> = std::sync::OnceLock::new();
+    let bench = BENCH.get_or_init(|| {
+        cuda_device().map(|device| Bench { runtime: segfuse::Runtime::with_cuda(device.clone()), compiles: true })
+    });
+    bench.as_ref()
+}
+
+/// The device of the tests of CUDA: that of the software driver, or with `SEGFUSE_TEST_DRIVER=system` the one of the system's
+/// driver that `SEGFUSE_TEST_DEVICE` names (`cuda:` and its number, else the first). `None` where the software driver cannot be
+/// loaded, which in CI is a failure.
+#[cfg(feature = "cuda")]
+pub fn cuda_device() -> Option<&'static segfuse::cuda::Device> {
+    static DEVICE: std::sync::OnceLock<Option<segfuse::cuda::Device>> = std::sync::OnceLock::new();
+    let open = || {
+        if let Err(error) = softcuda::install() {
+            println!("{error}");
+            return None;
+        }
+        let name = variable("SEGFUSE_TEST_DEVICE").unwrap_or_default();
+        let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok()).unwrap_or(0);
+        let device = segfuse::cuda::Device::new(number).unwrap_or_else(|e| panic!("{e}"));
+        println!("{}", device.description());
+        Some(device)
+    };
+    let device = DEVICE.get_or_init(open).as_ref();
+    if device.is_none() {
+        or_fail("there is no software CUDA driver");
+    }
+    device
+}
+
+/// Fails where the software driver found a fault in what this thread launched.
+#[cfg(feature = "cuda")]
+pub fn assert_no_faults() {
+    if let Ok(Some(driver)) = softcuda::install() {
+        driver.assert_no_reports();
+    }
+}
+
+/// Says that a test is left out, which in CI is a failure.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn or_fail(why: &str) {
+    let ci = ["CI", "SEGFUSE_CI"].into_iter().find(|name| variable(name).is_some());
+    assert!(ci.is_none(), "{} is set, and {why}", ci.unwrap_or_default());
+    println!("skipped: {why}");
 }
 
 /// A device of wgpu; `None`, said aloud, where there is no adapter.
@@ -92,11 +144,14 @@ pub fn wgpu_device() -> Option<&'static segfuse::wgpu::Device> {
     };
     let device = DEVICE.get_or_init(open).as_ref();
     if device.is_none() {
-        let ci = ["CI", "SEGFUSE_CI"].into_iter().find(|name| variable(name).is_some());
-        assert!(ci.is_none(), "{} is set, and there is no adapter", ci.unwrap_or_default());
-        println!("skipped: no adapter");
+        or_fail("there is no adapter");
     }
     device
+}
+
+/// The folder of the package; a bundle of tests says at run time where its own is.
+pub fn package() -> std::path::PathBuf {
+    variable("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into)
 }
 
 /// An environment variable that is set and not empty.
@@ -104,8 +159,8 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// One body per case, run on every backend that is there: for each function `name(bench: &Bench)` the tests `cpu::name`
-/// and `wgpu::name`.
+/// One body per case, run on every backend that is there: for each function `name(bench: &Bench)` the tests `cpu::name`,
+/// `cuda::name` and `wgpu::name`.
 #[macro_export]
 macro_rules! on_each_device {
     ($($name:ident),* $(,)?) => {
@@ -114,6 +169,16 @@ macro_rules! on_each_device {
             $(#[test]
             fn $name() {
                 super::$name($crate::common::cpu());
+            })*
+        }
+        #[cfg(feature = "cuda")]
+        mod cuda {
+            $(#[test]
+            fn $name() {
+                if let Some(bench) = $crate::common::cuda() {
+                    super::$name(bench);
+                    $crate::common::assert_no_faults();
+                }
             })*
         }
         #[cfg(feature = "wgpu")]
@@ -426,13 +491,13 @@ impl Case {
     }
 
     /// Runs the case on a device.
-    #[cfg(any(feature = "cpu", feature = "wgpu"))]
+    #[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
     pub fn run(&self, runtime: &segfuse::Runtime) -> Outcome {
         self.run_scaled(runtime, None)
     }
 
     /// Runs the case on a device with this `grad_output`.
-    #[cfg(any(feature = "cpu", feature = "wgpu"))]
+    #[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
     pub fn run_scaled(&self, runtime: &segfuse::Runtime, grad_output: Option<&[f64]>) -> Outcome {
         let (plan, host) = (self.plan(), self.host());
         let inputs = host.inputs();

@@ -25,6 +25,7 @@ mod stages;
 mod windows;
 
 use common::Case;
+use common::against_cpu::{agree, bits, on_cpu};
 use segfuse::wgpu::{Device, Executor, Variant};
 use segfuse::{Evaluation, Gradient, SliceMut};
 
@@ -52,50 +53,4 @@ fn evaluate(executor: &Executor, case: &Case) -> (Evaluation, Gradient) {
             .unwrap_or_else(|e| panic!("{}: {e}", case.objective))
     };
     (evaluation, gradient)
-}
-
-fn bits(gradient: &Gradient) -> Vec<u8> {
-    gradient.as_slice().as_bytes().to_vec()
-}
-
-/// Loss and gradient on the CPU.
-fn on_cpu(case: &Case) -> (Evaluation, Gradient) {
-    let host = case.host();
-    let mut gradient = Gradient::zeros(case.problem.gradient_dtype(), case.prediction.len()).expect("a float type");
-    let evaluation = {
-        let mut slices: [SliceMut<'_>; 1] = [gradient.as_slice_mut()];
-        let executor = segfuse::cpu::Device::new().prepare(&case.plan());
-        executor.forward_backward(&[host.inputs()], &mut slices, None).expect("the buffers fit")
-    };
-    (evaluation, gradient)
-}
-
-/// Whether two losses and gradients agree within the tolerances of the vectors; a gradient of 16 bits may round to the next
-/// number on one side.
-fn agree(got: &(Evaluation, Gradient), want: &(Evaluation, Gradient), case: &Case) -> Result<(), String> {
-    for (a, b) in got.0.losses.iter().zip(&want.0.losses) {
-        if (a - b).abs() > common::LOSS_RELATIVE * b.abs() + common::LOSS_ABSOLUTE {
-            return Err(format!("loss {a}, want {b}"));
-        }
-    }
-    let (a, b) = (&got.0.heads[0], &want.0.heads[0]);
-    if (a.valid_voxels, a.invalid_labels, &a.hard_counts) != (b.valid_voxels, b.invalid_labels, &b.hard_counts) {
-        return Err(format!("counts {a:?}, want {b:?}"));
-    }
-    gradients_agree(&got.1, &want.1, case)
-}
-
-fn gradients_agree(got: &Gradient, want: &Gradient, case: &Case) -> Result<(), String> {
-    let (got, want) = (got.to_f32(), want.to_f32());
-    let largest = want.iter().fold(0.0f64, |m, x| m.max(f64::from(x.abs())));
-    let (relative, step) = common::rounding(case.problem.gradient_dtype());
-    for (i, (&a, &b)) in got.iter().zip(&want).enumerate() {
-        let (a, b) = (f64::from(a), f64::from(b));
-        let allowed =
-            common::GRADIENT_RELATIVE * largest + common::GRADIENT_ABSOLUTE + 2.0 * (relative * b.abs() + step);
-        if (a - b).abs() > allowed || a.is_nan() != b.is_nan() {
-            return Err(format!("gradient {i}: {a}, want {b}, largest {largest}"));
-        }
-    }
-    Ok(())
 }

@@ -1,7 +1,8 @@
-//! Tasks of the workspace: `cargo xtask test`, `gen`, `vectors`, `c-library`, `python`.
+//! Tasks of the workspace: `cargo xtask test`, `gen`, `gpu`, `vectors`, `c-library`, `python`.
 
 mod c_library;
 mod r#gen;
+mod gpu;
 mod python;
 mod steps;
 mod vectors;
@@ -40,6 +41,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
+    /// Make a folder that checks, tests and measures on a machine with a GPU and without cargo
+    Gpu(gpu::Options),
     /// Write the test vectors, with Python
     Vectors {
         /// Compare instead; fails when a number differs
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Gen { check } => r#gen::run(check),
         Task::CLibrary { prefix } => c_library::install(&prefix),
         Task::Python { pytest } => python::test(&pytest),
+        Task::Gpu(options) => gpu::run(&options),
         Task::Vectors { check, python } => vectors::run(check, python.as_deref()),
     };
     match result {

@@ -83,7 +83,7 @@ fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
     steps.step("format", || cargo("fmt --all --check"))?;
     steps.step("lints: workspace", || cargo("clippy --workspace --all-targets -- -D warnings"))?;
     if !options.fast {
-        for features in ["", "cpu", "serde", "wgpu", "cpu,wgpu"] {
+        for features in ["", "cpu", "serde", "cuda", "wgpu", "cpu,cuda", "cpu,wgpu"] {
             let name = format!("lints: segfuse with {}", if features.is_empty() { "no features" } else { features });
             let line = format!("clippy --package segfuse --all-targets --no-default-features --features={features}");
             steps.step(&name, || cargo(&format!("{line} -- -D warnings")))?;
@@ -163,7 +163,8 @@ pub(crate) fn missing(tool: &str) -> anyhow::Result<Outcome> {
     Ok(Outcome::Skipped(format!("{tool} is not installed")))
 }
 
-/// Every test; those of the WGSL backend run on the first adapter, a software renderer where there is no GPU.
+/// Every test; those of the WGSL backend run on the first adapter, a software renderer where there is no GPU, and those of CUDA on the
+/// workspace's own driver in software.
 fn tests() -> anyhow::Result<Outcome> {
     // Without them the tests that need them would print that they were left out, and pass.
     if !has_vulkan() {

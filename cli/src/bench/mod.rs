@@ -2,18 +2,18 @@
 
 mod bandwidth;
 mod buffers;
+mod cuda;
 mod definitions;
-mod gpu;
 mod plot;
+mod wgpu;
 
 use crate::args::BenchArgs;
 use crate::error::{CliError, CommandResult, Verdict};
 use crate::report::{say, seconds, shape, table, write_json};
 use buffers::Buffers;
 use definitions::Definition;
-use gpu::Gpu;
 use indicatif::{ProgressBar, ProgressStyle};
-use segfuse::{Gradient, Plan, Runtime};
+use segfuse::{Error, Gradient, Plan, Runtime};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -46,6 +46,24 @@ impl Times {
         seconds.sort_by(f64::total_cmp);
         Times { calls: seconds.len(), median: seconds[seconds.len() / 2], min: seconds[0] }
     }
+}
+
+/// A GPU that definitions are measured on, with the buffers already there.
+trait Gpu {
+    /// A plan that is ready to be called.
+    type Prepared;
+
+    /// What takes the time.
+    fn clock(&self) -> Clock;
+
+    /// Bytes per second of a copy from one buffer to another that reads and writes about this many bytes together.
+    fn copy(&self, bytes: u64, seconds: f64) -> Result<f64, Error>;
+
+    /// Readies a plan.
+    fn prepare(&self, plan: &Plan) -> Result<Self::Prepared, Error>;
+
+    /// Times of the calls of a plan, for about as many seconds.
+    fn calls(&self, prepared: &Self::Prepared, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error>;
 }
 
 /// The result of one definition, on the CPU on a number of threads.
@@ -87,12 +105,15 @@ pub(crate) fn run(args: &BenchArgs) -> CommandResult {
     let runtime = args.device.runtime()?;
     let definitions = chosen(args)?;
     let plans = definitions.iter().map(Definition::plan).collect::<Result<Vec<_>, _>>()?;
-    let report = match Gpu::open(runtime.name())? {
-        Some(_) if args.threads => {
-            return Err(CliError::Arguments("--threads is for the CPU alone".into()));
-        }
-        Some(gpu) => on_gpu(args, &runtime, &gpu, &definitions, &plans)?,
-        None => on_cpu(args, &runtime, &definitions, &plans)?,
+    if args.threads && runtime.name() != "cpu" {
+        return Err(CliError::Arguments("--threads is for the CPU alone".into()));
+    }
+    let report = if let Some(gpu) = cuda::Gpu::open(runtime.name())? {
+        on_gpu(args, &runtime, &gpu, &definitions, &plans)?
+    } else if let Some(adapter) = wgpu::Adapter::open(runtime.name())? {
+        on_gpu(args, &runtime, &adapter, &definitions, &plans)?
+    } else {
+        on_cpu(args, &runtime, &definitions, &plans)?
     };
     print(&report);
     if let Some(path) = &args.json {
@@ -128,7 +149,7 @@ fn on_cpu(args: &BenchArgs, runtime: &Runtime, definitions: &[Definition], plans
 fn on_gpu(
     args: &BenchArgs,
     runtime: &Runtime,
-    gpu: &Gpu,
+    gpu: &impl Gpu,
     definitions: &[Definition],
     plans: &[Plan],
 ) -> Result<Report, CliError> {

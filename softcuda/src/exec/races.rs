@@ -5,8 +5,8 @@
 //! then touched some address with an atomic or a volatile access, and this block did so after it and fenced (or the accesses were a
 //! release and an acquire). This is happens-before at the granularity of blocks; barriers order the threads within one.
 //!
-//! A cell holds the last stamp only, and of several readers the largest; so some races are missed where three blocks meet, and none is
-//! invented.
+//! A cell holds the last stamp only, and of several readers of the same bytes the largest; so some races are missed where three blocks
+//! meet, and none is invented.
 
 use crate::memory::{Allocation, Cells};
 use std::collections::HashMap;
@@ -182,7 +182,7 @@ impl Traces {
         let both_strong = cell & own & STRONG | !STRONG;
         if cell & (STAMP | MANY) == writer.stamp {
             (cell | own) & both_strong
-        } else if self.is_ours(cell) && !self.is_ordered(writer, cell) {
+        } else if self.is_ours(cell) && !self.is_ordered(writer, cell) && (cell ^ own) & BYTES == 0 {
             let flags = (cell | own) & (BYTES | READ_ONLY | STRONG) & both_strong;
             (cell & STAMP).max(own & STAMP) | flags | MANY
         } else {

@@ -1,7 +1,7 @@
 //! Times of passes and copies on a device of wgpu, with the buffers already there.
 
 use super::buffers::Buffers;
-use super::{CALLS_MIN, Clock, Times};
+use super::{CALLS_MIN, Clock, Gpu, Times};
 use segfuse::wgpu::{Buffers as DeviceBuffers, Call, Device, Executor};
 use segfuse::{Error, Plan, Slice, Target};
 use std::time::Instant;
@@ -16,7 +16,7 @@ const AT_ONCE_MAX: u32 = 16;
 const BUSY: f64 = 0.02;
 
 /// A device and its clock.
-pub(super) struct Gpu {
+pub(super) struct Adapter {
     device: Device,
     timestamps: Option<Timestamps>,
 }
@@ -46,9 +46,9 @@ impl<'a> Stamps<'a> {
     }
 }
 
-impl Gpu {
-    /// The device that a runtime of this name is on; `None` for the CPU.
-    pub(super) fn open(name: &str) -> Result<Option<Gpu>, Error> {
+impl Adapter {
+    /// The device that a runtime of this name is on; `None` where it is none of wgpu.
+    pub(super) fn open(name: &str) -> Result<Option<Adapter>, Error> {
         let device = match name.strip_prefix("wgpu") {
             None => return Ok(None),
             Some(number) => match number.strip_prefix(':').and_then(|number| number.parse().ok()) {
@@ -56,20 +56,22 @@ impl Gpu {
                 None => Device::new()?,
             },
         };
-        let mut gpu = Gpu { device, timestamps: None };
+        let mut gpu = Adapter { device, timestamps: None };
         if gpu.device.device().features().contains(Features::TIMESTAMP_QUERY) {
             gpu.timestamps = Some(Timestamps::new(&gpu)?);
         }
         Ok(Some(gpu))
     }
+}
 
-    /// Who takes the time.
-    pub(super) fn clock(&self) -> Clock {
+impl Gpu for Adapter {
+    type Prepared = Executor;
+
+    fn clock(&self) -> Clock {
         if self.timestamps.is_some() { Clock::Timestamps } else { Clock::Wall }
     }
 
-    /// Bytes per second of a copy from one buffer to another that reads and writes about this many bytes together.
-    pub(super) fn copy(&self, bytes: u64, seconds: f64) -> Result<f64, Error> {
+    fn copy(&self, bytes: u64, seconds: f64) -> Result<f64, Error> {
         let half = (bytes / 2).next_multiple_of(4).max(4);
         let source = self.buffer("the source of the copy", half, BufferUsages::COPY_SRC)?;
         let copy = self.buffer("the copy", half, BufferUsages::COPY_DST)?;
@@ -90,7 +92,7 @@ impl Gpu {
     }
 
     /// The pipelines of a plan, where the device can hold its buffers.
-    pub(super) fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
+    fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
         for head in plan.heads() {
             let problem = head.problem();
             let elements = problem.shape().elements();
@@ -104,14 +106,7 @@ impl Gpu {
         self.device.prepare(plan)
     }
 
-    /// Times of the calls of a plan.
-    pub(super) fn calls(
-        &self,
-        executor: &Executor,
-        host: &Buffers,
-        gradient: bool,
-        seconds: f64,
-    ) -> Result<Times, Error> {
+    fn calls(&self, executor: &Executor, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error> {
         let problem = executor.plan().heads()[0].problem();
         let prediction = self.uploaded("the prediction", host.prediction())?;
         let target = self.uploaded("the target", host.target())?;
@@ -127,7 +122,9 @@ impl Gpu {
             }
         })
     }
+}
 
+impl Adapter {
     /// Whether a buffer of this many bytes can be had at all.
     fn precheck(&self, bytes: u64) -> Result<(), Error> {
         let (need, got) = (bytes.next_multiple_of(4), self.device.device().limits().max_buffer_size);
@@ -216,7 +213,7 @@ impl Gpu {
 }
 
 impl Timestamps {
-    fn new(gpu: &Gpu) -> Result<Timestamps, Error> {
+    fn new(gpu: &Adapter) -> Result<Timestamps, Error> {
         let device = &gpu.device;
         let count = 2 * AT_ONCE_MAX;
         let size = u64::from(count) * u64::from(wgpu::QUERY_SIZE);

@@ -1,0 +1,188 @@
+//! What is written, and what is not; and that nothing but the inputs shapes the result.
+
+use super::buffers::{Guarded, Loaded, Results, stream};
+use super::common::against_cpu::bits;
+use super::common::{Case, assert_no_faults, example};
+use super::evaluate;
+use segfuse::cuda::{Call, Preparation, Workspace};
+use segfuse::{DType, Layout, Plan, Problem};
+
+/// Shapes with and without vectors of four, with words that two classes and two samples share, with teams of threads.
+const SHAPES: [([usize; 3], Layout); 6] = [
+    ([2, 3, 1028], Layout::Planar),
+    ([2, 3, 1021], Layout::Planar),
+    ([3, 3, 333], Layout::Interleaved),
+    ([1, 1, 2047], Layout::Planar),
+    ([3, 40, 67], Layout::Planar),
+    ([1, 40, 67], Layout::Interleaved),
+];
+const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (turn, (shape, layout)) in SHAPES.into_iter().enumerate() {
+        for dtype in DTYPES {
+            // One pass and two.
+            for spec in [["bce", "focal"][usize::from(shape[1] > 1)], "dice + bce"] {
+                cases.push(example(spec, &shape, dtype, layout, turn as u64 + 40));
+            }
+        }
+    }
+    cases
+}
+
+/// Whatever gradient buffer and guards hold, the gradient is written whole, and nothing beside it; the inputs stay as they
+/// are. The same bits as by host slices.
+#[test]
+fn gradients_are_written_whole_and_nothing_else() {
+    let device = device_or_return!();
+    let stream = stream(device);
+    for case in cases() {
+        let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+        let (evaluation, by_slices) = evaluate(&executor, &case);
+        for fill in [0xaa, 0x55] {
+            let loaded = Loaded::new(&stream, &case, fill);
+            let result = Results::new(&stream, &executor);
+            loaded.launch(&executor, &Call { result: Some(result.address()), ..Call::default() });
+            let gradient = loaded.gradient(&executor, case.problem.gradient_dtype());
+            assert!(gradient == by_slices, "{}, {:?}, fill {fill:#x}", case.objective, case.problem);
+            assert_eq!(result.numbers(&executor)[..1], evaluation.losses);
+        }
+        assert_no_faults();
+    }
+}
+
+/// The gradient over the prediction: the same bits, in buffers of the caller and by host slices.
+#[test]
+fn in_place_gives_the_same_bits() {
+    let device = device_or_return!();
+    let stream = stream(device);
+    for case in cases() {
+        let name = format!("{}, {:?}", case.objective, case.problem);
+        let plan = case.plan();
+        let apart = evaluate(&device.prepare(&plan).expect("the device takes the plan"), &case);
+        let executor = device.prepare_in_place(&plan).expect("of one type");
+        let (evaluation, gradient) = evaluate(&executor, &case);
+        assert_eq!(evaluation, apart.0, "{name}");
+        assert!(bits(&gradient) == bits(&apart.1), "{name}");
+        let loaded = Loaded::new(&stream, &case, 0xaa);
+        loaded.launch(&executor, &Call::default());
+        let gradient = loaded.gradient(&executor, case.problem.gradient_dtype());
+        assert!(bits(&gradient) == bits(&apart.1), "{name}");
+        // Said twice, it is the same.
+        let loaded = Loaded::new(&stream, &case, 0xaa);
+        let mut buffers = loaded.buffers(false);
+        buffers.gradient = Some(buffers.prediction);
+        // SAFETY: the buffers are those of the case, and live until the stream was waited for.
+        unsafe { executor.forward_backward(&[buffers], &Call::default(), &*stream) }.expect("the same buffer");
+        assert!(bits(&loaded.gradient(&executor, case.problem.gradient_dtype())) == bits(&apart.1), "{name}");
+        assert_no_faults();
+    }
+}
+
+/// Two heads, of which one is a census and one pass, and one two passes.
+fn two_heads() -> (Vec<Case>, Plan) {
+    let cases = vec![
+        example("ce + dice", &[2, 3, 900], DType::F32, Layout::Planar, 51),
+        example("ce + dice", &[2, 3, 77], DType::F16, Layout::Interleaved, 52),
+    ];
+    let heads: Vec<(f64, Problem)> = [1.0, 0.5].into_iter().zip(cases.iter().map(|c| c.problem.clone())).collect();
+    let plan = Plan::with_heads(&cases[0].objective, &heads).expect("a valid plan");
+    (cases, plan)
+}
+
+/// Words that are NaN as single numbers and as doubles, and such as are neither.
+#[test]
+fn what_the_workspace_holds_does_not_matter() {
+    let device = device_or_return!();
+    for case in cases().into_iter().step_by(5) {
+        let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+        let first = evaluate(&executor, &case);
+        for word in [u32::MAX, 0x7fc0_0000, 0x4141_4141, 0] {
+            executor.fill_workspace(word).expect("the device works");
+            let again = evaluate(&executor, &case);
+            assert!(again == first, "{}, {:?}, {word:#x}", case.objective, case.problem);
+        }
+        assert_no_faults();
+    }
+    let (cases, plan) = two_heads();
+    let executor = device.prepare(&plan).expect("the device takes the plan");
+    let hosts: Vec<_> = cases.iter().map(Case::host).collect();
+    let inputs: Vec<_> = hosts.iter().map(|host| host.inputs()).collect();
+    let first = executor.evaluate(&inputs).expect("the buffers fit");
+    for word in [u32::MAX, 0x4141_4141] {
+        executor.fill_workspace(word).expect("the device works");
+        assert!(executor.evaluate(&inputs).expect("the buffers fit") == first, "two heads, {word:#x}");
+        executor.fill_workspace(word).expect("the device works");
+        let forward = executor.evaluate_forward(&inputs).expect("the buffers fit");
+        assert_eq!(forward.losses, first.0.losses, "two heads, {word:#x}");
+    }
+    assert_no_faults();
+}
+
+/// A workspace of the caller, guarded and as large as the executor says: the same bits, and nothing beyond it.
+#[test]
+fn a_workspace_of_the_caller() {
+    let device = device_or_return!();
+    let stream = stream(device);
+    for case in cases().into_iter().step_by(3) {
+        let plan = case.plan();
+        let want = evaluate(&device.prepare(&plan).expect("the device takes the plan"), &case);
+        let preparation = Preparation { workspace: false, ..Preparation::default() };
+        let executor = device.prepare_as(&plan, preparation).expect("the device takes the plan");
+        assert!(executor.device_bytes() < 64 << 10, "{} bytes of recipes", executor.device_bytes());
+        let memory = Guarded::new(&stream, &vec![0xff; executor.workspace_bytes() as usize], 0x77);
+        let workspace = Some(Workspace { address: memory.address(), bytes: executor.workspace_bytes() });
+        let loaded = Loaded::new(&stream, &case, 0xaa);
+        loaded.launch(&executor, &Call { workspace, ..Call::default() });
+        assert!(loaded.gradient(&executor, case.problem.gradient_dtype()) == want.1, "{}", case.objective);
+        let at = (executor.result(workspace).expect("there is a workspace") - memory.address()) as usize;
+        let layout = executor.result_layout();
+        let loss = &memory.contents()[at + layout.doubles_at as usize..][..8];
+        assert_eq!(f64::from_le_bytes(loss.try_into().expect("eight bytes")), want.0.losses[0]);
+        assert_no_faults();
+    }
+}
+
+/// Few bytes beyond inputs and gradient, whatever the size.
+#[test]
+fn the_workspace_is_small() {
+    let device = device_or_return!();
+    for shape in [
+        vec![1, 1, 1],
+        vec![2, 4, 96, 96, 96],
+        vec![16, 2, 512, 512],
+        vec![1, 1, 1 << 20, 1 << 10],
+        vec![1, 256, 256, 256],
+    ] {
+        let shape = segfuse::Shape::new(shape[0], shape[1], &shape[2..]).expect("a shape");
+        let plan = Plan::new(&"dice + bce".parse().expect("a spec"), &Problem::new(shape.clone())).expect("a plan");
+        let executor = device.prepare(&plan).expect("the device takes the plan");
+        assert!(executor.device_bytes() <= 4 << 20, "{shape:?}: {} bytes", executor.device_bytes());
+    }
+}
+
+/// `grad_output` scales the gradient, sample by sample.
+#[test]
+fn grad_output_on_the_device() {
+    let device = device_or_return!();
+    let stream = stream(device);
+    for spec in ["dice + bce", "focal", "balanced_ce"] {
+        let mut case = example(spec, &[3, 3, 500], DType::F32, Layout::Planar, 63);
+        case.problem = case.problem.reduction(segfuse::Reduction::None);
+        let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+        let factors = [0.5f32, -2.0, 0.0];
+        let buffer = Guarded::new(&stream, bytemuck::cast_slice(&factors), 0xaa);
+        let [plain, scaled] = [None, Some(buffer.address())].map(|grad_output| {
+            let loaded = Loaded::new(&stream, &case, 0xaa);
+            loaded.launch(&executor, &Call { grad_output, ..Call::default() });
+            loaded.gradient(&executor, DType::F32).to_f32()
+        });
+        for (i, (a, b)) in plain.iter().zip(&scaled).enumerate() {
+            // Powers of two: exact.
+            assert_eq!(a * factors[i / 1500], *b, "element {i}");
+        }
+        assert!(plain.iter().any(|x| *x != 0.0));
+        assert_no_faults();
+    }
+}

@@ -1,0 +1,142 @@
+//! That the order in which blocks, streams and threads come changes nothing; and calls that are captured.
+
+use super::buffers::{Guarded, Loaded, Results, stream};
+use super::common::{Case, assert_no_faults, example};
+use super::evaluate;
+use super::memory::cases;
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use segfuse::cuda::{Call, Workspace};
+use segfuse::{DType, Layout};
+
+/// Plans of every schedule, with rows by the dozen.
+fn larger() -> Vec<Case> {
+    vec![
+        example("ce", &[2, 3, 20_000], DType::F32, Layout::Planar, 11),
+        example("bce", &[3, 1, 20_001], DType::F32, Layout::Planar, 12),
+        example("dice(batch=true) + kappa", &[3, 2, 9_000], DType::F16, Layout::Interleaved, 13),
+        example("mcc + poly1", &[1, 40, 3_000], DType::F32, Layout::Planar, 14),
+    ]
+}
+
+/// The same bits under shuffled orders of blocks and warps, several blocks at once.
+#[test]
+fn of_blocks() {
+    let device = device_or_return!();
+    let Ok(Some(driver)) = softcuda::install() else {
+        println!("skipped: the order of blocks is the device's own");
+        return;
+    };
+    for case in larger() {
+        let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+        let first = evaluate(&executor, &case);
+        for seed in 1..=8 {
+            driver.configure(&softcuda::Settings { schedule_seed: seed, ..driver.settings() });
+            executor.fill_workspace(0x4141_4141).expect("the device works");
+            assert!(evaluate(&executor, &case) == first, "{}, seed {seed}", case.objective);
+        }
+        driver.configure(&softcuda::Settings { schedule_seed: 0, ..driver.settings() });
+        assert_no_faults();
+    }
+}
+
+/// The sums of chunks of samples are those of all samples together, up to the order in which rows are cut.
+#[test]
+fn of_chunks() {
+    let device = device_or_return!();
+    // Beyond half of any cache that the software driver states, and of most others.
+    let case = example("dice + tversky", &[9, 1, 1 << 20], DType::F32, Layout::Planar, 15);
+    let schedule = case.plan().heads()[0].schedule();
+    assert!(matches!(schedule, segfuse::Schedule::Chunked { .. }), "{schedule:?}");
+    let chunked = evaluate(&device.prepare(&case.plan()).expect("the device takes the plan"), &case);
+    super::common::against_cpu::agree(&chunked, &super::common::against_cpu::on_cpu(&case), &case).expect("as the CPU");
+    assert_no_faults();
+}
+
+/// Calls on several streams at once, each with a workspace of its own, from one executor.
+#[test]
+fn of_streams() {
+    let device = device_or_return!();
+    for case in cases().into_iter().step_by(4) {
+        let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+        let want = evaluate(&executor, &case);
+        let calls: Vec<_> = (0..3)
+            .map(|_| {
+                let stream = stream(device);
+                let workspace = Guarded::new(&stream, &vec![0xff; executor.workspace_bytes() as usize], 0x77);
+                let result = Results::new(&stream, &executor);
+                (Loaded::new(&stream, &case, 0xaa), workspace, result)
+            })
+            .collect();
+        for (loaded, workspace, result) in &calls {
+            let workspace = Workspace { address: workspace.address(), bytes: executor.workspace_bytes() };
+            let result = Some(result.address());
+            loaded.launch(&executor, &Call { workspace: Some(workspace), result, ..Call::default() });
+        }
+        for (loaded, workspace, result) in &calls {
+            assert!(loaded.gradient(&executor, case.problem.gradient_dtype()) == want.1, "{}", case.objective);
+            assert_eq!(result.numbers(&executor)[..1], want.0.losses, "{}", case.objective);
+            workspace.contents();
+        }
+    }
+    assert_no_faults();
+}
+
+/// One executor in several threads, by host slices and on streams; each thread has another current context, or none.
+#[test]
+fn of_threads() {
+    let device = device_or_return!();
+    let case = example("dice + ce", &[2, 3, 1_500], DType::F32, Layout::Planar, 16);
+    let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+    let want = evaluate(&executor, &case);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    assert!(evaluate(&executor, &case) == want);
+                }
+                let stream = stream(device);
+                let memory = Guarded::new(&stream, &vec![0xff; executor.workspace_bytes() as usize], 0x77);
+                let workspace = Workspace { address: memory.address(), bytes: executor.workspace_bytes() };
+                let loaded = Loaded::new(&stream, &case, 0xaa);
+                loaded.launch(&executor, &Call { workspace: Some(workspace), ..Call::default() });
+                assert!(loaded.gradient(&executor, DType::F32) == want.1);
+                assert_no_faults();
+            });
+        }
+    });
+}
+
+/// A call is captured while nothing runs, and each replay gives the bits of a call on what the buffers then hold.
+#[test]
+fn captured_and_replayed() {
+    let device = device_or_return!();
+    let mut all = cases().into_iter().step_by(3).collect::<Vec<_>>();
+    all.extend(larger().into_iter().take(2));
+    for case in all {
+        let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+        let want = evaluate(&executor, &case);
+        let stream = stream(device);
+        // Events that cudarc records for its slices would be of the capture.
+        // SAFETY: one stream alone uses the slices of this test.
+        unsafe { stream.context().disable_event_tracking() };
+        let loaded = Loaded::new(&stream, &case, 0xaa);
+        let result = Results::new(&stream, &executor);
+        let (address, buffers) = (result.address(), [loaded.buffers(true)]);
+        executor.fill_workspace(u32::MAX).expect("the device works");
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL).expect("nothing is captured yet");
+        let call = Call { result: Some(address), ..Call::default() };
+        // SAFETY: the buffers are those of the case, and live until the replays are done.
+        unsafe { executor.forward_backward(&buffers, &call, &*stream) }.expect("a call can be captured");
+        let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = stream.end_capture(flags).expect("only launches were captured").expect("and there were some");
+        let poison = loaded.gradient.contents();
+        assert!(poison.iter().all(|&byte| byte == 0xaa), "a capture runs nothing");
+        for _ in 0..3 {
+            executor.fill_workspace(0x4141_4141).expect("the device works");
+            graph.launch().expect("the graph runs");
+            assert!(loaded.gradient(&executor, case.problem.gradient_dtype()) == want.1, "{}", case.objective);
+            assert_eq!(result.numbers(&executor)[..1], want.0.losses);
+        }
+        assert_no_faults();
+    }
+}

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Checks, tests and measures segfuse on this machine's GPU, in less than ten minutes, with nothing but a driver; peers in Python
+# where python3 has torch. What each step says is in out/NAME.log; the short table comes last, and out/result.json beside it.
+#
+#   ./run.sh                everything
+#   REHEARSAL=1 ./run.sh    where there is no GPU: the tests on the software driver, the rest as far as it goes
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+here=$PWD
+out=$here/out
+mkdir -p "$out"
+rehearsal=${REHEARSAL:-}
+limit=${LIMIT:-580}      # seconds for everything
+failed=0
+summary=()
+
+# Tests look for the vectors below this.
+export CARGO_MANIFEST_DIR=$here
+export RUST_BACKTRACE=1
+if [[ -z $rehearsal ]]; then
+    export SEGFUSE_TEST_DRIVER=system
+else
+    unset SEGFUSE_TEST_DRIVER
+fi
+
+left() { echo $((limit - SECONDS)); }
+
+# step NAME SECONDS COMMAND…: at most so many seconds, and no more than are left.
+step() {
+    local name=$1 most=$2 begin=$SECONDS status
+    shift 2
+    local time=$(left)
+    ((time > most)) && time=$most
+    if ((time < 5)); then
+        summary+=("$(printf '%-28s no time left' "$name")")
+        return 0
+    fi
+    printf '%-28s ' "$name"
+    timeout --kill-after=5 "$time" "$@" >"$out/$name.log" 2>&1
+    status=$?
+    local took=$((SECONDS - begin)) word=passed
+    case $status in
+        0) ;;
+        124 | 137) word="stopped after $took s" ;;
+        *) word="FAILED ($status)"; failed=$((failed + 1)) ;;
+    esac
+    printf '%s, %s s\n' "$word" "$took"
+    summary+=("$(printf '%-28s %s, %s s' "$name" "$word" "$took")")
+    if [[ $word == FAILED* ]]; then
+        tail -n 12 "$out/$name.log" | sed 's/^/    /'
+    fi
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+date -u +%FT%TZ >"$out/date.txt"
+has nvidia-smi && nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit --format=csv \
+    | tee "$out/nvidia-smi.txt"
+step devices 30 bin/segfuse devices
+cat "$out/devices.log"
+
+if [[ -z $rehearsal ]]; then
+    step check 60 bin/segfuse check --device cuda --cases 300
+else
+    # The programs of users never see the software driver.
+    step check 60 bin/segfuse check --device cpu --cases 20
+fi
+# A kernel that faults ends the context, and with it the rest of a process: so each group has a process of its own.
+for group in buffers errors memory order sizes stages; do
+    step "cuda-$group" 60 bin/cuda_backend --test-threads=2 "$group::"
+done
+step cuda-vectors 90 bin/vectors cuda::
+SEGFUSE_TEST_CASES=${CASES:-2000} step cuda-properties 90 bin/properties cuda::
+step cuda-custom 40 bin/custom cuda::
+step cuda-determinism 60 bin/determinism cuda::
+
+sanitizer=
+for place in compute-sanitizer /usr/local/cuda/bin/compute-sanitizer; do
+    has "$place" && sanitizer=$place && break
+done
+if [[ -n $sanitizer && -z $rehearsal ]]; then
+    for tool in memcheck racecheck initcheck synccheck; do
+        step "sanitizer-$tool" 45 "$sanitizer" --tool "$tool" --error-exitcode 9 \
+            bin/cuda_backend --test-threads=1 stages::of_labels
+    done
+else
+    summary+=("$(printf '%-28s not there' compute-sanitizer)")
+fi
+
+# Each definition for so long.
+seconds=${BENCH_SECONDS:-0.4}
+if [[ -z $rehearsal ]]; then
+    step bench-cuda 120 bin/segfuse bench --device cuda --definitions definitions.toml --seconds "$seconds" --json "$out/cuda.json"
+    step bench-wgpu 120 bin/segfuse bench --device wgpu --definitions definitions.toml --seconds "$seconds" --json "$out/wgpu.json"
+else
+    step bench-cpu 60 bin/segfuse bench --device cpu --filter dice_sigmoid --seconds 0.1 --json "$out/cpu.json"
+fi
+
+python=
+for candidate in "${PYTHON:-}" python3 python; do
+    [[ -n $candidate ]] && has "$candidate" && python=$candidate && break
+done
+if [[ -n $python ]]; then
+    if "$python" -c 'import torch' >/dev/null 2>&1; then
+        step peers 150 "$python" peers.py definitions.toml "$out/peers.json"
+    else
+        summary+=("$(printf '%-28s %s has no torch' peers "$python")")
+    fi
+fi
+
+printf '\n'
+printf '%s\n' "${summary[@]}" | tee "$out/summary.txt"
+printf '\n'
+if [[ -n $python ]]; then
+    "$python" report.py "$out"
+else
+    for log in bench-cuda bench-wgpu bench-cpu; do
+        [[ -e $out/$log.log ]] && cat "$out/$log.log"
+    done
+fi
+printf '\n%s s in all, %s failed; everything is in %s\n' "$SECONDS" "$failed" "$out"
+((failed == 0))
