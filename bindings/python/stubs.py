@@ -21,6 +21,8 @@ from typing import Any, Literal, Optional, Sequence, Union
 from torch import Tensor
 
 from ._modules import Loss as Loss
+
+def empty_cache() -> None: ...
 '''
 
 OPTIONS = """\

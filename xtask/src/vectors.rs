@@ -104,10 +104,13 @@ pub(crate) fn install(python: &Path, requirements: &Path, stamp: &str) -> anyhow
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-/// `pip install` in the environment.
+/// `pip install` in the environment, whose programs build backends call by name.
 pub(crate) fn pip(python: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    checked(Command::new(python).args(install).args(arguments))
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let programs = std::iter::once(venv().join("bin")).chain(std::env::split_paths(&others));
+    let path = std::env::join_paths(programs).context("the folder of the environment cannot be in PATH")?;
+    checked(Command::new(python).env("PATH", path).args(install).args(arguments))
 }
 
 /// The version that the pins were chosen for, where it is installed.

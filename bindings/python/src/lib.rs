@@ -8,6 +8,7 @@ mod catalogue;
 mod distance;
 mod error;
 mod loss;
+mod memory;
 mod settings;
 
 /// The native part of segfuse.
@@ -21,6 +22,8 @@ mod _segfuse {
     use crate::distance::distance;
     #[pymodule_export]
     use crate::loss::Loss;
+    #[pymodule_export]
+    use crate::memory::{gradient_memory, release_memory};
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 }

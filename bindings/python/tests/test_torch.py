@@ -253,6 +253,33 @@ def test_compiled_by_inductor():
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_memory_of_gradients_is_used_again():
+    """A large gradient takes the memory of one that is gone, and of none that is not."""
+    z, y = make(shape=(1, 4, 256, 512))
+    loss = st.Loss("dice + ce")
+    st.empty_cache()
+    first, second = (torch.autograd.grad(loss(z, y), z)[0] for _ in range(2))
+    places = {first.data_ptr(), second.data_ptr()}
+    assert len(places) == 2 and torch.equal(first, second)
+    kept = first.clone()
+    view = second[:, 1:]
+    del second
+    third = torch.autograd.grad(loss(z, y), z)[0]
+    assert third.data_ptr() not in places
+    del view, third
+    fourth = torch.autograd.grad(2 * loss(z, y), z)[0]
+    assert fourth.data_ptr() % 64 == 0 and torch.equal(first, kept) and torch.equal(fourth, 2 * kept)
+    address = fourth.data_ptr()
+    del fourth
+    last = z.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    fifth = torch.autograd.grad(loss(last, y), last)[0]
+    assert fifth.data_ptr() in places | {address} and fifth.stride() == last.stride()
+    torch.testing.assert_close(fifth, kept, rtol=1e-5, atol=1e-9)
+    st.empty_cache()
+    half = z.detach().bfloat16().requires_grad_()
+    assert torch.autograd.grad(loss(half, y), half)[0].dtype == torch.bfloat16
+
+
 def test_functional_gradients():
     z, y = make()
     expected = torch.autograd.grad(st.Loss("dice + ce")(z, y), z)[0]
@@ -296,8 +323,8 @@ def test_modules_of_each_loss():
         st.Loss("wasserstein_dice(matrix=[0, 1, 1; 1, 0, 0.5; 1, 0.5, 0])")(z, y),
     )
     names = [info.name for info in segfuse.list_losses()]
-    assert len(st.__all__) == len(names) + 1 and {"CELoss", "BCELoss", "MCCLoss", "BalancedCELoss"} <= set(st.__all__)
-    for name in st.__all__:
+    assert len(st.__all__) == len(names) + 2 and {"CELoss", "BCELoss", "MCCLoss", "BalancedCELoss"} <= set(st.__all__)
+    for name in set(st.__all__) - {"empty_cache"}:
         assert issubclass(getattr(st, name), torch.nn.Module) and inspect.getdoc(getattr(st, name))
     with pytest.raises(segfuse.InvalidValue, match="activation"):
         st.DiceLoss(activation="relu")

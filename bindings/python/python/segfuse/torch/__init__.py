@@ -5,10 +5,16 @@
 
 from typing import Any
 
+from .. import _segfuse
 from ._modules import MODULES as _MODULES
 from ._modules import Loss
 
-__all__ = ["Loss", *_MODULES]
+__all__ = ["Loss", "empty_cache", *_MODULES]
+
+
+def empty_cache() -> None:
+    """Gives back the memory that large gradients had and that is kept for the next: at most 1 GiB."""
+    _segfuse.release_memory()
 
 
 def __getattr__(name: str) -> Any:

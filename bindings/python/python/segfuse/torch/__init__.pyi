@@ -6,6 +6,8 @@ from torch import Tensor
 
 from ._modules import Loss as Loss
 
+def empty_cache() -> None: ...
+
 class DiceLoss(Loss):
     """Soft Dice: 1 − S, S = (2I + smooth_nr)/(P + G + smooth_dr), per class and sample. With `squared` the
     denominator is PP + GG, as in V-Net; with `log` the value is −ln max(S, 1e-7).

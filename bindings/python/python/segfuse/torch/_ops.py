@@ -60,6 +60,19 @@ def describe(tensor: Optional[Tensor]) -> Any:
     )
 
 
+#: Bytes from which on the memory of a gradient is kept for the next one; below, an allocator has it ready.
+_KEPT_FROM = 1 << 20
+
+
+def _like(prediction: Tensor) -> Tensor:
+    """A tensor for the gradient: of a prediction's type and order, in memory that a gradient before it had, where it is large."""
+    if prediction.device.type != "cpu" or prediction.nbytes < _KEPT_FROM:
+        return torch.empty_like(prediction)
+    return torch.from_dlpack(
+        _segfuse.gradient_memory(prediction.shape, prediction.stride(), _name(prediction.dtype))
+    )
+
+
 def sizes(
     prediction: Tensor,
     target: Tensor,
@@ -164,7 +177,7 @@ def _gradient(
     config: str,
 ) -> Tensor:
     """The gradient by the prediction, of its type and in its order in memory, times `grad_output` `[]` or `[N]`."""
-    result = torch.empty_like(prediction)
+    result = _like(prediction)
     native(config).gradient(
         describe(prediction),
         describe(target),
