@@ -33,6 +33,7 @@ OPTIONS = """\
         batch: bool = False,
         background: bool = True,
         absent: str = "count",
+        spacing: Optional[Sequence[float]] = None,
         head_weights: Optional[Sequence[float]] = None,
         process_group: Any = None,
         sharded: str = "samples",

@@ -33,7 +33,7 @@ impl Loss {
     #[new]
     #[pyo3(signature = (
         spec, *, activation=None, layout="ncv", ignore_index=None, reduction="mean", class_weights=None, batch=false,
-        background=true, absent="count"
+        background=true, absent="count", spacing=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "the settings of a loss, by name")]
     fn new(
@@ -46,6 +46,7 @@ impl Loss {
         batch: bool,
         background: bool,
         absent: &str,
+        spacing: Option<Vec<f64>>,
     ) -> PyResult<Loss> {
         const REDUCTIONS: [(&str, Reduction); 3] =
             [("mean", Reduction::Mean), ("sum", Reduction::Sum), ("none", Reduction::None)];
@@ -59,6 +60,7 @@ impl Loss {
             batch,
             background,
             absent: word("absent", absent, &ABSENT)?,
+            spacing,
         };
         let objective = spec.parse().map_err(python)?;
         Ok(Loss { objective, settings, plans: Mutex::default() })

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) batch: bool,
     pub(crate) background: bool,
     pub(crate) absent: Absent,
+    /// Between voxels that follow each other along each axis; for losses over distances.
+    pub(crate) spacing: Option<Vec<f64>>,
 }
 
 /// One of some words, or an error that lists them.
@@ -97,6 +99,9 @@ impl Signature {
         }
         if let Some(weights) = &settings.class_weights {
             problem = problem.class_weights(weights.clone());
+        }
+        if let Some(spacing) = &settings.spacing {
+            problem = problem.spacing(spacing.clone());
         }
         Ok(problem)
     }

@@ -120,6 +120,14 @@ def test_maps_of_both_kinds():
     assert loss(z, y, map=shared) == pytest.approx(loss(z, y, map=per_class), rel=1e-6)
 
 
+def test_losses_over_distances_make_their_maps():
+    z, y = logits(), labels()
+    signed = segfuse.distance(y, num_classes=3, kind="signed", spacing=(1.0, 2.0))
+    made = segfuse.loss("boundary", spacing=(1.0, 2.0))(z, y)
+    assert made == pytest.approx(segfuse.loss("boundary")(z, y, map=signed), rel=1e-5)
+    assert made != pytest.approx(segfuse.loss("boundary")(z, y), rel=1e-3)
+
+
 def test_reductions():
     z, y = logits(), labels()
     none = segfuse.loss("dice", reduction="none")(z, y)

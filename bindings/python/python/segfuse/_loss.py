@@ -110,6 +110,8 @@ class Loss:
         Whether class 0 counts.
     absent:
         What a class without a target voxel does: ``"count"``, ``"skip"`` or ``"zero"``.
+    spacing:
+        The distance between neighbours along each spatial axis, for losses that measure distances; 1 by default.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class Loss:
         batch: bool = False,
         background: bool = True,
         absent: str = "count",
+        spacing: Optional[Sequence[float]] = None,
     ) -> None:
         self._settings = {
             "activation": activation,
@@ -139,6 +142,7 @@ class Loss:
             "batch": batch,
             "background": background,
             "absent": absent,
+            "spacing": None if spacing is None else [float(step) for step in spacing],
         }
         self._core = _segfuse.Loss(spec, **self._settings)
 

@@ -22,6 +22,7 @@ class Loss:
         batch: bool = False,
         background: bool = True,
         absent: str = "count",
+        spacing: Optional[Sequence[float]] = None,
     ) -> "Loss": ...
     @property
     def spec(self) -> str: ...

@@ -37,7 +37,7 @@ class Loss(torch.nn.Module):
     activation:
         ``"softmax"``, ``"sigmoid"`` or ``"none"`` (the prediction is a probability already). By default softmax for more than
         one class and sigmoid for one.
-    ignore_index, reduction, class_weights, batch, background, absent:
+    ignore_index, reduction, class_weights, batch, background, absent, spacing:
         As for :class:`segfuse.Loss`. `class_weights` may be a tensor.
     head_weights:
         The factor of each head, where the prediction is a list of outputs (deep supervision); 1 for each by default.
@@ -67,6 +67,7 @@ class Loss(torch.nn.Module):
         batch: bool = False,
         background: bool = True,
         absent: str = "count",
+        spacing: Optional[Sequence[float]] = None,
         head_weights: Optional[Sequence[float]] = None,
         process_group: Any = None,
         sharded: str = "samples",
@@ -84,6 +85,7 @@ class Loss(torch.nn.Module):
             "batch": batch,
             "background": background,
             "absent": absent,
+            "spacing": None if spacing is None else [float(step) for step in spacing],
         }
         self._config = _ops.settings(spec, **self._settings)
         self.spec: str = _ops.native(self._config).spec
