@@ -23,9 +23,9 @@ pub(crate) struct Allocation {
     pub(crate) len: u64,
     /// The context that made it.
     pub(crate) context: usize,
-    pub(crate) data: *mut u8,
+    data: *mut u8,
     /// One byte for each byte of data: whether it was written.
-    pub(crate) written: *mut u8,
+    written: *mut u8,
     /// Who wrote and who read each granule of the race checker, from the first launch on that needs to know.
     cells: OnceLock<Cells>,
 }
@@ -69,9 +69,33 @@ impl Allocation {
     }
     /// The pointers to the data and the written marks of an address inside.
     #[inline]
-    pub(crate) fn at(&self, address: u64) -> (*mut u8, *mut u8) {
+    fn at(&self, address: u64) -> (*mut u8, *mut u8) {
         let offset = (address - self.base) as usize;
         (self.data.wrapping_add(offset), self.written.wrapping_add(offset))
+    }
+    /// Bytes from an address on, and their written marks.
+    ///
+    /// # Panics
+    /// Where they do not lie inside.
+    #[inline]
+    pub(crate) fn bytes(&self, address: u64, len: usize) -> (&[u8], &[u8]) {
+        assert!(self.contains(address, len as u64));
+        let (data, written) = self.at(address);
+        // SAFETY: so many bytes lie inside, and the allocation outlives the borrow.
+        unsafe { (std::slice::from_raw_parts(data, len), std::slice::from_raw_parts(written, len)) }
+    }
+    /// Changes bytes from an address on, and their written marks.
+    ///
+    /// # Panics
+    /// Where they do not lie inside.
+    #[inline]
+    pub(crate) fn change(&self, address: u64, len: usize, change: impl FnOnce(&mut [u8], &mut [u8])) {
+        assert!(self.contains(address, len as u64));
+        let (data, written) = self.at(address);
+        // SAFETY: so many bytes lie inside, and both slices are gone when this returns.
+        let (data, written) =
+            unsafe { (std::slice::from_raw_parts_mut(data, len), std::slice::from_raw_parts_mut(written, len)) };
+        change(data, written);
     }
     pub(crate) fn cells(&self) -> &Cells {
         self.cells.get_or_init(|| {
@@ -225,12 +249,10 @@ impl Memory {
             return Some(());
         }
         let map = self.map();
-        let (data, written) = map.find(to, bytes as u64)?.1.at(to);
-        // SAFETY: so many bytes lie inside the allocation, which the map keeps.
-        let (data, written) =
-            unsafe { (std::slice::from_raw_parts_mut(data, bytes), std::slice::from_raw_parts_mut(written, bytes)) };
-        data.chunks_exact_mut(pattern.len()).for_each(|chunk| chunk.copy_from_slice(pattern));
-        written.fill(1);
+        map.find(to, bytes as u64)?.1.change(to, bytes, |data, written| {
+            data.chunks_exact_mut(pattern.len()).for_each(|chunk| chunk.copy_from_slice(pattern));
+            written.fill(1);
+        });
         Some(())
     }
     /// Writes bytes of the host.

@@ -2,12 +2,13 @@
 
 use super::block::BlockState;
 use super::grid::Worker;
+use super::lanes;
 use super::number::{BF16, F16, Rounding, bfloat, exact, half, narrow};
-use super::program::{Access, AtomicOp};
+use super::program::{Access, AtomicOp, Instruction};
 use super::races::Use;
-use super::registers::Slot;
+use super::registers::{NONE, Slot};
+use super::request::Request;
 use super::warp::Warp;
-use super::{LANES, lanes};
 use crate::control::Fault;
 use crate::ptx::syntax::{Space, Type};
 
@@ -75,132 +76,84 @@ fn updated(op: AtomicOp, ty: Type, old: u64, with: u64, new: u64) -> u64 {
     }
 }
 
+/// An atomic instruction.
+#[derive(Clone, Copy)]
+pub(super) struct Atomic {
+    pub(super) access: Access,
+    pub(super) op: AtomicOp,
+    pub(super) returns: bool,
+}
+
 impl Worker<'_> {
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of an access")]
-    pub(super) fn atomic(
-        &mut self,
-        warp: &mut Warp,
-        block: &mut BlockState,
-        pc: u32,
-        access: Access,
-        op: AtomicOp,
-        returns: bool,
-        mask: u32,
-    ) {
+    pub(super) fn atomic(&mut self, warp: &mut Warp, block: &mut BlockState, pc: u32, atomic: Atomic, mask: u32) {
         let i = &self.code[pc as usize];
-        let mut addresses = self.addresses(warp, i);
-        for (space, part) in Self::spaces(access.space, &mut addresses, mask).into_iter().filter(|(_, part)| *part != 0)
-        {
-            self.atomic_in(warp, block, pc, Access { space, ..access }, op, returns, &addresses, part);
+        let mut request = Request::new(block.place(warp.index, pc), i, warp, mask, atomic.access.bytes());
+        for (space, part) in request.split(atomic.access.space).into_iter().filter(|(_, part)| *part != 0) {
+            request.mask = part;
+            if !self.is_aligned(&request) {
+                return;
+            }
+            match space {
+                Space::Shared => self.atomic_shared(warp, block, atomic, &request),
+                Space::Global => self.atomic_global(warp, block, atomic, &request),
+                _ => self.fault(Fault::OutOfBounds, request.place, part, None, "an atomic on local memory".into()),
+            }
         }
     }
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of an access")]
-    fn atomic_in(
-        &mut self,
-        warp: &mut Warp,
-        block: &mut BlockState,
-        pc: u32,
-        access: Access,
-        op: AtomicOp,
-        returns: bool,
-        addresses: &[u64; LANES],
-        mask: u32,
-    ) {
-        let i = &self.code[pc as usize];
-        let size = access.size();
-        if !self.is_aligned(warp.index, block, pc, addresses, mask, size as u64) {
+    fn atomic_shared(&mut self, warp: &mut Warp, block: &mut BlockState, atomic: Atomic, request: &Request) {
+        if !self.enter_shared(warp, block, request, Use::Atomic) {
             return;
         }
-        let value = |warp: &Warp, index: u16, lane: usize| {
-            let bits = if index == super::registers::NONE {
-                0
-            } else {
-                warp.registers.get(Slot { bank: access.bank, index }, lane)
-            };
-            bits & (u64::MAX >> (64 - 8 * size))
-        };
-        let apply = |warp: &mut Warp, data: &mut [u8], lane: usize| {
-            let mut old = [0; 8];
-            old[..size].copy_from_slice(data);
-            let old = u64::from_le_bytes(old);
-            let new = updated(op, access.ty, old, value(warp, i.from[1], lane), value(warp, i.from[2], lane));
-            data.copy_from_slice(&new.to_le_bytes()[..size]);
-            if returns {
-                warp.registers.set(Slot { bank: access.bank, index: i.to[0] }, lane, old);
-            }
-        };
-        let mut unwritten = 0;
-        match access.space {
-            Space::Shared => {
-                if !self.enter_shared(warp, block, pc, addresses, mask, size as u64, Use::Atomic) {
-                    return;
-                }
-                for lane in lanes(mask) {
-                    let at = addresses[lane] as usize;
-                    let shared = &mut block.shared;
-                    unwritten |= (shared.written[at..at + size].contains(&0) as u32) << lane;
-                    apply(warp, &mut shared.data[at..at + size], lane);
-                    shared.written[at..at + size].fill(1);
-                }
-                self.check_atomic(warp.index, block, pc, op, unwritten, addresses, "shared");
-            }
-            Space::Global => {
-                self.counters.atomic_requests += 1;
-                self.counters.atomic_lanes += mask.count_ones() as u64;
-                for lane in lanes(mask) {
-                    let Some(allocation) = self.allocation(warp.index, block, pc, addresses, lane, size as u64) else {
-                        return;
-                    };
-                    let (data, written) = allocation.at(addresses[lane]);
-                    // SAFETY: `allocation` found these bytes inside, and the slices are gone before anything else touches them.
-                    let (data, written) = unsafe {
-                        (std::slice::from_raw_parts_mut(data, size), std::slice::from_raw_parts_mut(written, size))
-                    };
-                    unwritten |= (written.contains(&0) as u32) << lane;
-                    apply(warp, data, lane);
-                    written.fill(1);
-                    self.trace(
-                        warp.index,
-                        block,
-                        pc,
-                        allocation,
-                        addresses,
-                        1 << lane,
-                        size as u64,
-                        Use::Atomic,
-                        access.order,
-                    );
-                }
-                self.check_atomic(warp.index, block, pc, op, unwritten, addresses, "global");
-            }
-            _ => {
-                let address = addresses[Self::first_lane(mask)];
-                self.fault(
-                    Fault::OutOfBounds,
-                    block,
-                    warp.index,
-                    pc,
-                    mask,
-                    Some(address),
-                    "an atomic on local memory".into(),
-                );
-            }
+        let i = &self.code[request.place.pc as usize];
+        let (size, shared, mut unwritten) = (atomic.access.size(), &mut block.shared, 0);
+        for lane in lanes(request.mask) {
+            let range = request.at(lane)..request.at(lane) + size;
+            unwritten |= (shared.written[range.clone()].contains(&0) as u32) << lane;
+            atomic.apply(&mut shared.data[range.clone()], i, lane, warp);
+            shared.written[range].fill(1);
         }
+        self.check_atomic(request, atomic, unwritten, "shared");
+    }
+    fn atomic_global(&mut self, warp: &mut Warp, block: &mut BlockState, atomic: Atomic, request: &Request) {
+        let i = &self.code[request.place.pc as usize];
+        self.counters.atomic_requests += 1;
+        self.counters.atomic_lanes += request.mask.count_ones() as u64;
+        let mut unwritten = 0;
+        for lane in lanes(request.mask) {
+            let Some(group) = self.group(request, 1 << lane, "use") else { return };
+            group.allocation.change(request.addresses[lane], atomic.access.size(), |data, written| {
+                unwritten |= (written.contains(&0) as u32) << lane;
+                atomic.apply(data, i, lane, warp);
+                written.fill(1);
+            });
+            self.trace(block, request, &group, Use::Atomic, atomic.access.order);
+        }
+        self.check_atomic(request, atomic, unwritten, "global");
     }
     /// An exchange reads nothing that matters.
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of an access")]
-    fn check_atomic(
-        &mut self,
-        warp: u32,
-        block: &BlockState,
-        pc: u32,
-        op: AtomicOp,
-        unwritten: u32,
-        addresses: &[u64; LANES],
-        space: &str,
-    ) {
-        if op != AtomicOp::Exchange {
-            self.check_written(warp, block, pc, unwritten, addresses, space);
+    fn check_atomic(&mut self, request: &Request, atomic: Atomic, unwritten: u32, space: &str) {
+        if atomic.op != AtomicOp::Exchange {
+            self.check_written(request, unwritten, space);
+        }
+    }
+}
+
+impl Atomic {
+    /// Changes the bytes of one lane, and sets its register to what they were.
+    fn apply(self, data: &mut [u8], i: &Instruction, lane: usize, warp: &mut Warp) {
+        let Atomic { access, op, returns } = self;
+        let size = access.size();
+        let operand = |warp: &Warp, index: u16| match index {
+            NONE => 0,
+            index => warp.registers.get(Slot { bank: access.bank, index }, lane) & (u64::MAX >> (64 - 8 * size)),
+        };
+        let mut old = [0; 8];
+        old[..size].copy_from_slice(data);
+        let old = u64::from_le_bytes(old);
+        let new = updated(op, access.ty, old, operand(warp, i.from[1]), operand(warp, i.from[2]));
+        data.copy_from_slice(&new.to_le_bytes()[..size]);
+        if returns {
+            warp.registers.set(Slot { bank: access.bank, index: i.to[0] }, lane, old);
         }
     }
 }

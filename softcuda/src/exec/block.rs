@@ -1,7 +1,6 @@
 //! A block: its warps take turns, and barriers let them go on together.
 
-use super::grid::{Job, Worker};
-use super::lanes;
+use super::grid::{Job, Place, Worker};
 use super::program::*;
 use super::races::Writer;
 use super::registers::{Bank, NONE, Slot};
@@ -34,6 +33,9 @@ pub(super) struct BlockState {
 }
 
 impl BlockState {
+    pub(super) fn place(&self, warp: u32, pc: u32) -> Place {
+        Place { block: self.index, warp, pc }
+    }
     pub(super) fn arrive(&mut self, barrier: u32, threads: u32) {
         self.arrived[barrier as usize % BARRIERS] += threads;
     }
@@ -225,7 +227,7 @@ impl Worker<'_> {
             } else {
                 continue;
             };
-            self.fault(Fault::DivergentBarrier, &block.state, warp.index, pc, mask, None, message);
+            self.fault(Fault::DivergentBarrier, block.state.place(warp.index, pc), mask, None, message);
         }
         if whole_block
             && let Some(ended) = block.warps.iter().find(|warp| warp.alive == 0)
@@ -233,7 +235,7 @@ impl Worker<'_> {
         {
             let (pc, mask) = (block.warps[at].splits[place].pc, block.warps[at].splits[place].mask);
             let message = format!("warp {} of the block has ended", ended.index);
-            self.fault(Fault::DivergentBarrier, &block.state, at as u32, pc, mask, None, message);
+            self.fault(Fault::DivergentBarrier, block.state.place(at as u32, pc), mask, None, message);
         }
     }
     fn pass_barrier(&mut self, block: &mut Block, barrier: &Waiting) {
@@ -288,7 +290,7 @@ impl Worker<'_> {
                 let message = format!(
                     "barrier {number} is never complete: {waiting} of {alive} threads of the block wait, at this barrier or others"
                 );
-                self.fault(Fault::Deadlock, &block.state, warp.index, split.pc, split.mask, None, message);
+                self.fault(Fault::Deadlock, block.state.place(warp.index, split.pc), split.mask, None, message);
                 return;
             }
         }
@@ -300,10 +302,6 @@ impl Worker<'_> {
             return;
         };
         let message = format!("the launch has executed {} instructions of warps", self.job.settings.instruction_limit);
-        self.fault(Fault::TimedOut, &block.state, warp.index, split.pc, split.mask, None, message);
-    }
-    /// The first lane of a mask, for messages.
-    pub(super) fn first_lane(mask: u32) -> usize {
-        lanes(mask).next().unwrap_or(0)
+        self.fault(Fault::TimedOut, block.state.place(warp.index, split.pc), split.mask, None, message);
     }
 }

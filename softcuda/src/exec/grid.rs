@@ -1,6 +1,6 @@
 //! A launch: blocks in an order that a seed decides, on one thread of the host or several.
 
-use super::block::{Block, BlockState};
+use super::block::Block;
 use super::program::{Instruction, Program};
 use super::races::{self, Traces};
 use crate::control::{Counters, Fault, Report, Settings};
@@ -147,6 +147,14 @@ pub(super) fn mix(value: u64) -> u64 {
     value ^ value >> 31
 }
 
+/// Where an instruction is executed, as reports say it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) block: [u32; 3],
+    pub(super) warp: u32,
+    pub(super) pc: u32,
+}
+
 /// A thread of the host that runs blocks of a launch.
 pub(super) struct Worker<'j> {
     pub(super) job: &'j Job<'j>,
@@ -240,18 +248,8 @@ impl Worker<'_> {
 
     /// Reports a fault, once for each instruction and kind.
     #[cold]
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of a report")]
-    pub(super) fn fault(
-        &mut self,
-        fault: Fault,
-        block: &BlockState,
-        warp: u32,
-        pc: u32,
-        lanes: u32,
-        address: Option<u64>,
-        message: String,
-    ) {
-        let i = &self.code[pc as usize];
+    pub(super) fn fault(&mut self, fault: Fault, place: Place, lanes: u32, address: Option<u64>, message: String) {
+        let i = &self.code[place.pc as usize];
         self.ended |= fault.is_fatal();
         let known = self.reports.iter().any(|report| (report.line, report.fault) == (i.line, fault));
         if known || self.reports.len() >= REPORTS_MOST {
@@ -262,8 +260,8 @@ impl Worker<'_> {
             kernel: self.job.program.name.clone(),
             line: i.line,
             opcode: self.job.program.opcodes[i.opcode as usize].clone(),
-            block: block.index,
-            warp,
+            block: place.block,
+            warp: place.warp,
             lanes,
             address,
             message,

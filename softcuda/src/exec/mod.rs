@@ -11,6 +11,7 @@ mod number;
 mod program;
 mod races;
 mod registers;
+mod request;
 mod shared;
 mod transfer;
 mod warp;

@@ -8,6 +8,7 @@
 //! A cell holds the last stamp only, and of several readers of the same bytes the largest; so some races are missed where three blocks
 //! meet, and none is invented.
 
+use super::program::Order;
 use crate::memory::{Allocation, Cells};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -232,8 +233,8 @@ impl Traces {
         }
     }
     /// A strong access to an address: what the block has fenced is published there, and it learns what is there.
-    pub(super) fn strong_access(&mut self, writer: &mut Writer, address: u64, what: Use, acquire: bool, release: bool) {
-        if release {
+    pub(super) fn strong_access(&mut self, writer: &mut Writer, address: u64, what: Use, order: Order) {
+        if order.release {
             self.release(writer);
         }
         if what != Use::Write
@@ -248,7 +249,7 @@ impl Traces {
             }
             Use::Atomic => self.published.entry(address).or_default().join(&writer.fenced),
         }
-        if acquire {
+        if order.acquire {
             self.acquire(writer);
         }
     }

@@ -1,5 +1,7 @@
 //! Shared memory of a block: its bytes, which of them were written, and who used them since the last barrier.
 
+use super::races::Use;
+use super::request::Request;
 use super::{LANES, lanes};
 
 /// Generic addresses of shared and local memory begin here.
@@ -56,19 +58,12 @@ impl Shared {
         self.cells.clear();
         self.cells.resize(if race_check { bytes.div_ceil(4) } else { 0 }, Cell::default());
     }
-    /// Notes an access of the lanes of a mask and returns those that race with an earlier one, and whether that was a write.
-    pub(super) fn access(
-        &mut self,
-        addresses: &[u64; LANES],
-        mask: u32,
-        bytes: u64,
-        moment: Moment,
-        writes: bool,
-        atomic: bool,
-    ) -> Option<(u32, bool)> {
+    /// Notes an access and returns the lanes that race with an earlier one, and whether that was a write.
+    pub(super) fn access(&mut self, request: &Request, moment: Moment, what: Use) -> Option<(u32, bool)> {
+        let (writes, atomic, bytes) = (what != Use::Read, what == Use::Atomic, request.bytes);
         let (mut racing, mut with_write) = (0, false);
-        for lane in lanes(mask) {
-            let (first, end) = (addresses[lane], addresses[lane] + bytes);
+        for lane in lanes(request.mask) {
+            let (first, end) = (request.addresses[lane], request.addresses[lane] + bytes);
             for at in first / 4..end.div_ceil(4) {
                 let part = if bytes < 4 { ((1u8 << bytes) - 1) << (first % 4) } else { 0xf };
                 let cell = &mut self.cells[at as usize];

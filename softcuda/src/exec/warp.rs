@@ -3,6 +3,7 @@
 //! Lanes that part form splits, each with a position of its own. The split with the lowest position runs until it meets another, and
 //! then they go on together: the order of the text is the order of reconvergence.
 
+use super::atomic::Atomic;
 use super::block::BlockState;
 use super::grid::Worker;
 use super::program::*;
@@ -14,7 +15,7 @@ use crate::control::Fault;
 use crate::ptx::syntax::Space;
 
 /// Instructions after which a split lets another go ahead: lanes may wait in a loop for others of their own warp.
-const PATIENCE: u32 = 10_000;
+const PATIENCE: u32 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -296,8 +297,8 @@ impl Worker<'_> {
                 }
                 registers.set_pred(i.to[0], active, bits);
             }
-            Op::Atomic { access, op, returns } => self.atomic(warp, block, pc, access, op, returns, active),
-            Op::CopyAsync { bytes, offset } => self.copy_async(warp, block, pc, bytes as usize, offset, active),
+            Op::Atomic { access, op, returns } => self.atomic(warp, block, pc, Atomic { access, op, returns }, active),
+            Op::CopyAsync { bytes, offset } => self.copy_async(warp, block, pc, bytes, offset, active),
             Op::CopyCommit => warp.copies.push(Vec::new()),
             Op::CopyWait { groups } => self.finish_copies(warp, block, pc, groups as usize, active),
             Op::Fence { wide } => {
@@ -314,7 +315,7 @@ impl Worker<'_> {
                 // The lanes that go elsewhere come back to this instruction without these.
                 let Some(&target) = targets.get(first as usize) else {
                     let message = format!("index {first} of {} targets", targets.len());
-                    self.fault(Fault::Trap, block, warp.index, pc, alike, None, message);
+                    self.fault(Fault::Trap, block.place(warp.index, pc), alike, None, message);
                     return Flow::Next;
                 };
                 return if alike == active { Flow::Jump(target) } else { Flow::Part(target, alike, pc) };
@@ -356,7 +357,7 @@ impl Worker<'_> {
                 registers.set_words(i.to[0], active, &[now; LANES]);
             }
             Op::Exit => return Flow::End(active),
-            Op::Trap => self.fault(Fault::Trap, block, warp.index, pc, active, None, "the kernel trapped".into()),
+            Op::Trap => self.fault(Fault::Trap, block.place(warp.index, pc), active, None, "the kernel trapped".into()),
             Op::Copy(Bank::Pred) | Op::Nothing => {}
             Op::Lanewise(_) | Op::Branch { .. } | Op::Compare { .. } | Op::Load(_) | Op::Store(_) | Op::Copy(_) => {
                 unreachable!("handled by `step`")
@@ -396,7 +397,7 @@ impl Worker<'_> {
             } else {
                 format!("the mask {named:#010x} names lanes that have ended: {:#010x}", named & !warp.alive)
             };
-            self.fault(Fault::WarpMask, block, warp.index, pc, active, None, message);
+            self.fault(Fault::WarpMask, block.place(warp.index, pc), active, None, message);
         }
         None
     }
@@ -419,7 +420,7 @@ impl Worker<'_> {
                 }
                 if absent != 0 && self.job.settings.check_synchronisation {
                     let message = "a lane takes the value of one that does not take part".to_string();
-                    self.fault(Fault::WarpMask, block, warp.index, pc, absent, None, message);
+                    self.fault(Fault::WarpMask, block.place(warp.index, pc), absent, None, message);
                 }
                 warp.registers.set_words(i.to[0], active, &results);
                 warp.registers.set_pred(i.to[1], active, valid);
