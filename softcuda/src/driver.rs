@@ -416,12 +416,12 @@ fn launch(context: usize, stream: usize, launching: &Launching, from_graph: bool
     if workspace != 0 {
         memory.free(workspace);
     }
-    let mut by_opcode: HashMap<&str, u64> = HashMap::new();
-    for (i, count) in program.code.iter().zip(&outcome.executed).filter(|(_, count)| **count > 0) {
-        *by_opcode.entry(&program.opcodes[i.opcode as usize]).or_default() += count;
+    let mut by_opcode = vec![0u64; program.opcodes.len()];
+    for (i, count) in program.code.iter().zip(&outcome.executed) {
+        by_opcode[i.opcode as usize] += count;
     }
-    let mut opcodes: Vec<(String, u64)> =
-        by_opcode.into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+    let executed = program.opcodes.iter().zip(by_opcode).filter(|(_, count)| *count > 0);
+    let mut opcodes: Vec<(String, u64)> = executed.map(|(name, count)| (name.clone(), count)).collect();
     opcodes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let thread = std::thread::current().id();
     let record = Launch {

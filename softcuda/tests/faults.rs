@@ -217,6 +217,17 @@ fn races_in_global_memory() {
     expect_clean(&run("red.global.add.u32 [%out], 1;", 8, 32));
     expect(&run("red.global.add.u32 [%out], 1;\nld.global.u32 %r1, [%out];", 2, 1), Fault::GlobalRace, 0, 1);
     expect_clean(&run("red.global.add.u32 [%out], 1;\nld.relaxed.gpu.global.u32 %r1, [%out];", 2, 1));
+    // So are the halves of a word that blocks read before they write them, and the bytes.
+    for (ty, size) in [("u16", 2), ("u8", 1)] {
+        let body = format!(
+            "mov.u32 %r1, %ctaid.x; mul.wide.u32 %l1, %r1, {size}; add.u64 %l1, %out, %l1;\nld.global.{ty} %r2, [%l1];\nst.global.{ty} [%l1], %r2;"
+        );
+        expect_clean(&run(&body, 9, 1));
+        // Both blocks read the first, and the second one writes it.
+        let swapped = body.replace("%ctaid.x;", "%ctaid.x; xor.b32 %r1, %r1, 1;");
+        let found = run(&format!("ld.global.{ty} %r2, [%out];\n{swapped}"), 2, 1);
+        expect(&found, Fault::GlobalRace, 3, 1);
+    }
     // The same in two launches is no race.
     let settings = Settings { check_races: false, ..Settings::default() };
     expect_clean(&run_with("", "st.global.u32 [%out], %t;", 2, 1, settings));

@@ -65,14 +65,7 @@ impl Warp {
     fn start(&mut self, job: &Job, block: [u32; 3], number: u64, index: u32, threads: u32) {
         let program = job.program;
         let registers = &mut self.registers;
-        if registers.words.len() != program.words
-            || registers.longs.len() != program.longs
-            || registers.preds.len() != program.preds
-        {
-            registers.preds = vec![0; program.preds];
-            registers.words = vec![[0; LANES]; program.words];
-            registers.longs = vec![[0; LANES]; program.longs];
-        }
+        registers.reserve(program.preds, program.words, program.longs);
         for &(Slot { bank, index }, value) in &program.constants {
             match bank {
                 Bank::Pred => registers.preds[index as usize] = if value == 1 { FULL } else { 0 },

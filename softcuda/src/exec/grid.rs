@@ -5,6 +5,7 @@ use super::program::{Instruction, Program};
 use super::races::{self, Traces};
 use crate::control::{Counters, Fault, Report, Settings};
 use crate::memory::{Map, Memory};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Blocks of a launch that are interleaved where its blocks communicate or a seed asks for it.
@@ -14,6 +15,11 @@ const TURN_LONG: u64 = 1 << 22;
 const TURN_SHORT: u64 = 1 << 12;
 /// Reports of a launch; later ones are dropped.
 const REPORTS_MOST: usize = 64;
+
+thread_local! {
+    /// The memory of blocks that ended, for those of the next launch.
+    static POOL: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Everything that a launch needs.
 pub(crate) struct Job<'a> {
@@ -186,7 +192,8 @@ impl Worker<'_> {
             (false, false) => 1,
         };
         let turn = if seed == 0 && !job.cooperative { TURN_LONG } else { TURN_SHORT };
-        let (mut running, mut ended): (Vec<Block>, Vec<Block>) = Default::default();
+        let mut running: Vec<Block> = Vec::new();
+        let mut ended = POOL.take();
         let mut turns = 0u64;
         loop {
             while running.len() < resident {
@@ -204,7 +211,7 @@ impl Worker<'_> {
                 running.push(block);
             }
             if running.is_empty() || self.stop.load(Ordering::Relaxed) {
-                return;
+                break;
             }
             turns += 1;
             // Without a seed the oldest block goes first, and the others when it waits for them.
@@ -213,11 +220,13 @@ impl Worker<'_> {
             let done = self.run_block(&mut running[at], share);
             if self.ended {
                 self.stop.store(true, Ordering::Relaxed);
-                return;
+                break;
             }
             let block = running.remove(at);
             if done { ended.push(block) } else { running.push(block) }
         }
+        ended.truncate(RESIDENT);
+        POOL.set(ended);
     }
     fn finish(mut self) -> Outcome {
         self.counters.warp_instructions = self.executed.iter().sum();

@@ -5,8 +5,8 @@
 //! then touched some address with an atomic or a volatile access, and this block did so after it and fenced (or the accesses were a
 //! release and an acquire). This is happens-before at the granularity of blocks; barriers order the threads within one.
 //!
-//! A cell holds the last stamp only, and of several readers of the same bytes the largest; so some races are missed where three blocks
-//! meet, and none is invented.
+//! A cell holds the last stamp only, and of several readers the largest with the bytes that all of them read; so some races are missed
+//! where three blocks meet, or where blocks use different bytes of a granule, and none is invented.
 
 use super::program::Order;
 use crate::memory::{Allocation, Cells};
@@ -177,17 +177,22 @@ impl Traces {
         set(write_cell, written, if same { (written | own) & (own | !STRONG) } else { own });
         conflict
     }
-    /// A read cell after another read.
+    /// A read cell after another read. Where it cannot hold both, it holds what is true of all of its bytes.
     #[inline(always)]
     fn joined(&self, writer: &Writer, cell: u32, own: u32) -> u32 {
-        let both_strong = cell & own & STRONG | !STRONG;
+        const FLAGS: u32 = READ_ONLY | STRONG;
+        let flags = (cell | own) & READ_ONLY | cell & own & STRONG;
+        let shared = cell & own & BYTES;
         if cell & (STAMP | MANY) == writer.stamp {
-            (cell | own) & both_strong
-        } else if self.is_ours(cell) && !self.is_ordered(writer, cell) && (cell ^ own) & BYTES == 0 {
-            let flags = (cell | own) & (BYTES | READ_ONLY | STRONG) & both_strong;
-            (cell & STAMP).max(own & STAMP) | flags | MANY
-        } else {
+            match (cell ^ own) & FLAGS == 0 {
+                true => cell | own,
+                false if (cell ^ own) & BYTES == 0 => own & !FLAGS | flags,
+                false => own,
+            }
+        } else if shared == 0 || !self.is_ours(cell) || self.is_ordered(writer, cell) {
             own
+        } else {
+            (cell & STAMP).max(own & STAMP) | shared | flags | MANY
         }
     }
     #[inline(always)]

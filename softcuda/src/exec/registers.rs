@@ -29,6 +29,19 @@ pub(crate) struct Registers {
 }
 
 impl Registers {
+    /// Makes so many registers of each bank usable. What they hold is whatever an earlier kernel left, as on a device.
+    pub(crate) fn reserve(&mut self, preds: usize, words: usize, longs: usize) {
+        if self.preds.len() < preds {
+            self.preds.resize(preds, 0);
+        }
+        // What is there need not be kept, and fresh zeros cost nothing until they are touched.
+        if self.words.len() < words {
+            self.words = vec![[0; LANES]; words];
+        }
+        if self.longs.len() < longs {
+            self.longs = vec![[0; LANES]; longs];
+        }
+    }
     /// One lane's value.
     pub(crate) fn get(&self, slot: Slot, lane: usize) -> u64 {
         let index = slot.index as usize;
