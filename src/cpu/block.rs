@@ -6,12 +6,12 @@
 use super::gradient;
 use super::math;
 use super::planes::{LANES, Planes, Vectors};
-use super::view::{IGNORED, INVALID, Source};
+use super::view::{IGNORED, INVALID, Source, prefetch};
 use crate::dtype::DType;
 use crate::numeric::PROBABILITY_FLOOR;
 use crate::plan::Head;
 use crate::problem::{Activation, Layout, Map, Target};
-use crate::spec::{Program, VoxelInput};
+use crate::spec::{Moment, Program, VoxelInput};
 use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
 use std::array;
 
@@ -55,6 +55,7 @@ pub(super) struct Range {
 /// What the programs of a pass read of a voxel, beyond p and g.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reads {
+    p: bool,
     ln_p: bool,
     q: bool,
     ln_q: bool,
@@ -68,6 +69,7 @@ impl Reads {
         let read = |programs: &[&Program], slot: VoxelInput| programs.iter().any(|p| p.reads(slot as usize));
         let all = [&head.pixels.values, &head.pixels.slopes];
         Reads {
+            p: read(programs, VoxelInput::P),
             ln_p: read(programs, VoxelInput::LnP),
             q: read(programs, VoxelInput::Q),
             // A slope by ln q needs q and the classes' shares without the largest, also where no program reads ln q. Like
@@ -82,6 +84,7 @@ impl Reads {
 pub(super) struct Block<'h> {
     head: &'h Head,
     reads: Reads,
+    by_share: bool,
     classes: usize,
     /// Voxels of this block, rounded up to whole vectors.
     len: usize,
@@ -91,7 +94,9 @@ pub(super) struct Block<'h> {
     // One plane per class.
     /// The prediction, where it is not read straight from its buffer.
     z: Planes,
+    /// p; with [`by_share`] e^(z − largest z), and `share` what to multiply it by.
     p: Planes,
+    share: Planes,
     ln_p: Planes,
     q: Planes,
     ln_q: Planes,
@@ -112,7 +117,8 @@ pub(super) struct Block<'h> {
     /// The first of the largest classes, and 1 − p of it from the others; only with [`Block::has_top`].
     top: Vec<i32>,
     q_top: Planes,
-    /// What [`Block::softmax_of_few`] keeps per voxel from its first loop to its second.
+    /// What [`Block::softmax_of_few`] keeps per voxel: the largest z, and the sum of e^(z − largest z) without that one's 1.
+    largest: Planes,
     rest_sum: Planes,
     /// p, ln p, q, φ and the made maps of the voxel's own class, where the pixel terms look at no other.
     own: Planes,
@@ -151,12 +157,14 @@ impl<'h> Block<'h> {
         Block {
             head,
             reads,
+            by_share: by_share(head),
             classes,
             len: 0,
             valid: 0,
             invalid: 0,
             z: planes(true),
             p: planes(true),
+            share: one(),
             ln_p: planes(every && reads.ln_p),
             q: planes(every && (reads.q || reads.ln_q) || problem.activation == Activation::Sigmoid),
             ln_q: planes(reads.ln_q),
@@ -170,6 +178,7 @@ impl<'h> Block<'h> {
             g: one(),
             top: vec![0; stride],
             q_top: one(),
+            largest: one(),
             rest_sum: one(),
             own: Planes::new(if head.own_class { Own::Made as usize + head.maps.len() } else { 0 }, stride),
         }
@@ -207,7 +216,29 @@ impl<'h> Block<'h> {
     /// p of a class.
     #[inline(always)]
     pub(super) fn p_at<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
+        let p = self.p.load(simd, class, column);
+        if self.by_share { p * self.share(simd, column) } else { p }
+    }
+    /// Whether p is a product where it is read; see [`by_share`].
+    #[inline(always)]
+    pub(super) fn by_share(&self) -> bool {
+        self.by_share
+    }
+    /// With [`by_share`], e^(z − largest z) of a class.
+    #[inline(always)]
+    pub(super) fn e_at<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
         self.p.load(simd, class, column)
+    }
+    /// With [`by_share`], p of the largest class.
+    #[inline(always)]
+    pub(super) fn share<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+        self.share.load(simd, 0, column)
+    }
+    /// With [`by_share`], 1 − p of the voxel's own class, whose e is `own_e`.
+    #[inline(always)]
+    pub(super) fn own_q_at<S: Simd>(&self, simd: S, column: usize, own_e: f32x16<S>) -> f32x16<S> {
+        let (one, share) = (f32x16::splat(simd, 1.0), self.share(simd, column));
+        own_e.simd_eq(one).select(self.rest_sum.load(simd, 0, column) * share, one - own_e * share)
     }
     /// 1 − p of a class; only after sigmoid, or where a program reads it.
     #[inline(always)]
@@ -219,9 +250,10 @@ impl<'h> Block<'h> {
     pub(super) fn rest<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
         self.rest.load(simd, class, column)
     }
-    /// p of a class.
+    /// p of a class; not with [`by_share`].
     #[inline(always)]
     pub(super) fn p(&self, class: usize) -> Vectors<'_> {
+        debug_assert!(!self.by_share);
         self.p.vectors(class, self.columns())
     }
     /// 1 − p of a class, as [`Block::q_at`].
@@ -613,97 +645,93 @@ impl<'h> Block<'h> {
 
     /// [`Block::softmax`] of few classes, where pixel terms look at no class but the voxel's own.
     ///
-    /// The number of classes is known to the compiler, so that a column stays in registers. Two loops, and not one: the
-    /// division and the logarithm wait for the sum of the exponentials, and a processor that looks ahead a few hundred
-    /// instructions finds more to do meanwhile where the next columns are short.
+    /// The number of classes is known to the compiler, so that a column stays in registers.
     #[inline(always)]
     fn softmax_of_few<S: Simd, const C: usize>(&mut self, simd: S, z: impl Logits) {
-        if self.head.own_class {
-            self.exponentials::<S, C, true>(simd, z);
-            self.shares::<S, C, true>(simd);
-        } else {
-            self.exponentials::<S, C, false>(simd, z);
-            self.shares::<S, C, false>(simd);
+        let z: [&[[f32; LANES]]; C] = array::from_fn(|class| &z.plane(class)[..self.columns()]);
+        self.exponentials(simd, z);
+        if self.head.own_class && (self.reads.p || self.reads.q || !self.by_share) {
+            self.own_shares::<S, C>(simd);
+        }
+        if self.head.own_class && self.reads.ln_p {
+            self.own_ln_p(simd, z);
+        }
+        if !self.by_share {
+            for class in 0..C {
+                for column in 0..self.columns() {
+                    self.p.store(class, column, self.p.load(simd, class, column) * self.share(simd, column));
+                }
+            }
         }
     }
 
-    /// The first loop of [`Block::softmax_of_few`]: the exponentials, in the planes of p, and their sum in `rest_sum`, less 1
-    /// with `OWN`, without rounding it against that 1; of the own class, e and z less the largest z, in its p and ln p.
+    /// e^(z − largest z) of each class in place of p, its sum without the largest class, and what makes it p.
     #[inline(always)]
-    fn exponentials<S: Simd, const C: usize, const OWN: bool>(&mut self, simd: S, z: impl Logits) {
+    fn exponentials<S: Simd, const C: usize>(&mut self, simd: S, z: [&[[f32; LANES]]; C]) {
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
         let columns = self.columns();
-        let labels = &self.labels.as_chunks::<LANES>().0[..columns];
-        let z: [&[[f32; LANES]]; C] = array::from_fn(|class| &z.plane(class)[..columns]);
         let p: [_; C] = self.p.each_mut(columns);
-        let [own_p, own_ln_p] = self.own.each_mut(if OWN { columns } else { 0 });
+        let [largests] = self.largest.each_mut(columns);
         let [rests] = self.rest_sum.each_mut(columns);
+        let [shares] = self.share.each_mut(columns);
         for column in 0..columns {
-            let mut shifted = [zero; C];
-            for class in 0..C {
-                shifted[class] = f32x16::load_array_ref(simd, &z[class][column]);
-            }
-            let mut largest = shifted[0];
-            for z in &shifted[1..] {
-                largest = largest.max(*z);
-            }
             let mut e = [zero; C];
             for class in 0..C {
-                shifted[class] -= largest;
-                e[class] = math::exp_of_negative(simd, shifted[class]);
+                prefetch(z[class], column + columns);
+                e[class] = f32x16::load_array_ref(simd, &z[class][column]);
             }
-            let (mut others, mut ties) = (zero, zero);
-            let (mut own_shifted, mut own_e) = (zero, zero);
-            let label = i32x16::load_array_ref(simd, &labels[column]);
+            // A NaN may win or lose here: the exponential of its own class is NaN all the same, and so is the sum.
+            let mut largest = e[0];
+            for z in &e[1..] {
+                largest = largest.max(*z);
+            }
+            largest.store_array(&mut largests[column]);
             for class in 0..C {
+                e[class] = math::exp_of_negative(simd, e[class] - largest);
                 e[class].store_array(&mut p[class][column]);
-                if OWN {
-                    let is_largest = shifted[class].simd_eq(zero);
-                    others += is_largest.select(zero, e[class]);
-                    ties += is_largest.select(one, zero);
-                    let is_own = label.simd_eq(i32x16::splat(simd, class as i32));
-                    own_shifted = is_own.select(shifted[class], own_shifted);
-                    own_e = is_own.select(e[class], own_e);
-                } else {
-                    others += e[class];
-                }
             }
-            if OWN {
-                others += ties - one;
-                own_e.store_array(&mut own_p[column]);
-                own_shifted.store_array(&mut own_ln_p[column]);
+            // The least of each pair of what is known and what comes: all but one of the largest, which is 1. That 1 would
+            // take from a small sum its digits, and with them ln p and 1 − p of a class that is nearly certain.
+            let (mut rest, mut sum, mut top) = (zero, e[0], e[0]);
+            for &e in &e[1..] {
+                rest += top.min(e);
+                top = top.max(e);
+                sum += e;
             }
-            others.store_array(&mut rests[column]);
+            rest.store_array(&mut rests[column]);
+            (one / sum).store_array(&mut shares[column]);
         }
     }
 
-    /// The second loop of [`Block::softmax_of_few`].
+    /// p and 1 − p of the own class.
     #[inline(always)]
-    fn shares<S: Simd, const C: usize, const OWN: bool>(&mut self, simd: S) {
-        let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
-        let columns = self.columns();
-        let mut p: [_; C] = self.p.each_mut(columns);
-        let [own_p, own_ln_p, own_q] = self.own.each_mut(if OWN { columns } else { 0 });
-        let rests = self.rest_sum.vectors(0, columns);
-        for column in 0..columns {
-            let rest = rests.load(simd, column);
-            let sum = if OWN { one + rest } else { rest };
-            let share = one / sum;
-            for p in &mut p {
-                let e = f32x16::load_array_ref(simd, &p[column]);
-                (e * share).store_array(&mut p[column]);
+    fn own_shares<S: Simd, const C: usize>(&mut self, simd: S) {
+        for column in 0..self.columns() {
+            let truth = self.truth(simd, column);
+            let mut own_e = f32x16::splat(simd, 0.0);
+            for class in 0..C {
+                own_e = truth.is_own(class).select(self.e_at(simd, class, column), own_e);
             }
-            if OWN {
-                let own_shifted = f32x16::load_array_ref(simd, &own_ln_p[column]);
-                let p = f32x16::load_array_ref(simd, &own_p[column]) * share;
-                let q = own_shifted.simd_eq(zero).select(rest * share, one - p);
-                p.store_array(&mut own_p[column]);
-                q.store_array(&mut own_q[column]);
-                if self.reads.ln_p {
-                    let ln_p = own_shifted - ln_of_sum(simd, rest, sum, share);
-                    math::finite_ln(simd, ln_p).store_array(&mut own_ln_p[column]);
-                }
+            let (p, q) = (own_e * self.share(simd, column), self.own_q_at(simd, column, own_e));
+            self.own.store(Own::P as usize, column, p);
+            self.own.store(Own::Q as usize, column, q);
+        }
+    }
+
+    /// ln p of the own class.
+    #[inline(always)]
+    fn own_ln_p<S: Simd, const C: usize>(&mut self, simd: S, z: [&[[f32; LANES]]; C]) {
+        let one = f32x16::splat(simd, 1.0);
+        for column in 0..self.columns() {
+            let truth = self.truth(simd, column);
+            let largest = self.largest.load(simd, 0, column);
+            let mut own_z = largest;
+            for class in 0..C {
+                own_z = truth.is_own(class).select(f32x16::load_array_ref(simd, &z[class][column]), own_z);
             }
+            let rest = self.rest_sum.load(simd, 0, column);
+            let ln_p = (own_z - largest) - ln_of_sum(simd, rest, one + rest, self.share(simd, column));
+            self.own.store(Own::LnP as usize, column, math::finite_ln(simd, ln_p));
         }
     }
 
@@ -827,6 +855,16 @@ impl Logits for Slices<'_> {
     fn plane(&self, class: usize) -> &[[f32; LANES]] {
         self.0[class]
     }
+}
+
+/// Whether p is a product where it is read: after softmax of few classes with labels, where no pixel term looks at another
+/// class than the voxel's own.
+pub(super) fn by_share(head: &Head) -> bool {
+    let problem = &head.problem;
+    let few = few_classes!(problem.shape.classes(), C => C > 0, false);
+    let labels = matches!(problem.target, Target::Labels(_));
+    let cost = head.moments.contains(&Moment::Cost);
+    few && problem.activation == Activation::Softmax && labels && !has_top(head) && !cost
 }
 
 /// See [`Block::has_top`].

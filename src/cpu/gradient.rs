@@ -3,7 +3,7 @@
 use super::block::{Block, ClassTruth, Range, few_classes, has_top, with_truth};
 use super::interpret::ArrayProgram;
 use super::planes::{LANES, Planes};
-use super::view::Target;
+use super::view::{Target, prefetch};
 use crate::dtype::DType;
 use crate::plan::Head;
 use crate::problem::{Activation, Layout};
@@ -142,7 +142,7 @@ pub(super) unsafe fn gradient<S: Simd>(
         add_cost_slopes(simd, head, block, slopes, scratch, dense_terms);
     }
     let has_base = dense_terms || !slopes.cost.is_empty();
-    if head.problem.activation == Activation::Softmax && !has_base && !block.is_dense() {
+    if block.by_share() {
         few_classes!(
             classes,
             // SAFETY: the caller's promise.
@@ -181,8 +181,8 @@ pub(super) unsafe fn gradient<S: Simd>(
     }
 }
 
-/// The rest of [`gradient`] for few classes, with labels and without terms that look at every class: what [`shifts`],
-/// [`local`] and [`last_step`] do in turn, for sixteen voxels at a time in registers.
+/// The rest of [`gradient`] with [`Block::by_share`]: what [`shifts`], [`local`] and [`last_step`] do in turn, for sixteen
+/// voxels at a time in registers.
 ///
 /// # Safety
 /// As [`gradient`].
@@ -233,24 +233,27 @@ fn columns_of_few<S: Simd, const C: usize>(
     first: usize,
     into: [&mut [[f32; LANES]]; C],
 ) {
-    let zero = f32x16::splat(simd, 0.0);
+    let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
     // ∂L/∂p at p = 0 of the voxel's own class and of any other, and its slope by p.
     let mut affine = [[zero; 3]; C];
     for (affine, &[by_p, by_pg, by_pp]) in affine.iter_mut().zip(&slopes.affine) {
         *affine = [by_p + by_pg, by_p, by_pp].map(|c| f32x16::splat(simd, c));
     }
-    for k in 0..into[0].len() {
+    let columns = into[0].len();
+    for k in 0..columns {
         let column = first + k;
-        let truth = block.truth(simd, column);
+        let (truth, share) = (block.truth(simd, column), block.share(simd, column));
         let (mut p, mut slope) = ([zero; C], [zero; C]);
-        let (mut largest, mut shift) = (f32x16::splat(simd, -1.0), zero);
+        let (mut shift, mut own_e) = (zero, zero);
         for class in 0..C {
-            p[class] = block.p_at(simd, class, column);
+            prefetch(into[class], k + columns);
+            let e = block.e_at(simd, class, column);
+            p[class] = e * share;
             let [of_own, of_other, by_p] = affine[class];
             slope[class] = p[class].mul_add(by_p, truth.is_own(class).select(of_own, of_other));
-            let wins = p[class].simd_gt(largest);
-            largest = wins.select(p[class], largest);
-            shift = wins.select(slope[class], shift);
+            // Of a largest class.
+            shift = e.simd_eq(one).select(slope[class], shift);
+            own_e = truth.is_own(class).select(e, own_e);
         }
         let mut sum = zero;
         for class in 0..C {
@@ -260,7 +263,7 @@ fn columns_of_few<S: Simd, const C: usize>(
         let (mut own_x, mut own_xq) = (zero, zero);
         if head.own_class {
             own_x = scratch.own.load(simd, 0, column);
-            own_xq = own_x * block.own_q().load(simd, column);
+            own_xq = own_x * block.own_q_at(simd, column, own_e);
         }
         for class in 0..C {
             let of_own = (slope[class] - sum).mul_add(p[class], own_xq);

@@ -1,6 +1,6 @@
 //! The sums of a block.
 
-use super::block::{Block, ClassTruth, with_truth};
+use super::block::{Block, ClassTruth, few_classes, with_truth};
 use super::interpret::ArrayProgram;
 use super::planes::{LANES, Vectors};
 use crate::evaluation::HardCounts;
@@ -42,6 +42,10 @@ pub(super) fn reduce<S: Simd>(
     if has_pixels && head.own_class {
         pixels.run(simd, columns, |slot| block.own_input(slot));
     }
+    if block.by_share() {
+        let classes = head.problem.shape.classes();
+        return few_classes!(classes, C => reduce_few::<S, C>(simd, block, moments, n, pixels, sums), {});
+    }
     for class in 0..head.problem.shape.classes() {
         if has_pixels && !head.own_class {
             block.select(simd, class);
@@ -81,6 +85,91 @@ pub(super) fn reduce<S: Simd>(
             }
         });
     }
+}
+
+/// [`reduce`] with [`Block::by_share`]: the sums of all classes in one loop over the block. `n` is Σw.
+#[inline(always)]
+fn reduce_few<S: Simd, const C: usize>(
+    simd: S,
+    block: &Block<'_>,
+    moments: &[Moment],
+    n: f64,
+    pixels: &ArrayProgram<'_>,
+    sums: &mut [f64],
+) {
+    let regions = if moments.iter().any(|m| matches!(m, Moment::P | Moment::PG)) {
+        Some(regions::<S, C>(simd, block))
+    } else {
+        None
+    };
+    let count = sums.len() / C;
+    for (k, moment) in moments.iter().enumerate() {
+        let by_class = match (moment, regions) {
+            (Moment::N, _) => [n; C],
+            // g is 0 or 1.
+            (Moment::G | Moment::GG, Some([of_g, ..])) => of_g,
+            (Moment::G | Moment::GG, None) => own_sums(simd, block, None),
+            (Moment::P, Some([_, of_p, _])) => of_p,
+            (Moment::PG, Some([.., of_pg])) => of_pg,
+            (Moment::P | Moment::PG, None) => unreachable!("these sums are there where they are wanted"),
+            (Moment::PP, _) => squares(simd, block),
+            (Moment::Pixel(x), _) => {
+                let x = pixels.output(*x as usize, block.columns(), |slot| block.own_input(slot));
+                own_sums(simd, block, Some(x))
+            }
+            (Moment::Cost, _) => unreachable!("classes with costs are not by share"),
+        };
+        for (class, x) in by_class.into_iter().enumerate() {
+            sums[class * count + k] += x;
+        }
+    }
+}
+
+/// Σw·g, Σw·p and Σw·p·g of each class.
+#[inline(always)]
+fn regions<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [[f64; C]; 3] {
+    let (zero, nothing) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, -0.0));
+    let (mut of_g, mut of_p, mut of_pg) = ([zero; C], [zero; C], [zero; C]);
+    for column in 0..block.columns() {
+        let (truth, w) = (block.truth(simd, column), block.weight().load(simd, column));
+        let weighed_share = w * block.share(simd, column);
+        for class in 0..C {
+            let (own, wp) = (truth.is_own(class), block.e_at(simd, class, column) * weighed_share);
+            of_g[class] += own.select(w, nothing);
+            of_p[class] += wp;
+            of_pg[class] += own.select(wp, nothing);
+        }
+    }
+    [of_g.map(gather), of_p.map(gather), of_pg.map(gather)]
+}
+
+/// Σw·p² of each class.
+#[inline(always)]
+fn squares<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [f64; C] {
+    let mut sums = [f32x16::splat(simd, 0.0); C];
+    for column in 0..block.columns() {
+        let w = block.weight().load(simd, column);
+        for class in 0..C {
+            let p = block.p_at(simd, class, column);
+            sums[class] += w * p * p;
+        }
+    }
+    sums.map(gather)
+}
+
+/// Σw·x of the voxels of each class; x is 1 where there is none.
+#[inline(always)]
+fn own_sums<S: Simd, const C: usize>(simd: S, block: &Block<'_>, x: Option<Vectors<'_>>) -> [f64; C] {
+    let nothing = f32x16::splat(simd, -0.0);
+    let mut sums = [f32x16::splat(simd, 0.0); C];
+    for column in 0..block.columns() {
+        let (truth, w) = (block.truth(simd, column), block.weight().load(simd, column));
+        let wx = if let Some(x) = x { w * x.load(simd, column) } else { w };
+        for class in 0..C {
+            sums[class] += truth.is_own(class).select(wx, nothing);
+        }
+    }
+    sums.map(gather)
 }
 
 /// δ = Σ_c M\[class, c\]·p_c.

@@ -2,6 +2,7 @@
 //!
 //! The one place where memory is reached by address; the `unsafe` elsewhere in the backend only passes its conditions on.
 
+use super::planes::LANES;
 use crate::dtype::{DType, Slice, SliceMut};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -164,6 +165,21 @@ fn classify<T: Copy + Into<i32>>(labels: &[T], limit: i32, ignore: Option<i64>, 
             *class = if label.into() == ignore { IGNORED } else { *class };
         }
     }
+}
+
+/// Asks for vector `column` of an array, or for what lies there beyond its end, to be brought into the nearest cache.
+///
+/// A processor prefetches within a page of memory, and a block of planes takes about one page of each.
+#[inline(always)]
+pub(super) fn prefetch(plane: &[[f32; LANES]], column: usize) {
+    let address = plane.as_ptr().wrapping_add(column);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction is part of every x86-64 processor, faults at no address and changes no memory.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 impl Target<'_> {
