@@ -534,6 +534,7 @@ impl<'h> Block<'h> {
         let logs = self.reads.ln_p || self.reads.ln_q;
         for class in 0..self.classes {
             for column in 0..self.columns() {
+                prefetch(z.plane(class).as_ptr().wrapping_add(column + self.columns()));
                 let z = z.load(simd, class, column);
                 let e = math::exp_of_negative(simd, -z.abs());
                 let large = one / (one + e);
@@ -677,7 +678,7 @@ impl<'h> Block<'h> {
         for column in 0..columns {
             let mut e = [zero; C];
             for class in 0..C {
-                prefetch(z[class], column + columns);
+                prefetch(z[class].as_ptr().wrapping_add(column + columns));
                 e[class] = f32x16::load_array_ref(simd, &z[class][column]);
             }
             // A NaN may win or lose here: the exponential of its own class is NaN all the same, and so is the sum.
@@ -861,7 +862,7 @@ impl Logits for Slices<'_> {
 /// class than the voxel's own.
 pub(super) fn by_share(head: &Head) -> bool {
     let problem = &head.problem;
-    let few = few_classes!(problem.shape.classes(), C => C > 0, false);
+    let few = few_classes!(problem.shape.classes(), _C => true, false);
     let labels = matches!(problem.target, Target::Labels(_));
     let cost = head.moments.contains(&Moment::Cost);
     few && problem.activation == Activation::Softmax && labels && !has_top(head) && !cost
@@ -980,6 +981,7 @@ fn load_planes(source: &Source<'_>, range: Range, head: &Head, mixed: &mut [f32]
             for class in 0..classes {
                 let first = (range.sample * classes + class) * voxels + range.start;
                 let (values, rest) = planes.plane_mut(class, end).split_at_mut(range.len);
+                source.prefetch_after(first, range.len);
                 source.read_f32(first, values);
                 rest.fill(0.0);
             }

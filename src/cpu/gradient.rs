@@ -246,7 +246,7 @@ fn columns_of_few<S: Simd, const C: usize>(
         let (mut p, mut slope) = ([zero; C], [zero; C]);
         let (mut shift, mut own_e) = (zero, zero);
         for class in 0..C {
-            prefetch(into[class], k + columns);
+            prefetch(into[class].as_ptr().wrapping_add(k + columns));
             let e = block.e_at(simd, class, column);
             p[class] = e * share;
             let [of_own, of_other, by_p] = affine[class];
@@ -386,7 +386,7 @@ fn last_step<S: Simd>(
     first: usize,
     into: &mut [[f32; LANES]],
 ) {
-    let columns = block.columns();
+    let (columns, ahead) = (block.columns(), into.len());
     let (e, p) = (scratch.e.vectors(class, columns), block.p(class));
     if head.problem.activation != Activation::Softmax {
         if slopes.is_zero(class) {
@@ -396,6 +396,7 @@ fn last_step<S: Simd>(
         }
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
+            prefetch(into.as_ptr().wrapping_add(LANES * ahead));
             block.weigh(simd, column, e.load(simd, column)).store_array(into);
         }
         return;
@@ -405,6 +406,7 @@ fn last_step<S: Simd>(
         let (own_x, own_q, own) = (scratch.own.vectors(0, columns), block.own_q(), block.own_class(class));
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
+            prefetch(into.as_ptr().wrapping_add(LANES * ahead));
             let p = p.load(simd, column);
             let share = own.mask(simd, column).select(own_q.load(simd, column), -p);
             let dz = (e.load(simd, column) - p * sum.load(simd, column)) + own_x.load(simd, column) * share;
@@ -416,6 +418,7 @@ fn last_step<S: Simd>(
         let with_ln_q = !scratch.complement.is_empty();
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
+            prefetch(into.as_ptr().wrapping_add(LANES * ahead));
             let (e, p, others) = (e.load(simd, column), p.load(simd, column), sum.load(simd, column));
             let of_top = e * q_top.load(simd, column) - p * others;
             let of_other = e - p * (others + e_top.load(simd, column));
@@ -428,6 +431,7 @@ fn last_step<S: Simd>(
     } else {
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
+            prefetch(into.as_ptr().wrapping_add(LANES * ahead));
             let dz = e.load(simd, column) - p.load(simd, column) * sum.load(simd, column);
             block.weigh(simd, column, dz).store_array(into);
         }
@@ -555,6 +559,7 @@ unsafe fn store(head: &Head, scratch: &mut Scratch, target: &Target<'_>, range: 
         Layout::Planar => {
             for class in 0..classes {
                 let first = (range.sample * classes + class) * voxels + range.start;
+                target.as_source().prefetch_after(first, range.len);
                 // SAFETY: the caller's promise.
                 unsafe { target.write(first, scratch.out.plane(class, range.len)) };
             }

@@ -7,6 +7,7 @@
 //! The vector code is chosen at run time: AVX-512, AVX2, NEON or portable.
 
 mod block;
+mod convert;
 mod distance;
 mod gradient;
 mod interpret;

@@ -2,9 +2,9 @@
 //!
 //! The one place where memory is reached by address; the `unsafe` elsewhere in the backend only passes its conditions on.
 
-use super::planes::LANES;
+use super::convert;
 use crate::dtype::{DType, Slice, SliceMut};
-use half::slice::HalfFloatSliceExt;
+use fearless_simd::Level;
 use half::{bf16, f16};
 use std::marker::PhantomData;
 
@@ -14,6 +14,7 @@ pub(super) struct Source<'a> {
     address: *const u8,
     len: usize,
     dtype: DType,
+    level: Level,
     life: PhantomData<&'a u8>,
 }
 
@@ -25,6 +26,7 @@ pub(super) struct Target<'a> {
     address: *mut u8,
     len: usize,
     dtype: DType,
+    level: Level,
     life: PhantomData<&'a mut u8>,
 }
 
@@ -39,7 +41,7 @@ unsafe impl Sync for Target<'_> {}
 
 impl<'a> From<Slice<'a>> for Source<'a> {
     fn from(s: Slice<'a>) -> Source<'a> {
-        Source { address: s.as_ptr(), len: s.len(), dtype: s.dtype(), life: PhantomData }
+        Source { address: s.as_ptr(), len: s.len(), dtype: s.dtype(), level: Level::new(), life: PhantomData }
     }
 }
 
@@ -59,14 +61,14 @@ impl<'a> Target<'a> {
     /// # Safety
     /// For the life of the view `address` holds `len` elements of `dtype`, aligned, that nothing else uses.
     pub(super) unsafe fn from_raw(address: *mut u8, len: usize, dtype: DType) -> Target<'a> {
-        Target { address, len, dtype, life: PhantomData }
+        Target { address, len, dtype, level: Level::new(), life: PhantomData }
     }
     pub(super) fn new(s: &'a mut SliceMut<'_>) -> Target<'a> {
-        Target { len: s.len(), dtype: s.dtype(), address: s.as_mut_ptr(), life: PhantomData }
+        Target { len: s.len(), dtype: s.dtype(), level: Level::new(), address: s.as_mut_ptr(), life: PhantomData }
     }
     /// The same memory, to read; for a gradient in place of the prediction.
     pub(super) fn as_source(&self) -> Source<'a> {
-        Source { address: self.address, len: self.len, dtype: self.dtype, life: PhantomData }
+        Source { address: self.address, len: self.len, dtype: self.dtype, level: self.level, life: PhantomData }
     }
 }
 
@@ -75,7 +77,7 @@ impl Source<'_> {
     /// For the life of the view `address` holds `len` initialised elements of `dtype`, aligned, that nothing writes but a
     /// [`Target`] of the same pass.
     pub(super) unsafe fn from_raw<'a>(address: *const u8, len: usize, dtype: DType) -> Source<'a> {
-        Source { address, len, dtype, life: PhantomData }
+        Source { address, len, dtype, level: Level::new(), life: PhantomData }
     }
     pub(super) fn dtype(&self) -> DType {
         self.dtype
@@ -106,12 +108,8 @@ impl Source<'_> {
         let len = into.len();
         match self.dtype {
             DType::F32 => into.copy_from_slice(self.elements::<f32>(start, len)),
-            DType::F16 => self.elements::<f16>(start, len).convert_to_f32_slice(into),
-            DType::BF16 => {
-                for (x, b) in into.iter_mut().zip(self.elements::<u16>(start, len)) {
-                    *x = f32::from_bits((*b as u32) << 16);
-                }
-            }
+            DType::F16 => convert::widen(self.level, self.elements::<f16>(start, len), into),
+            DType::BF16 => convert::widen_bf16(self.elements::<bf16>(start, len), into),
             DType::U8 => into.iter_mut().zip(self.elements::<u8>(start, len)).for_each(|(x, b)| *x = *b as f32),
             DType::I16 | DType::I32 | DType::I64 => unreachable!("validated: a value buffer is u8 or float"),
         }
@@ -141,6 +139,13 @@ impl Source<'_> {
         }
     }
 
+    /// Asks for the elements that follow `len` elements from `start`, as many again.
+    #[inline(always)]
+    pub(super) fn prefetch_after(&self, start: usize, len: usize) {
+        let bytes = len * self.dtype.size() as usize;
+        prefetch_lines(self.address.wrapping_add(start * self.dtype.size() as usize + bytes), bytes);
+    }
+
     /// Reads a keep-mask.
     pub(super) fn read_u8(&self, start: usize, len: usize) -> &[u8] {
         self.elements(start, len)
@@ -167,12 +172,12 @@ fn classify<T: Copy + Into<i32>>(labels: &[T], limit: i32, ignore: Option<i64>, 
     }
 }
 
-/// Asks for vector `column` of an array, or for what lies there beyond its end, to be brought into the nearest cache.
+/// Asks for a cache line, of any address, to be brought near.
 ///
-/// A processor prefetches within a page of memory, and a block of planes takes about one page of each.
+/// A processor prefetches within a page of memory, and a block takes about a page of each plane: what the next block reads
+/// or writes there is asked for by this one, line by line while it computes.
 #[inline(always)]
-pub(super) fn prefetch(plane: &[[f32; LANES]], column: usize) {
-    let address = plane.as_ptr().wrapping_add(column);
+pub(super) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the instruction is part of every x86-64 processor, faults at no address and changes no memory.
     unsafe {
@@ -180,6 +185,14 @@ pub(super) fn prefetch(plane: &[[f32; LANES]], column: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
+}
+
+/// Asks for the lines of `bytes` bytes.
+#[inline(always)]
+fn prefetch_lines(address: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        prefetch(address.wrapping_add(line));
+    }
 }
 
 impl Target<'_> {
@@ -200,6 +213,7 @@ impl Target<'_> {
     ///
     /// # Safety
     /// No other thread reads or writes this range at the same time, and no reference to it is alive.
+    #[inline(always)]
     pub(super) unsafe fn write(&self, start: usize, from: &[f32]) {
         assert!(start.checked_add(from.len()).is_some_and(|end| end <= self.len), "a write beyond the buffer");
         let len = from.len();
@@ -211,12 +225,12 @@ impl Target<'_> {
             DType::F16 => {
                 // SAFETY: see above.
                 let into = unsafe { std::slice::from_raw_parts_mut(self.address.cast::<f16>().add(start), len) };
-                into.convert_from_f32_slice(from);
+                convert::narrow(self.level, from, into);
             }
             DType::BF16 => {
                 // SAFETY: see above.
                 let into = unsafe { std::slice::from_raw_parts_mut(self.address.cast::<bf16>().add(start), len) };
-                into.convert_from_f32_slice(from);
+                convert::narrow_bf16(from, into);
             }
             _ => unreachable!("validated: a gradient is float"),
         }
