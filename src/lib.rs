@@ -19,7 +19,7 @@
 //! * [`distance`]: exact distance maps of labels, masks and predictions.
 //! * [`exact`]: plans in double precision throughout, slowly.
 #![cfg_attr(
-    any(feature = "cpu", feature = "cuda", feature = "wgpu"),
+    all(any(feature = "cpu", feature = "cuda", feature = "wgpu"), not(target_arch = "wasm32")),
     doc = "* [`Runtime`]: a device by its name, with slices of the host."
 )]
 #![cfg_attr(
@@ -68,7 +68,7 @@ mod problem;
 mod recipe;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod role;
-#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
+#[cfg(all(any(feature = "cpu", feature = "cuda", feature = "wgpu"), not(target_arch = "wasm32")))]
 mod runtime;
 mod shape;
 mod validate;
@@ -81,7 +81,7 @@ pub use loss::Objective;
 pub use moments::{Coefficients, MomentTable};
 pub use plan::{Head, PLAN_PIXEL_TERMS_MAX, Plan, PlannedMap, Schedule, TermInfo};
 pub use problem::{Activation, Layout, Map, Problem, Reduction, Target};
-#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
+#[cfg(all(any(feature = "cpu", feature = "cuda", feature = "wgpu"), not(target_arch = "wasm32")))]
 pub use runtime::{DEVICE_VARIABLE, DeviceInfo, Runtime};
 pub use shape::{CLASSES_MAX, ELEMENTS_MAX, SPATIAL_MAX, Shape};
 

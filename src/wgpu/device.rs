@@ -2,11 +2,13 @@
 
 use super::executor::Executor;
 use super::geometry;
-use super::pipeline::{Pipelines, refusal};
+use super::pipeline::{Making, Pipelines};
 use crate::error::Error;
 use crate::plan::Plan;
 use std::sync::{Arc, Mutex};
-use wgpu::{Adapter, AdapterInfo, Backends, DeviceType, Features, Limits};
+use wgpu::{Adapter, AdapterInfo, Features, Limits};
+#[cfg(not(target_arch = "wasm32"))]
+use wgpu::{Backends, DeviceType};
 
 /// A device that wgpu reaches, with the pipelines made so far. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
@@ -19,7 +21,8 @@ pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) limits: geometry::Limits,
-    pub(super) pipelines: Pipelines,
+    /// Variants of a device share them: what makes two kernels differ stands in their text.
+    pub(super) pipelines: Arc<Pipelines>,
     variant: Variant,
     /// Why the device was lost, where this library made it and so is told.
     lost: Arc<Mutex<Option<String>>>,
@@ -115,7 +118,7 @@ impl Device {
             f16: features.contains(Features::SHADER_F16),
             binding: limits.binding,
         };
-        let pipelines = Pipelines::new(cache);
+        let pipelines = Arc::new(Pipelines::new(cache));
         Ok(Device { inner: Arc::new(Inner { device, queue, limits, pipelines, variant, lost }) })
     }
 
@@ -132,7 +135,7 @@ impl Device {
             device: device.clone(),
             queue: queue.clone(),
             limits: geometry::Limits { binding: variant.binding, ..*limits },
-            pipelines: Pipelines::new(self.inner.pipelines.cache.clone()),
+            pipelines: self.inner.pipelines.clone(),
             variant,
             lost: lost.clone(),
         };
@@ -149,6 +152,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] when there is none, or what the adapter refuses.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new() -> Result<Device, Error> {
         let best = adapters().into_iter().filter_map(|a| rank(&a.get_info()).map(|rank| (rank, a))).min_by_key(|x| x.0);
         match best {
@@ -161,17 +165,20 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] when there are not as many, or what the adapter refuses.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(number: usize) -> Result<Device, Error> {
         let adapter = adapters().into_iter().nth(number).ok_or_else(|| unknown(&format!("wgpu:{number}")))?;
         Device::of_adapter(&adapter)
     }
 
     /// What adapters this machine has.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn adapters() -> Vec<AdapterInfo> {
         adapters().iter().map(Adapter::get_info).collect()
     }
 
     /// What each adapter is, in words; see [`Device::description`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn descriptions() -> Vec<String> {
         let described = |adapter: &Adapter| {
             let features = adapter.features();
@@ -189,15 +196,24 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Device`] when the adapter refuses.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn of_adapter(adapter: &Adapter) -> Result<Device, Error> {
+        pollster::block_on(Device::of_adapter_async(adapter))
+    }
+
+    /// As [`Device::of_adapter`], for browsers, where nothing may block.
+    ///
+    /// # Errors
+    /// As [`Device::of_adapter`].
+    pub async fn of_adapter_async(adapter: &Adapter) -> Result<Device, Error> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("segfuse"),
             required_features: adapter.features() & Device::FEATURES,
             required_limits: Device::limits(adapter),
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|e| Error::Device { reason: e.to_string() })?;
+        let (device, queue) =
+            adapter.request_device(&descriptor).await.map_err(|e| Error::Device { reason: e.to_string() })?;
         let lost: Arc<Mutex<Option<String>>> = Arc::default();
         let told = lost.clone();
         device.set_device_lost_callback(move |reason, message| {
@@ -231,16 +247,34 @@ impl Device {
     ///
     /// # Errors
     /// Whatever the device refuses: every error of a device but its loss shows here.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
-        self.watched(|| Executor::new(self, plan, false, false))
+        pollster::block_on(self.prepare_async(plan))
+    }
+
+    /// As [`Device::prepare`], for browsers, where nothing may block. Elsewhere the future is ready when it is first polled.
+    ///
+    /// # Errors
+    /// As [`Device::prepare`].
+    pub async fn prepare_async(&self, plan: &Plan) -> Result<Executor, Error> {
+        self.made(plan, false, false).await
     }
 
     /// As [`Device::prepare`], for calls whose gradients are written over their predictions.
     ///
     /// # Errors
     /// As [`Device::prepare`]; [`Error::BufferType`] when a gradient has another type than its prediction.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn prepare_in_place(&self, plan: &Plan) -> Result<Executor, Error> {
-        self.watched(|| Executor::new(self, plan, true, false))
+        pollster::block_on(self.prepare_in_place_async(plan))
+    }
+
+    /// As [`Device::prepare_in_place`] and [`Device::prepare_async`].
+    ///
+    /// # Errors
+    /// As [`Device::prepare_in_place`].
+    pub async fn prepare_in_place_async(&self, plan: &Plan) -> Result<Executor, Error> {
+        self.made(plan, true, false).await
     }
 
     /// As [`Device::prepare`], for calls whose stages are recorded one by one, with the caller's work between them:
@@ -248,41 +282,50 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::prepare`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn prepare_split(&self, plan: &Plan) -> Result<Executor, Error> {
-        self.watched(|| Executor::new(self, plan, false, true))
+        pollster::block_on(self.prepare_split_async(plan))
     }
 
-    /// Does `work`; what the device refuses meanwhile is its error.
-    fn watched<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    /// As [`Device::prepare_split`] and [`Device::prepare_async`].
+    ///
+    /// # Errors
+    /// As [`Device::prepare_split`].
+    pub async fn prepare_split_async(&self, plan: &Plan) -> Result<Executor, Error> {
+        self.made(plan, false, true).await
+    }
+
+    /// An executor, once the device has said what it refuses of it.
+    async fn made(&self, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
+        let making = Making::new(self);
         let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let result = work();
-        let refused = pollster::block_on(scope.pop());
-        let result = result.and_then(|made| match refused {
-            Some(error) => Err(refusal(error, "a plan")),
-            None => Ok(made),
-        });
-        result.map_err(|error| self.diagnosed(error))
+        let made = Executor::new(&making, plan, in_place, split);
+        making.end(scope, "a plan");
+        let settled = making.settle().await;
+        match made.and_then(|made| settled.map(|()| made)) {
+            Ok(made) => Ok(made),
+            Err(error) => Err(self.diagnosed(error).await),
+        }
     }
 
     /// What a device refuses that no longer answers is that it is lost.
-    pub(super) fn diagnosed(&self, error: Error) -> Error {
+    pub(super) async fn diagnosed(&self, error: Error) -> Error {
         match error {
-            Error::Device { reason } if self.is_lost() => self.lost(reason),
+            Error::Device { reason } if self.is_lost().await => self.lost(reason),
             other => other,
         }
     }
 
     /// wgpu tells the loss of a device to one callback, which may be the caller's own, and to nobody else: a lost device makes
     /// buffers as before, but they cannot be written.
-    fn is_lost(&self) -> bool {
+    async fn is_lost(&self) -> bool {
         let Inner { device, queue, .. } = &*self.inner;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let probe = self.buffer("probe", 4, wgpu::BufferUsages::COPY_DST);
         queue.write_buffer(&probe, 0, &[0; 4]);
-        let refused = pollster::block_on(validation.pop()).is_some();
-        let full = pollster::block_on(memory.pop()).is_some();
-        refused && !full
+        let (refused, full) = (validation.pop(), memory.pop());
+        refused.await.is_some() && full.await.is_none()
     }
 
     /// The error of a device that no longer answers.
@@ -308,12 +351,14 @@ fn describe(info: &AdapterInfo, subgroups: bool, f16: bool, binding: u64) -> Str
     )
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 fn unknown(name: &str) -> Error {
     let available = (0..adapters().len()).map(|k| format!("wgpu:{k}")).collect();
     Error::UnknownDevice { name: name.into(), available }
 }
 
 /// Smaller is better; `None` for what is chosen by number alone.
+#[cfg(not(target_arch = "wasm32"))]
 fn rank(info: &AdapterInfo) -> Option<u8> {
     match info.device_type {
         DeviceType::DiscreteGpu => Some(0),
@@ -323,6 +368,7 @@ fn rank(info: &AdapterInfo) -> Option<u8> {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 fn adapters() -> Vec<Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     pollster::block_on(instance.enumerate_adapters(Backends::all()))

@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::geometry::{self, Geometry, Staging, WORKGROUP, Window, WindowParams, WindowPlaces};
-use super::pipeline::{Pipeline, Specification, refusal};
+use super::pipeline::{Making, Pipeline, Specification};
 use super::source::{self, Bound, Kernel, Options};
 use crate::error::Error;
 use crate::plan::{Head, Plan, Schedule};
@@ -150,7 +150,8 @@ const STORAGE: BufferBindingType = BufferBindingType::Storage { read_only: false
 const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: true };
 
 impl Executor {
-    pub(super) fn new(device: &Device, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
+    pub(super) fn new(making: &Making<'_>, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
+        let device = making.device();
         for head in plan.heads() {
             head.without_made_maps("wgpu")?;
             let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
@@ -188,19 +189,16 @@ impl Executor {
         let layout = ResultLayout::new(plan);
         let result = device.buffer("result", layout.bytes, BufferUsages::STORAGE | COPIES);
         let ones = device.filled("ones", bytemuck::cast_slice(&vec![1.0f32; plan.losses()]), BufferUsages::STORAGE);
-        let combine = inner.pipelines.get(
-            &inner.device,
-            Specification {
-                label: "segfuse combine",
-                source: source::plain(include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl")), &[]),
-                entry: "combine",
-                bindings: &[STORAGE, BufferBindingType::Uniform],
-                constants: &[],
-            },
-        )?;
+        let combine = making.pipeline(Specification {
+            label: "segfuse combine",
+            source: source::plain(include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl")), &[]),
+            entry: "combine",
+            bindings: &[STORAGE, BufferBindingType::Uniform],
+            constants: &[],
+        });
         let schedules: Vec<Schedule> =
             plan.heads().iter().map(|head| if split { Schedule::TwoPass } else { head.schedule }).collect();
-        let finish = FinishPipelines::new(device, plan, &schedules)?;
+        let finish = FinishPipelines::new(making, plan, &schedules);
         let mut heads = Vec::new();
         for (k, (geometry, &[moments, coefficients, scratch])) in geometries.iter().zip(&places).enumerate() {
             let at = recipe::Places {
@@ -209,11 +207,9 @@ impl Executor {
                 coefficients: coefficients as u32,
                 first: k == 0,
             };
-            heads.push(DeviceHead::new(device, plan, k, schedules[k], geometry, &at, &workspace, &combine, in_place)?);
+            heads.push(DeviceHead::new(making, plan, k, schedules[k], geometry, &at, &workspace, &combine, in_place)?);
         }
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(refusal(error, "the workspace"));
-        }
+        making.end(scope, "the workspace");
         Ok(Executor {
             device: device.clone(),
             plan: plan.clone(),
@@ -666,7 +662,7 @@ fn bounded<'a>(slice: &BufferSlice<'a>, bytes: u64) -> BufferBinding<'a> {
 }
 
 impl FinishPipelines {
-    fn new(device: &Device, plan: &Plan, schedules: &[Schedule]) -> Result<FinishPipelines, Error> {
+    fn new(making: &Making<'_>, plan: &Plan, schedules: &[Schedule]) -> FinishPipelines {
         // Few sizes, so that plans share their pipelines.
         let registers = recipe::registers(plan).next_power_of_two().max(32);
         let make = |coefficients: bool, result: bool, known: bool| {
@@ -685,24 +681,24 @@ impl FinishPipelines {
                 bindings: &[STORAGE, READ_ONLY, READ_ONLY, STORAGE],
                 constants: &constants,
             };
-            device.inner.pipelines.get(&device.inner.device, specification)
+            making.pipeline(specification)
         };
         let any = |wanted: &dyn Fn(Schedule) -> bool| schedules.iter().any(|&schedule| wanted(schedule));
         let one_pass = |census| any(&|schedule| schedule == Schedule::OnePass { census });
         let two_pass = any(&|schedule| !matches!(schedule, Schedule::OnePass { .. }));
-        Ok(FinishPipelines {
-            result: make(false, true, false)?,
-            both: two_pass.then(|| make(true, true, false)).transpose()?,
-            coefficients: one_pass(true).then(|| make(true, false, false)).transpose()?,
-            known: one_pass(false).then(|| make(true, false, true)).transpose()?,
-        })
+        FinishPipelines {
+            result: make(false, true, false),
+            both: two_pass.then(|| make(true, true, false)),
+            coefficients: one_pass(true).then(|| make(true, false, false)),
+            known: one_pass(false).then(|| make(true, false, true)),
+        }
     }
 }
 
 impl DeviceHead {
     #[expect(clippy::too_many_arguments, reason = "one head with all that it is made of")]
     fn new(
-        device: &Device,
+        making: &Making<'_>,
         plan: &Plan,
         number: usize,
         schedule: Schedule,
@@ -713,6 +709,7 @@ impl DeviceHead {
         in_place: bool,
     ) -> Result<DeviceHead, Error> {
         let head = &plan.heads()[number];
+        let device = making.device();
         let inner = &device.inner;
         let at = WindowPlaces { rows_at: 0, coefficients_at: places.coefficients };
         let windows = geometry.windows(head, &inner.limits, &at)?;
@@ -736,7 +733,7 @@ impl DeviceHead {
                 bindings: &bindings,
                 constants: &[],
             };
-            Ok(VoxelPipeline { pipeline: inner.pipelines.get(&inner.device, specification)?, bound })
+            Ok(VoxelPipeline { pipeline: making.pipeline(specification), bound })
         };
         let wanted = |wanted: bool, kernel| wanted.then(|| voxels(kernel)).transpose();
         let one_pass = matches!(schedule, Schedule::OnePass { .. });

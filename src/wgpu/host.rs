@@ -11,8 +11,10 @@ use crate::plan::Head;
 use crate::recipe::readback;
 use crate::role::Role;
 use crate::validate;
-use std::sync::mpsc;
-use wgpu::{Buffer, BufferUsages, CommandEncoder};
+use std::future;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use wgpu::{Buffer, BufferAsyncError, BufferUsages, CommandEncoder};
 
 /// The buffers of one head on the device.
 struct Uploaded {
@@ -41,6 +43,13 @@ impl Uploaded {
     }
 }
 
+/// What becomes of a buffer that is to be mapped, and who waits for it.
+#[derive(Default)]
+struct Answer {
+    mapped: Option<Result<(), BufferAsyncError>>,
+    waiting: Option<Waker>,
+}
+
 /// Bytes on their way back from the device.
 struct Download<'a> {
     source: &'a Buffer,
@@ -53,6 +62,7 @@ impl Executor {
     ///
     /// # Errors
     /// When a buffer does not fit the plan or the device, and when the device is lost or has no memory left.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn evaluate(&self, heads: &[Inputs<'_>]) -> Result<(Evaluation, Vec<Gradient>), Error> {
         pollster::block_on(self.evaluate_async(heads))
     }
@@ -73,8 +83,17 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Executor::evaluate`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn forward(&self, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
-        pollster::block_on(self.call(heads, None, None))
+        pollster::block_on(self.forward_async(heads))
+    }
+
+    /// As [`Executor::forward`] and [`Executor::evaluate_async`].
+    ///
+    /// # Errors
+    /// As [`Executor::evaluate`].
+    pub async fn forward_async(&self, heads: &[Inputs<'_>]) -> Result<Evaluation, Error> {
+        self.call(heads, None, None).await
     }
 
     /// Loss and gradient of host slices, the gradients in the caller's buffers, one per head.
@@ -83,13 +102,27 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Executor::evaluate`]; nothing is written then.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn forward_backward(
         &self,
         heads: &[Inputs<'_>],
         gradients: &mut [SliceMut<'_>],
         grad_output: Option<&[f64]>,
     ) -> Result<Evaluation, Error> {
-        pollster::block_on(self.call(heads, Some(gradients), grad_output))
+        pollster::block_on(self.forward_backward_async(heads, gradients, grad_output))
+    }
+
+    /// As [`Executor::forward_backward`] and [`Executor::evaluate_async`].
+    ///
+    /// # Errors
+    /// As [`Executor::forward_backward`].
+    pub async fn forward_backward_async(
+        &self,
+        heads: &[Inputs<'_>],
+        gradients: &mut [SliceMut<'_>],
+        grad_output: Option<&[f64]>,
+    ) -> Result<Evaluation, Error> {
+        self.call(heads, Some(gradients), grad_output).await
     }
 
     async fn call(
@@ -117,7 +150,7 @@ impl Executor {
         let (uploaded, staging, downloads) = result?;
         for error in refused {
             if let Some(error) = error.await {
-                return Err(self.device.diagnosed(refusal(error, "a call")));
+                return Err(self.device.diagnosed(refusal(error, "a call")).await);
             }
         }
         let mapped = self.map(&staging).await?;
@@ -249,17 +282,29 @@ impl Executor {
 
     /// Waits for the device and maps a buffer.
     async fn map(&self, staging: &Buffer) -> Result<wgpu::BufferView, Error> {
-        let (sender, receiver) = mpsc::channel();
+        let answer: Arc<Mutex<Answer>> = Arc::default();
+        let called = answer.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only where the caller has given up.
-            let _ = sender.send(result);
+            let mut answer = called.lock().expect("nothing panics while it holds this");
+            answer.mapped = Some(result);
+            answer.waiting.take().into_iter().for_each(Waker::wake);
         });
         let lost = |reason: String| self.device.lost(reason);
+        // Does nothing in a browser, which calls back by itself.
         self.device.inner.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| lost(e.to_string()))?;
-        match receiver.recv() {
-            Ok(Ok(())) => staging.get_mapped_range(..).map_err(|e| lost(e.to_string())),
-            Ok(Err(e)) => Err(lost(e.to_string())),
-            Err(e) => Err(lost(e.to_string())),
+        let mapped = future::poll_fn(|context| {
+            let mut answer = answer.lock().expect("nothing panics while it holds this");
+            if answer.mapped.is_none() && cfg!(target_arch = "wasm32") {
+                answer.waiting = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            // Whoever has waited and was not called back never will be.
+            Poll::Ready(answer.mapped.take())
+        });
+        match mapped.await {
+            Some(Ok(())) => staging.get_mapped_range(..).map_err(|e| lost(e.to_string())),
+            Some(Err(e)) => Err(lost(e.to_string())),
+            None => Err(lost("the device does not answer".into())),
         }
     }
 
@@ -268,6 +313,7 @@ impl Executor {
     /// # Errors
     /// [`Error::DeviceLost`].
     #[doc(hidden)]
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn stages(&self) -> Result<Vec<(MomentTable, Coefficients)>, Error> {
         let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let whole = Download { source: &self.workspace, offset: 0, bytes: self.workspace.size() };

@@ -1,8 +1,11 @@
 //! Pipelines, made once per source.
 
+use super::device::Device;
 use super::source::Source;
 use crate::error::Error;
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Mutex;
 use wgpu::{BindGroupLayout, BufferBindingType, ComputePipeline};
 
@@ -24,28 +27,88 @@ pub(super) struct Specification<'a> {
     pub(super) constants: &'a [(&'a str, f64)],
 }
 
-/// Every pipeline of a device, by source and constants.
-#[derive(Debug, Default)]
+/// Source and constants.
+type Key = (Source, Vec<u64>);
+
+/// Every pipeline of a device.
+#[derive(Debug)]
 pub(super) struct Pipelines {
-    made: Mutex<HashMap<(Source, Vec<u64>), Pipeline>>,
-    pub(super) cache: Option<wgpu::PipelineCache>,
+    made: Mutex<HashMap<Key, Pipeline>>,
+    cache: Option<wgpu::PipelineCache>,
 }
 
 impl Pipelines {
     pub(super) fn new(cache: Option<wgpu::PipelineCache>) -> Pipelines {
         Pipelines { made: Mutex::default(), cache }
     }
+}
 
-    /// The pipeline of a specification, made now or before.
+/// What the device says in the end of something that was begun; nothing is waited for in between. In a browser it says so only
+/// when control goes back to it, elsewhere at once.
+#[cfg(not(target_arch = "wasm32"))]
+type Refusal = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
+#[cfg(target_arch = "wasm32")]
+type Refusal = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// Something that the device may still refuse, and the pipeline that it is.
+struct Begun {
+    what: &'static str,
+    pipeline: Option<(Key, Pipeline)>,
+    refusal: Refusal,
+}
+
+/// The making of one plan's pipelines and buffers.
+pub(super) struct Making<'d> {
+    device: &'d Device,
+    begun: RefCell<Vec<Begun>>,
+}
+
+impl<'d> Making<'d> {
+    pub(super) fn new(device: &'d Device) -> Making<'d> {
+        Making { device, begun: RefCell::default() }
+    }
+
+    /// The device that they are made on.
+    pub(super) fn device(&self) -> &'d Device {
+        self.device
+    }
+
+    /// Ends a scope; what it caught is an error of [`Making::settle`].
+    pub(super) fn end(&self, scope: wgpu::ErrorScopeGuard, what: &'static str) {
+        self.begun.borrow_mut().push(Begun { what, pipeline: None, refusal: Box::pin(scope.pop()) });
+    }
+
+    /// Whether all that was begun is made.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device refuses it.
-    pub(super) fn get(&self, device: &wgpu::Device, specification: Specification<'_>) -> Result<Pipeline, Error> {
-        let key = (specification.source, specification.constants.iter().map(|(_, value)| value.to_bits()).collect());
-        let mut made = self.made.lock().expect("nothing panics while it holds this");
-        if let Some(pipeline) = made.get(&key) {
-            return Ok(pipeline.clone());
+    /// The first thing that the device refused.
+    pub(super) async fn settle(self) -> Result<(), Error> {
+        let mut settled = Ok(());
+        for begun in self.begun.into_inner() {
+            match (begun.refusal.await, begun.pipeline) {
+                (Some(error), _) => settled = settled.and(Err(refusal(error, begun.what))),
+                (None, Some((key, pipeline))) => {
+                    let mut made = self.device.inner.pipelines.made.lock().expect("nothing panics while it holds this");
+                    made.insert(key, pipeline);
+                }
+                (None, None) => {}
+            }
         }
+        settled
+    }
+
+    /// The pipeline of a specification, begun now or made before.
+    pub(super) fn pipeline(&self, specification: Specification<'_>) -> Pipeline {
+        let key = (specification.source, specification.constants.iter().map(|(_, value)| value.to_bits()).collect());
+        let pipelines = &self.device.inner.pipelines;
+        if let Some(pipeline) = pipelines.made.lock().expect("nothing panics while it holds this").get(&key) {
+            return pipeline.clone();
+        }
+        let same = |begun: &Begun| begun.pipeline.as_ref().filter(|(begun, _)| *begun == key).map(|(_, p)| p.clone());
+        if let Some(pipeline) = self.begun.borrow().iter().find_map(same) {
+            return pipeline;
+        }
+        let device = &self.device.inner.device;
         let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal]
             .map(|filter| device.push_error_scope(filter));
         let module = wgpu::ShaderModuleDescriptor {
@@ -88,18 +151,21 @@ impl Pipelines {
                 // Every kernel writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: self.cache.as_ref(),
+            cache: pipelines.cache.as_ref(),
         });
         // All of them first, in reverse: a scope that is left is one that wgpu finds out of order.
         let refused: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
-        for error in refused {
-            if let Some(error) = pollster::block_on(error) {
-                return Err(refusal(error, specification.label));
+        let refusal = Box::pin(async {
+            let mut first = None;
+            for error in refused {
+                first = first.or(error.await);
             }
-        }
+            first
+        });
         let pipeline = Pipeline { pipeline, layout };
-        made.insert(key, pipeline.clone());
-        Ok(pipeline)
+        let begun = Begun { what: specification.label, pipeline: Some((key, pipeline.clone())), refusal };
+        self.begun.borrow_mut().push(begun);
+        pipeline
     }
 }
 
