@@ -534,7 +534,6 @@ impl<'h> Block<'h> {
         let logs = self.reads.ln_p || self.reads.ln_q;
         for class in 0..self.classes {
             for column in 0..self.columns() {
-                prefetch(z.plane(class).as_ptr().wrapping_add(column + self.columns()));
                 let z = z.load(simd, class, column);
                 let e = math::exp_of_negative(simd, -z.abs());
                 let large = one / (one + e);

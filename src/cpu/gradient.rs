@@ -396,7 +396,6 @@ fn last_step<S: Simd>(
         }
         for (k, into) in into.iter_mut().enumerate() {
             let column = first + k;
-            prefetch(into.as_ptr().wrapping_add(LANES * ahead));
             block.weigh(simd, column, e.load(simd, column)).store_array(into);
         }
         return;
