@@ -145,8 +145,9 @@ impl<'a> PartFinish<'a> {
             let sizes: Vec<f64> = sums.iter().map(|s| g_index.map_or(f64::NAN, |g| s[g])).collect();
             let counted = || (0..classes).filter(|&c| self.counted(c)).map(|c| sizes[c]);
             let g_sum: f64 = counted().sum();
-            let g_min =
-                counted().filter(|g| *g > 0.0 || g.is_nan()).fold(f64::INFINITY, |a, b| if b >= a { a } else { b });
+            // Of NaN sizes the first stays.
+            let least = |a: f64, b: f64| if a.is_nan() || b >= a { a } else { b };
+            let g_min = counted().filter(|g| *g > 0.0 || g.is_nan()).fold(f64::INFINITY, least);
             for class in 0..classes {
                 let weight = part.class_weights.as_ref().map_or(1.0, |w| w[class]);
                 let absent = sizes[class] <= 0.0;

@@ -20,6 +20,7 @@ on_each_device!(
     a_voxel_that_does_not_count_has_gradient_zero_beside_anything,
     a_left_out_channel_may_hold_nan,
     a_pool_without_a_kept_voxel_is_worth_nothing,
+    a_size_that_is_nan_is_the_least,
     label_0_of_one_class_costs_nothing,
     a_term_that_hard_targets_make_one_of_the_target_alone,
 );
@@ -77,6 +78,13 @@ formula!(
     Group,
     |v| vec![v.p() / v.map()],
     |m| vec![m.pixel(0) / m.n()]
+);
+formula!(
+    /// P in units of the smallest class that is there.
+    OverLeast,
+    Group,
+    |_v| vec![],
+    |m| vec![m.p() / m.g_min()]
 );
 formula!(
     /// Reads the cost of a class without saying what confusions cost.
@@ -513,6 +521,21 @@ fn constants_beyond_single_precision_are_refused_by_shader_text() {
             }
             assert!(text(x).is_ok(), "what no output needs is left out");
         }
+    }
+}
+
+/// Whichever classes come before and after it.
+fn a_size_that_is_nan_is_the_least(bench: &Bench) {
+    let (classes, voxels) = (3, 4);
+    let z = logits(classes * voxels);
+    let problem = problem(1, classes, voxels).dense(DType::F32).reduction(Reduction::None);
+    let plan = plan(&custom(OverLeast), &problem);
+    for poisoned in 0..classes {
+        let mut target = vec![1.0f32; classes * voxels];
+        assert!(fused(bench, &plan, Inputs::new(&z, &target), None).0.loss().is_finite());
+        target[poisoned * voxels] = f32::NAN;
+        let (evaluation, _) = fused(bench, &plan, Inputs::new(&z, &target), None);
+        assert!(evaluation.losses[0].is_nan(), "class {poisoned}: {:?}", evaluation.losses);
     }
 }
 

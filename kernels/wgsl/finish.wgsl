@@ -205,7 +205,8 @@ fn context(part: u32, thread: u32) {
             for (var c = first; c < classes; c++) {
                 let size = pooled(part, pool, c, g);
                 if double_less(DOUBLE_ZERO, size) || double_is_nan(size) {
-                    least = select(size, least, double_less_equal(least, size));
+                    // Of NaN sizes the first stays.
+                    least = select(size, least, double_is_nan(least) || double_less_equal(least, size));
                 }
             }
             store(sums_at + 2u * (pools + pool), select(least, DOUBLE_ZERO, double_is_infinite(least)));

@@ -313,13 +313,12 @@ impl Executor {
     /// # Errors
     /// [`Error::DeviceLost`].
     #[doc(hidden)]
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn stages(&self) -> Result<Vec<(MomentTable, Coefficients)>, Error> {
+    pub async fn stages(&self) -> Result<Vec<(MomentTable, Coefficients)>, Error> {
         let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let whole = Download { source: &self.workspace, offset: 0, bytes: self.workspace.size() };
         let staging = self.stage(&mut encoder, &[whole])?;
         self.device.inner.queue.submit([encoder.finish()]);
-        let mapped = pollster::block_on(self.map(&staging))?;
+        let mapped = self.map(&staging).await?;
         let each = self.plan.heads().iter().zip(&self.heads).map(|(head, on_device)| {
             let shape = &head.problem.shape;
             let moments = 4 * on_device.moments_at as usize;

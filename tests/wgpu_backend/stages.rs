@@ -9,7 +9,7 @@ use segfuse::{DType, Layout};
 fn check(device: &Device, case: &Case) {
     let executor = device.prepare(&case.plan()).expect("the device takes the plan");
     let called = evaluate(&executor, case);
-    let stages = executor.stages().expect("the device is there").remove(0);
+    let stages = pollster::block_on(executor.stages()).expect("the device is there").remove(0);
     let name = format!("{}, {:?}, {:?}", case.objective, case.problem, device.variant());
     check_stages(&name, case, &called, &stages);
 }
