@@ -5,6 +5,7 @@
 
 use super::gradient;
 use super::math;
+use super::passes::in_a_function;
 use super::planes::{LANES, Planes, Vectors};
 use super::view::{IGNORED, INVALID, Source, prefetch};
 use crate::dtype::DType;
@@ -500,7 +501,11 @@ impl<'h> Block<'h> {
             Activation::Sigmoid => self.sigmoid(simd, z),
             Activation::Softmax if !Z::FEW || self.has_top() || self.reads.ln_q => self.softmax(simd, z),
             Activation::Softmax => {
-                few_classes!(self.classes, C => self.softmax_of_few::<S, C>(simd, z), self.softmax(simd, z))
+                few_classes!(
+                    self.classes,
+                    C => in_a_function!(simd, self.softmax_of_few::<S, C>(simd, z)),
+                    self.softmax(simd, z)
+                )
             }
         }
     }

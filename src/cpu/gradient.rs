@@ -2,6 +2,7 @@
 
 use super::block::{Block, ClassTruth, Range, few_classes, has_top, with_truth};
 use super::interpret::ArrayProgram;
+use super::passes::in_a_function;
 use super::planes::{LANES, Planes};
 use super::view::{Target, prefetch};
 use crate::dtype::DType;
@@ -146,7 +147,9 @@ pub(super) unsafe fn gradient<S: Simd>(
         few_classes!(
             classes,
             // SAFETY: the caller's promise.
-            C => return unsafe { of_few_classes::<S, C>(simd, head, block, slopes, scratch, target, range) },
+            C => return in_a_function!(simd, unsafe {
+                of_few_classes::<S, C>(simd, head, block, slopes, scratch, target, range)
+            }),
             {}
         );
     }
@@ -447,7 +450,7 @@ fn own_slopes<S: Simd>(
     scratch: &mut Scratch,
 ) {
     let columns = block.columns();
-    pixels.run(simd, columns, |slot| block.own_input(slot));
+    in_a_function!(simd, pixels.run(simd, columns, |slot| block.own_input(slot)));
     for (k, by_class) in slopes.pixel.iter().enumerate() {
         let x = pixels.output(k, columns, |slot| block.own_input(slot));
         let uniform = by_class.iter().all(|c| *c == by_class[0]);
@@ -486,7 +489,7 @@ fn pixel_slopes<S: Simd>(
             None => block.input(slot, class),
             Some(k) => coefficients.vectors(k as usize, columns),
         };
-        pixels.run(simd, columns, input);
+        in_a_function!(simd, pixels.run(simd, columns, input));
         let x = pixels.output(0, columns, input);
         for column in 0..columns {
             scratch.e.store(class, column, x.load(simd, column));

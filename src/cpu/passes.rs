@@ -162,6 +162,18 @@ impl GradientWorker<'_> {
     }
 }
 
+/// Compiles an expression as a function of its own for the instruction set of `$simd`. Everything within is inlined, and a
+/// compiler's time grows faster than what it has in one function.
+macro_rules! in_a_function {
+    ($simd:expr, $body:expr) => {
+        $simd.vectorize(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(super) use in_a_function;
+
 /// All blocks of a unit.
 ///
 /// # Safety
@@ -183,15 +195,15 @@ unsafe fn process<S: Simd>(
     let stride = block::stride(head.problem.shape.classes());
     for start in (0..unit.len).step_by(stride) {
         let range = Range { start: unit.start + start, len: stride.min(unit.len - start), ..unit };
-        block.load_target(simd, sources, range);
+        in_a_function!(simd, block.load_target(simd, sources, range));
         counts[0] += block.valid;
         counts[1] += block.invalid;
         let census = matches!(pass.sums, Some(Sums::Target));
         if !census {
-            block.load_prediction(simd, sources, range);
+            in_a_function!(simd, block.load_prediction(simd, sources, range));
         }
         if let Some((which, program)) = &mut worker.sums {
-            reduce::reduce(simd, head, block, *which, program, sums);
+            in_a_function!(simd, reduce::reduce(simd, head, block, *which, program, sums));
             if !hard.is_empty() {
                 reduce::count_hard(simd, head, block, hard);
             }
@@ -199,7 +211,9 @@ unsafe fn process<S: Simd>(
         if let (Some(output), Some(worker)) = (&pass.gradient, &mut worker.gradient) {
             let GradientWorker { slopes, program, scratch, .. } = worker;
             // SAFETY: the caller's promise.
-            unsafe { gradient::gradient(simd, head, block, slopes, program, scratch, &output.target, range) };
+            in_a_function!(simd, unsafe {
+                gradient::gradient(simd, head, block, slopes, program, scratch, &output.target, range)
+            });
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::block::{Block, ClassTruth, few_classes, with_truth};
 use super::interpret::ArrayProgram;
+use super::passes::in_a_function;
 use super::planes::{LANES, Vectors};
 use crate::evaluation::HardCounts;
 use crate::plan::Head;
@@ -40,16 +41,16 @@ pub(super) fn reduce<S: Simd>(
     let columns = block.columns();
     let n = sum(simd, columns, |column| block.weight().load(simd, column));
     if has_pixels && head.own_class {
-        pixels.run(simd, columns, |slot| block.own_input(slot));
+        in_a_function!(simd, pixels.run(simd, columns, |slot| block.own_input(slot)));
     }
     if block.by_share() {
         let classes = head.problem.shape.classes();
-        return few_classes!(classes, C => reduce_few::<S, C>(simd, block, moments, n, pixels, sums), {});
+        return few_classes!(classes, C => in_a_function!(simd, reduce_few::<S, C>(simd, block, moments, n, pixels, sums)), {});
     }
     for class in 0..head.problem.shape.classes() {
         if has_pixels && !head.own_class {
             block.select(simd, class);
-            pixels.run(simd, columns, |slot| block.input(slot, class));
+            in_a_function!(simd, pixels.run(simd, columns, |slot| block.input(slot, class)));
         }
         let block = &*block;
         let totals = &mut sums[class * count..(class + 1) * count];
