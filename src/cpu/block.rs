@@ -731,8 +731,8 @@ impl<'h> Block<'h> {
             let truth = self.truth(simd, column);
             let largest = self.largest.load(simd, 0, column);
             let mut own_z = largest;
-            for class in 0..C {
-                own_z = truth.is_own(class).select(f32x16::load_array_ref(simd, &z[class][column]), own_z);
+            for (class, z) in z.iter().enumerate() {
+                own_z = truth.is_own(class).select(f32x16::load_array_ref(simd, &z[column]), own_z);
             }
             let rest = self.rest_sum.load(simd, 0, column);
             let ln_p = (own_z - largest) - ln_of_sum(simd, rest, one + rest, self.share(simd, column));

@@ -150,9 +150,9 @@ fn squares<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [f64; C] {
     let mut sums = [f32x16::splat(simd, 0.0); C];
     for column in 0..block.columns() {
         let w = block.weight().load(simd, column);
-        for class in 0..C {
+        for (class, sum) in sums.iter_mut().enumerate() {
             let p = block.p_at(simd, class, column);
-            sums[class] += w * p * p;
+            *sum += w * p * p;
         }
     }
     sums.map(gather)
@@ -166,8 +166,8 @@ fn own_sums<S: Simd, const C: usize>(simd: S, block: &Block<'_>, x: Option<Vecto
     for column in 0..block.columns() {
         let (truth, w) = (block.truth(simd, column), block.weight().load(simd, column));
         let wx = if let Some(x) = x { w * x.load(simd, column) } else { w };
-        for class in 0..C {
-            sums[class] += truth.is_own(class).select(wx, nothing);
+        for (class, sum) in sums.iter_mut().enumerate() {
+            *sum += truth.is_own(class).select(wx, nothing);
         }
     }
     sums.map(gather)
