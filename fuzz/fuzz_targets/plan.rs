@@ -66,6 +66,10 @@ fn problem(u: &mut Unstructured<'_>) -> Result<Problem> {
         problem = problem.map(*u.choose(&[Map::Shared, Map::PerClass])?);
     }
     if u.ratio(1, 4)? {
+        let spacing: Vec<f64> = u.arbitrary()?;
+        problem = problem.spacing(spacing);
+    }
+    if u.ratio(1, 4)? {
         problem = problem.ignore_label(u.arbitrary()?);
     }
     if u.ratio(1, 4)? {
@@ -89,7 +93,7 @@ fuzz_target!(|case: Case| {
         assert_eq!(u128::from(shape.elements()), elements);
         // Each pass over a prediction reads all of it.
         let prediction = elements * u128::from(head.problem().prediction_dtype().size());
-        let passes = explained.stages.iter().filter(|stage| !matches!(stage.name, "census" | "finish"));
+        let passes = explained.stages.iter().filter(|stage| !matches!(stage.name, "distance" | "census" | "finish"));
         assert!(passes.into_iter().all(|stage| u128::from(stage.bytes_read) >= prediction), "{explanation}");
     }
 });

@@ -27,16 +27,15 @@ impl Maps {
     /// [`Error::DeviceMemory`] when there is no memory for a map.
     pub(super) fn make(head: &Head, sources: &Sources<'_>) -> Result<Maps, Error> {
         let reads = |of| head.maps.iter().any(|map| sides(map.input).contains(&of));
-        let regions = |of| reads(of).then(|| Regions::of(head, sources, of));
+        let regions = |of| reads(of).then(|| Regions::of(head, sources, of)).unwrap_or(Regions::Masks(Vec::new()));
         let (target, prediction) = (regions(Side::Target), regions(Side::Prediction));
-        let (target, prediction) = (target.as_ref(), prediction.as_ref());
         // The maps that are functions of the target's two-sided transform share it, and the last takes its buffer.
         let shares = |map: &&PlannedMap| sides(map.input) == [Side::Target];
         let mut sharing = head.maps.iter().filter(shares).count();
         let first_class = head.maps.iter().filter(shares).map(|map| map.first_class).min();
-        let mut squares = match (first_class, target) {
-            (Some(first), Some(target)) => target.transform(head, Kind::TwoSided, first)?,
-            _ => Vec::new(),
+        let mut squares = match first_class {
+            Some(first_class) => target.transform(head, Kind::TwoSided, first_class)?,
+            None => Vec::new(),
         };
         let mut of_target = |map: &PlannedMap| -> Result<Vec<f32>, Error> {
             sharing -= 1;
@@ -54,21 +53,15 @@ impl Maps {
         };
         let mut made = Vec::with_capacity(head.maps.len());
         for map in &head.maps {
-            let mut values = match (map.input, target, prediction) {
-                (VoxelInput::PredictionSquared, _, Some(prediction)) => {
-                    prediction.transform(head, Kind::TwoSided, map.first_class)?
-                }
-                (VoxelInput::ContourDistance, Some(target), _) => {
-                    target.contours(head).transform(head, Kind::Outside, map.first_class)?
-                }
+            let mut values = match map.input {
+                VoxelInput::PredictionSquared => prediction.transform(head, Kind::TwoSided, map.first_class)?,
+                VoxelInput::ContourDistance => target.contours(head).transform(head, Kind::Outside, map.first_class)?,
                 _ => of_target(map)?,
             };
-            match (map.input, target, prediction) {
-                (VoxelInput::SignedDistance, Some(target), _) => signed(head, map, target, &mut values),
-                (VoxelInput::Closeness, Some(target), _) => closeness(head, map, target, &mut values),
-                (VoxelInput::ContourDistance, _, Some(prediction)) => {
-                    mean_distance(head, map, &prediction.contours(head), &mut values);
-                }
+            match map.input {
+                VoxelInput::SignedDistance => signed(head, map, &target, &mut values),
+                VoxelInput::Closeness => closeness(head, map, &target, &mut values),
+                VoxelInput::ContourDistance => mean_distance(head, map, &prediction.contours(head), &mut values),
                 _ => {}
             }
             made.push(values);
