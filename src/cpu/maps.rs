@@ -27,7 +27,7 @@ impl Maps {
     /// [`Error::DeviceMemory`] when there is no memory for a map.
     pub(super) fn make(head: &Head, sources: &Sources<'_>) -> Result<Maps, Error> {
         let reads = |of| head.maps.iter().any(|map| sides(map.input).contains(&of));
-        let regions = |of| reads(of).then(|| Regions::of(head, sources, of)).unwrap_or(Regions::Masks(Vec::new()));
+        let regions = |of| if reads(of) { Regions::of(head, sources, of) } else { Regions::Masks(Vec::new()) };
         let (target, prediction) = (regions(Side::Target), regions(Side::Prediction));
         // The maps that are functions of the target's two-sided transform share it, and the last takes its buffer.
         let shares = |map: &&PlannedMap| sides(map.input) == [Side::Target];
