@@ -1,7 +1,7 @@
 //! Every test vector, in every type of the prediction and both layouts, on every backend.
 //!
-//! Where pipelines are compiled the planar f32 run takes all vectors, and the others each eighth, from different ones on;
-//! `SEGFUSE_TEST_FULL=1` makes them take all.
+//! On wgpu, where compiling a pipeline takes long, the planar f32 run takes all vectors, and the others each eighth, from
+//! different ones on; `SEGFUSE_TEST_FULL=1` makes them take all.
 #![cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 
 mod common;

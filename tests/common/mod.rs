@@ -30,6 +30,8 @@ pub struct Bench {
     pub runtime: segfuse::Runtime,
     /// Every new objective makes pipelines, which take a device longer than the test: such a device gets fewer cases.
     compiles: bool,
+    /// Compiling takes seconds and not milliseconds, as it does on a software renderer.
+    slowly: bool,
 }
 
 #[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
@@ -50,9 +52,9 @@ impl Bench {
     pub fn runs(&self, case: &Case) -> bool {
         self.is_cpu() || case.plan().heads()[0].maps().is_empty()
     }
-    /// Each how many-th of a long list is taken: all of them on the CPU, or with `SEGFUSE_TEST_FULL`.
+    /// Each how many-th of a long list is taken: all of them with `SEGFUSE_TEST_FULL`, or where nothing is compiled slowly.
     pub fn every(&self, compiled: usize) -> usize {
-        if self.compiles && variable("SEGFUSE_TEST_FULL").is_none() { compiled } else { 1 }
+        if self.slowly && variable("SEGFUSE_TEST_FULL").is_none() { compiled } else { 1 }
     }
 }
 
@@ -60,7 +62,11 @@ impl Bench {
 #[cfg(feature = "cpu")]
 pub fn cpu() -> &'static Bench {
     static BENCH: std::sync::OnceLock<Bench> = std::sync::OnceLock::new();
-    BENCH.get_or_init(|| Bench { runtime: segfuse::Runtime::on("cpu").expect("it is in this build"), compiles: false })
+    BENCH.get_or_init(|| Bench {
+        runtime: segfuse::Runtime::on("cpu").expect("it is in this build"),
+        compiles: false,
+        slowly: false,
+    })
 }
 
 /// A device of CUDA; `None`, said aloud, where there is none.
@@ -68,7 +74,11 @@ pub fn cpu() -> &'static Bench {
 pub fn cuda() -> Option<&'static Bench> {
     static BENCH: std::sync::OnceLock<Option<Bench>> = std::sync::OnceLock::new();
     let bench = BENCH.get_or_init(|| {
-        cuda_device().map(|device| Bench { runtime: segfuse::Runtime::with_cuda(device.clone()), compiles: true })
+        cuda_device().map(|device| Bench {
+            runtime: segfuse::Runtime::with_cuda(device.clone()),
+            compiles: true,
+            slowly: false,
+        })
     });
     bench.as_ref()
 }
@@ -118,7 +128,11 @@ fn or_fail(why: &str) {
 pub fn wgpu() -> Option<&'static Bench> {
     static BENCH: std::sync::OnceLock<Option<Bench>> = std::sync::OnceLock::new();
     let bench = BENCH.get_or_init(|| {
-        wgpu_device().map(|device| Bench { runtime: segfuse::Runtime::with_wgpu(device.clone()), compiles: true })
+        wgpu_device().map(|device| Bench {
+            runtime: segfuse::Runtime::with_wgpu(device.clone()),
+            compiles: true,
+            slowly: true,
+        })
     });
     bench.as_ref()
 }
@@ -129,7 +143,8 @@ pub fn wgpu() -> Option<&'static Bench> {
 pub fn wgpu_device() -> Option<&'static segfuse::wgpu::Device> {
     static DEVICE: std::sync::OnceLock<Option<segfuse::wgpu::Device>> = std::sync::OnceLock::new();
     let open = || {
-        let device = match variable("SEGFUSE_TEST_DEVICE") {
+        // The tests of CUDA read the same variable.
+        let device = match variable("SEGFUSE_TEST_DEVICE").filter(|name| !name.starts_with("cuda")) {
             None if segfuse::wgpu::Device::adapters().is_empty() => return None,
             None => segfuse::wgpu::Device::open(0),
             Some(name) if name == "wgpu" => segfuse::wgpu::Device::new(),

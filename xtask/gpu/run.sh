@@ -66,7 +66,7 @@ else
     step check 60 bin/segfuse check --device cpu --cases 20
 fi
 # A kernel that faults ends the context, and with it the rest of a process: so each group has a process of its own.
-for group in buffers errors memory order sizes stages; do
+for group in errors memory order sizes stages; do
     step "cuda-$group" 60 bin/cuda_backend --test-threads=2 "$group::"
 done
 step cuda-vectors 90 bin/vectors cuda::
