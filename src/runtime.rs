@@ -133,18 +133,12 @@ impl Runtime {
     pub fn devices() -> Vec<DeviceInfo> {
         // The best first.
         let mut devices: Vec<DeviceInfo> = Vec::new();
-        #[cfg(any(feature = "cuda", feature = "wgpu"))]
-        let mut add = |backend: &str, descriptions: Vec<String>| {
-            let numbered = descriptions.into_iter().enumerate();
-            let named = |(k, description)| DeviceInfo { name: format!("{backend}:{k}"), description };
-            devices.extend(numbered.map(named));
-        };
         #[cfg(feature = "cuda")]
-        add("cuda", cuda::Device::descriptions());
+        devices.extend(numbered("cuda", cuda::Device::descriptions()));
         #[cfg(feature = "wgpu")]
-        add("wgpu", wgpu::Device::descriptions());
+        devices.extend(numbered("wgpu", wgpu::Device::descriptions()));
         #[cfg(feature = "cpu")]
-        devices.push(DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() });
+        devices.extend([DeviceInfo { name: "cpu".into(), description: cpu::Device::new().description() }]);
         devices
     }
 
@@ -213,4 +207,11 @@ impl Runtime {
             Backend::Wgpu(device) => device.prepare(plan)?.forward_backward(heads, gradients, grad_output),
         }
     }
+}
+
+/// The devices of a backend, by their numbers.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn numbered(backend: &str, descriptions: Vec<String>) -> impl Iterator<Item = DeviceInfo> {
+    let named = move |(k, description)| DeviceInfo { name: format!("{backend}:{k}"), description };
+    descriptions.into_iter().enumerate().map(named)
 }
