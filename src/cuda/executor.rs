@@ -148,6 +148,7 @@ pub struct Executor {
 impl Executor {
     pub(super) fn new(device: &Device, plan: &Plan, preparation: Preparation) -> Result<Executor, Error> {
         for head in plan.heads() {
+            head.without_made_maps("cuda")?;
             let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
             if preparation.in_place && need != got {
                 return Err(Error::BufferType { role: "a gradient in place", need, got });
