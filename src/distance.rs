@@ -183,8 +183,12 @@ impl Distances {
         self.shape.spatial().iter().enumerate().map(longest).sum()
     }
 
-    /// Whether the settings agree with each other.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Whether the settings agree with each other; every call asks first.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more than three spatial dimensions, a class that is none, or spacings of another number;
+    /// [`Error::Spacing`], [`Error::DTypeOf`], [`Error::Overflow`] or [`Error::Problem`] for what their names say.
+    pub fn check(&self) -> Result<(), Error> {
         let spatial = self.shape.spatial();
         let within = |what, min, max: usize, got: usize| match (min..=max).contains(&got) {
             true => Ok(()),

@@ -9,6 +9,8 @@ use segfuse::cpu::Device;
 use segfuse::distance::{Distances, Hard, Kind, Source};
 use segfuse::{Activation, DType, Error, Layout, Shape};
 use segfuse_reference::distance::{self as reference, distance_map};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 const KINDS: [(Kind, reference::Kind); 5] = [
     (Kind::Outside, reference::Kind::Outside),
@@ -132,6 +134,11 @@ fn volumes() {
     {
         check(&extents, None, &KINDS);
     }
+    // Axes long enough for winners to be searched between winners.
+    for extents in [[18, 20, 9], [33, 17, 5], [17, 40, 4]] {
+        check(&extents, None, &KINDS[2..3]);
+        check(&extents, Some(&[0.9, 1.3, 2.1]), &KINDS[2..3]);
+    }
     check(&[7, 8, 17], Some(&[1.0, 1.0, 2.5]), &KINDS);
     check(&[11, 7, 6], Some(&[3.3, 0.7, 1.1]), &KINDS);
 }
@@ -146,6 +153,64 @@ fn long_axes() {
     check(&[1, 1025, 2], Some(&[1.0, 0.37, 5.0]), &kinds);
     check(&[2, 1025], Some(&[100.0, 0.01]), &kinds);
     check(&[1025, 2], Some(&[0.01, 100.0]), &kinds);
+}
+
+#[derive(Deserialize)]
+struct File {
+    cases: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    extents: Vec<usize>,
+    spacing: Vec<f64>,
+    mask: Vec<u8>,
+    /// Null is a distance to nothing.
+    values: BTreeMap<String, Vec<Option<f64>>>,
+}
+
+#[test]
+fn vectors_that_libraries_confirm() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test_vectors/distances.json");
+    let text = std::fs::read_to_string(path).expect("the vectors are there");
+    let cases = serde_json::from_str::<File>(&text).expect("the vectors are well formed").cases;
+    assert!(cases.len() >= 54);
+    for case in cases {
+        let shape = Shape::new(1, 1, &case.extents).expect("a shape");
+        assert_eq!(case.values.len(), KINDS.len(), "{}", case.name);
+        for (kind, want) in &case.values {
+            let (kind, _) = KINDS[["outside", "inside", "two-sided", "signed", "difference"]
+                .iter()
+                .position(|name| name == kind)
+                .expect("a kind")];
+            let maps = Distances::new(&shape, Source::Dense(DType::U8)).kind(kind).spacing(case.spacing.clone());
+            let want: Vec<f64> = want.iter().map(|x| x.unwrap_or(f64::INFINITY)).collect();
+            same(&maps.compute(&case.mask).expect("fits"), &want, &format!("{kind:?} of {}", case.name));
+        }
+    }
+}
+
+#[test]
+fn distances_whose_squares_are_beyond_what_is_exact() {
+    for extents in [[3001, 2999], [1, 300_000], [300_000, 2]] {
+        let shape = Shape::new(1, 1, extents).expect("a shape");
+        let mut random = Numbers(8);
+        let sites: Vec<[usize; 2]> = (0..9)
+            .map(|k| extents.map(|extent| random.below(if k < 5 { extent.div_ceil(9) } else { extent })))
+            .collect();
+        let mut labels = vec![0u8; extents[0] * extents[1]];
+        sites.iter().for_each(|[y, x]| labels[y * extents[1] + x] = 1);
+        let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::Outside).squared(true);
+        let squares = maps.compute(&labels).expect("fits");
+        for (voxel, &got) in squares.iter().enumerate() {
+            let [y, x] = [voxel / extents[1], voxel % extents[1]];
+            let square = |[v, u]: &[usize; 2]| y.abs_diff(*v).pow(2) + x.abs_diff(*u).pow(2);
+            let want = sites.iter().map(square).min().expect("a site") as f64;
+            let allowed = if want < f64::from(1 << f32::MANTISSA_DIGITS) { 0.0 } else { 2.0 * ROUNDINGS * want };
+            assert!((f64::from(got) - want).abs() <= allowed, "{extents:?}, [{y}, {x}]: {got:e}, must be {want:e}");
+        }
+    }
 }
 
 /// Labels of objects that touch, with some voxels of no class.
@@ -188,7 +253,12 @@ fn interleaved<T: Copy>(values: &[T], maps: usize, voxels: usize) -> Vec<T> {
 
 #[test]
 fn every_class_of_a_label_map_at_once() {
-    for (extents, spacing) in [(&[57][..], &[1.0][..]), (&[14, 19], &[1.0, 1.5]), (&[7, 9, 11], &[2.0, 0.8, 1.0])] {
+    for (extents, spacing) in [
+        (&[57][..], &[1.0][..]),
+        (&[14, 19], &[1.0, 1.5]),
+        (&[7, 9, 11], &[2.0, 0.8, 1.0]),
+        (&[17, 18, 6], &[1.0, 1.0, 1.0]),
+    ] {
         let shape = Shape::new(2, 5, extents).expect("a shape");
         let labels: Vec<i64> = (0..2).flat_map(|sample| label_map(extents, 5, 40 + sample)).collect();
         for (kind, of_reference) in KINDS {

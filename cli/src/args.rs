@@ -1,6 +1,7 @@
 //! The arguments of every command.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use segfuse::distance::Kind;
 use segfuse::loss::Absent;
 use segfuse::{Activation, DType, Layout, Map, Problem, Reduction, Runtime, Target};
 use std::path::PathBuf;
@@ -22,6 +23,15 @@ stored as floats are taken where all are whole.
 The time is that of the fastest of a few calls with arrays in host memory; on a GPU that is with upload of the inputs and \
 download of the gradient, without making the pipelines. `segfuse bench` times the passes alone.";
 
+/// What `distance` makes.
+const DISTANCES: &str = "\
+d_out is the distance to the nearest voxel of a class, d_in that to the nearest voxel not of it. Kinds: outside: d_out; inside: d_in; \
+two-sided: d_out + d_in; signed: d_out outside, -(d_in - 1) inside; difference: d_out - d_in. Where a class is empty or fills its sample, the \
+last three are 0, and distances to nothing are infinite.
+
+Files are .npy, .nii or .nii.gz: labels [N, …], or with --dense one value per class, [N, C, …], above 0.5 where a voxel is of the class; \
+predictions [N, C, …]; with --layout nvc [N, …, C]. A NIfTI file holds one sample. The maps are [N, K, …], or [N, …, K]. The work is the CPU's.";
+
 /// What `bench` times.
 const TIMES: &str = "\
 On the CPU a time is that of a call. On a GPU the buffers are on the device already, and a time is that of the passes alone, by \
@@ -34,6 +44,9 @@ pub(crate) enum Command {
     /// Loss, gradient and metrics of a prediction in a file
     #[command(after_help = FILES)]
     Eval(EvalArgs),
+    /// Exact distance maps of labels or of a prediction
+    #[command(after_help = DISTANCES)]
+    Distance(DistanceArgs),
     /// Every loss with its parameters
     List(ListArgs),
     /// What a loss will do on a problem: passes, bytes, sums
@@ -146,6 +159,56 @@ pub(crate) struct EvalArgs {
     pub(crate) metrics: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+pub(crate) struct DistanceArgs {
+    /// Labels (integers), or one value per class with --dense
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub(crate) target: Option<PathBuf>,
+    /// Logits or probabilities, made classes by --threshold
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub(crate) pred: Option<PathBuf>,
+    /// The target has one value per voxel and class
+    #[arg(long, requires = "target")]
+    pub(crate) dense: bool,
+    /// Number of classes of labels [default: the largest label + 1, at least 2]
+    #[arg(long, value_name = "C", requires = "target", conflicts_with = "dense")]
+    pub(crate) num_classes: Option<usize>,
+    /// Voxels with this label belong to no class
+    #[arg(long, value_name = "LABEL", requires = "target", allow_negative_numbers = true)]
+    pub(crate) ignore_label: Option<i64>,
+    /// What makes probabilities of the prediction [default: softmax; sigmoid for one class]
+    #[arg(long, value_enum, requires = "pred")]
+    pub(crate) activation: Option<ActivationArg>,
+    /// A class is where its probability is above this [default: the class with the largest value; 0.5 for one class]
+    #[arg(long, value_name = "T", requires = "pred")]
+    pub(crate) threshold: Option<f64>,
+    /// What the maps hold
+    #[arg(long, value_enum, default_value = "two-sided")]
+    pub(crate) kind: KindArg,
+    /// The distance between neighbours along each axis, slowest first [default: 1]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) spacing: Option<Vec<f64>>,
+    /// The classes that maps are made of [default: all]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    pub(crate) classes: Option<Vec<usize>>,
+    /// Each value x becomes x·|x|
+    #[arg(long)]
+    pub(crate) squared: bool,
+    /// Type of the maps: f32 or f16
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    pub(crate) dtype: FloatArg,
+    /// Layout of the maps, and of a file with a value per class
+    #[arg(long, value_enum, default_value = "ncv")]
+    pub(crate) layout: LayoutArg,
+    /// Write the maps here
+    #[arg(long, value_name = "OUT.npy")]
+    pub(crate) out: PathBuf,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -275,6 +338,13 @@ value_enum!(ActivationArg for Activation {
     None "none" = Activation::None,
     Sigmoid "sigmoid" = Activation::Sigmoid,
     Softmax "softmax" = Activation::Softmax,
+});
+value_enum!(KindArg for Kind {
+    Outside "outside" = Kind::Outside,
+    Inside "inside" = Kind::Inside,
+    TwoSided "two-sided" = Kind::TwoSided,
+    Signed "signed" = Kind::Signed,
+    Difference "difference" = Kind::Difference,
 });
 value_enum!(LayoutArg for Layout {
     Ncv "ncv" = Layout::Planar,

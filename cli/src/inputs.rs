@@ -1,4 +1,4 @@
-//! From the files of `eval` to a problem and its buffers.
+//! From files to the buffers of `eval` and `distance`.
 
 use crate::args::{EvalArgs, LayoutArg};
 use crate::error::CliError;
@@ -26,7 +26,7 @@ pub(crate) struct Loaded {
 }
 
 /// Values of a type that the library takes.
-enum Buffer {
+pub(crate) enum Buffer {
     F32(Vec<f32>),
     F16(Vec<f16>),
     U8(Vec<u8>),
@@ -36,7 +36,7 @@ enum Buffer {
 }
 
 impl Buffer {
-    fn slice(&self) -> Slice<'_> {
+    pub(crate) fn slice(&self) -> Slice<'_> {
         match self {
             Buffer::F32(values) => values.into(),
             Buffer::F16(values) => values.into(),
@@ -54,18 +54,8 @@ impl Loaded {
         let mut notes = Vec::new();
         let layout = args.problem.layout;
         let array = read(&args.pred)?;
-        let path = array.path.clone();
-        let file = Array { path: path.clone(), shape: array.shape.clone(), data: Data::U8(Vec::new()), ..array };
-        let prediction = classes_arranged(array, layout)?;
-        let frame = Frame::new(&prediction, layout)?;
-        let prediction = match prediction.data {
-            Data::F16(values) => Buffer::F16(values),
-            data if data.is_float() => Buffer::F32(floats(&path, data, &mut notes)),
-            data => {
-                let what = format!("a prediction must be f16, f32 or f64, this file holds {}", data.dtype());
-                return Err(CliError::file(&path, what));
-            }
-        };
+        let file = Array { path: array.path.clone(), shape: array.shape.clone(), data: Data::U8(Vec::new()), ..array };
+        let (frame, prediction) = prediction(array, layout, &mut notes)?;
         let mut problem = args.problem.apply(Problem::new(frame.shape.clone()), prediction.slice().dtype());
 
         let (target, dense) = frame.target(read(&args.target)?, &mut notes)?;
@@ -123,6 +113,78 @@ impl Loaded {
     }
 }
 
+/// The shape and the values of a prediction.
+pub(crate) fn prediction(
+    array: Array,
+    layout: LayoutArg,
+    notes: &mut Vec<String>,
+) -> Result<(Frame, Buffer), CliError> {
+    let array = classes_arranged(array, layout)?;
+    let frame = Frame::new(&array, layout)?;
+    let buffer = match array.data {
+        Data::F16(values) => Buffer::F16(values),
+        data if data.is_float() => Buffer::F32(floats(&array.path, data, notes)),
+        data => {
+            let what = format!("a prediction must be f16, f32 or f64, this file holds {}", data.dtype());
+            return Err(CliError::file(&array.path, what));
+        }
+    };
+    Ok((frame, buffer))
+}
+
+/// The shape and the values of a dense target that comes alone.
+pub(crate) fn dense(array: Array, layout: LayoutArg, notes: &mut Vec<String>) -> Result<(Frame, Buffer), CliError> {
+    let array = classes_arranged(array, layout)?;
+    let frame = Frame::new(&array, layout)?;
+    let buffer = values_per_class(&array.path, array.data, notes)?;
+    Ok((frame, buffer))
+}
+
+/// The values of a dense target.
+fn values_per_class(path: &Path, data: Data, notes: &mut Vec<String>) -> Result<Buffer, CliError> {
+    Ok(match data {
+        Data::U8(values) => Buffer::U8(values),
+        Data::F16(values) => Buffer::F16(values),
+        data if data.is_float() => Buffer::F32(floats(path, data, notes)),
+        data => {
+            let what = format!("a dense target must be bool, u8, f16, f32 or f64, this file holds {}", data.dtype());
+            return Err(CliError::file(path, what));
+        }
+    })
+}
+
+/// Labels that come alone, with their shape [N, …].
+pub(crate) fn labels_alone(array: Array) -> Result<(Vec<usize>, Buffer), CliError> {
+    let nifti = array.format == Format::Nifti;
+    let array = if nifti { nifti_classes(array)? } else { array };
+    let shape = match array.shape.as_slice() {
+        [x, y, z, 1] if nifti => vec![1, *x, *y, *z],
+        [_, _, ..] if !nifti => array.shape.clone(),
+        got => {
+            let axes =
+                if nifti { "labels are [x, y, z]" } else { "labels are [N, …] with at least one spatial axis" };
+            return Err(array.error(format!("has shape {}; {axes}", show(got))));
+        }
+    };
+    let integral = if nifti { array.data.integral() } else { None };
+    Ok((shape, labels(&array.path, integral.unwrap_or(array.data), nifti)?))
+}
+
+/// Labels of any integer type.
+fn labels(path: &Path, data: Data, nifti: bool) -> Result<Buffer, CliError> {
+    Ok(match data {
+        Data::U8(values) => Buffer::U8(values),
+        Data::I16(values) => Buffer::I16(values),
+        Data::I32(values) => Buffer::I32(values),
+        Data::I64(values) => Buffer::I64(values),
+        data => {
+            let but = if nifti { ", and not all values are whole" } else { "" };
+            let what = format!("labels must be integers, this file holds {}{but}", data.dtype());
+            return Err(CliError::file(path, what));
+        }
+    })
+}
+
 /// f32 of any number type, with a note where digits may go.
 fn floats(path: &Path, data: Data, notes: &mut Vec<String>) -> Vec<f32> {
     match data {
@@ -170,8 +232,8 @@ fn classes_arranged(array: Array, layout: LayoutArg) -> Result<Array, CliError> 
 }
 
 /// What the shape of the prediction asks of all the others.
-struct Frame {
-    shape: Shape,
+pub(crate) struct Frame {
+    pub(crate) shape: Shape,
     layout: LayoutArg,
     /// The prediction's shape.
     with_classes: Vec<usize>,
@@ -250,24 +312,7 @@ impl Frame {
         let integral = if nifti && !dense { array.data.integral() } else { None };
         dense |= nifti && self.shape.classes() == 1 && array.data.is_float() && integral.is_none();
         let data = integral.unwrap_or(array.data);
-        let buffer = match data {
-            Data::U8(values) => Buffer::U8(values),
-            Data::F16(values) if dense => Buffer::F16(values),
-            data if dense && data.is_float() => Buffer::F32(floats(&path, data, notes)),
-            Data::I16(values) if !dense => Buffer::I16(values),
-            Data::I32(values) if !dense => Buffer::I32(values),
-            Data::I64(values) if !dense => Buffer::I64(values),
-            data if dense => {
-                let what =
-                    format!("a dense target must be bool, u8, f16, f32 or f64, this file holds {}", data.dtype());
-                return Err(CliError::file(&path, what));
-            }
-            data => {
-                let but = if nifti { ", and not all values are whole" } else { "" };
-                let what = format!("labels must be integers, this file holds {}{but}", data.dtype());
-                return Err(CliError::file(&path, what));
-            }
-        };
+        let buffer = if dense { values_per_class(&path, data, notes)? } else { labels(&path, data, nifti)? };
         Ok((buffer, dense))
     }
 

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod check;
 mod devices;
+mod distance;
 mod error;
 mod eval;
 mod explain;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Eval(args) => eval::run(&args),
+        Command::Distance(args) => distance::run(&args),
         Command::List(args) => list::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -15,11 +15,12 @@ const DISK_GB: f64 = 6.0;
 /// Writes the vectors and `FRESH`; with `check`, compares them.
 pub(crate) fn run(check: bool, python: Option<&Path>) -> anyhow::Result<()> {
     let python = environment(python)?;
-    let generator = folder().join("generate.py");
-    let mut command = Command::new(&python);
-    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(generator).args(check.then_some("--check"));
-    let status = command.status().with_context(|| format!("cannot run {}", python.display()))?;
-    ensure!(status.success(), "generate.py: {status}");
+    for generator in ["generate.py", "distances.py"] {
+        let mut command = Command::new(&python);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(folder().join(generator)).args(check.then_some("--check"));
+        let status = command.status().with_context(|| format!("cannot run {}", python.display()))?;
+        ensure!(status.success(), "{generator}: {status}");
+    }
     if check {
         return check_fresh();
     }
@@ -55,11 +56,11 @@ fn file_of(line: &str) -> &str {
     line.split_whitespace().next_back().unwrap_or_default()
 }
 
-/// One line per file, as `sha256sum` prints it: the generator, its requirements and what it wrote.
+/// One line per file, as `sha256sum` prints it: the generators, their requirements and what they wrote.
 fn hashes() -> anyhow::Result<String> {
     let entries = fs::read_dir(folder())?.collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<String> = entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| name.ends_with(".py") || name == "requirements.txt" || name == "vectors.json");
+    names.retain(|name| name.ends_with(".py") || name.ends_with(".json") || name == "requirements.txt");
     names.sort();
     names.iter().map(|name| Ok(format!("{}  {name}\n", sha256(&folder().join(name))?))).collect()
 }
