@@ -112,7 +112,10 @@ pub(super) fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) {
         (0..samples).into_par_iter().for_each(|sample| {
             let piece = Piece { sample, maps: 0..count, at: sample * count * voxels };
             // SAFETY: each sample has planes of its own, all in the caller's maps.
-            unsafe { call.run(&piece, &maps, false) };
+            unsafe { call.run(&piece, &maps) };
+            if form == Form::Labels {
+                emit(&call, &piece, &maps, &maps, voxels);
+            }
         });
         return;
     }
@@ -123,7 +126,7 @@ pub(super) fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) {
     for pieces in groups(samples, count, form, at_once, voxels) {
         pieces.into_par_iter().for_each(|piece| {
             // SAFETY: each piece of a group has planes of its own.
-            unsafe { call.run(&piece, &planes, true) };
+            unsafe { call.run(&piece, &planes) };
             emit(&call, &piece, &planes, &maps, voxels);
         });
     }
@@ -148,51 +151,57 @@ fn groups(samples: usize, maps: usize, form: Form, at_once: usize, voxels: usize
     groups
 }
 
-/// Rounds and interleaves the planes of a piece.
+/// Rounds and interleaves the planes of a piece, or parts the one plane that its maps share.
+///
+/// That plane may be the first of the maps.
 fn emit(call: &Call<'_>, piece: &Piece, planes: &Target<'_>, maps: &Target<'_>, voxels: usize) {
+    let layout = call.distances.layout;
     let (all, count) = (call.distances.maps(), piece.maps.len());
-    let step = (EMIT_VALUES / count).next_multiple_of(LANES);
+    let step = if layout == Layout::Planar { EMIT_VALUES } else { (EMIT_VALUES / count).next_multiple_of(LANES) };
     let planes = planes.as_source();
     let level = Level::new();
     (0..voxels.div_ceil(step)).into_par_iter().for_each_init(
-        || (Row::default(), vec![0.0f32; step * count]),
-        |(row, mixed), task| {
+        || (Row::default(), vec![0.0f32; step], vec![0.0f32; step * if layout == Layout::Planar { 0 } else { count }]),
+        |(row, line, mixed), task| {
             let start = task * step;
             let len = step.min(voxels - start);
-            let labels = (call.form == Form::Labels)
-                .then(|| dispatch!(level, simd => call.sides.labels(simd, piece.sample, start, len, row)));
-            // The value of a voxel in a map, from the plane of the map or the one that all share.
-            let plane =
-                |map: usize| planes.f32s(piece.at + if labels.is_some() { 0 } else { map * voxels } + start, len);
-            let value = |map: usize, values: &[f32], voxel: usize| match labels {
-                Some(labels) if labels[voxel] != call.sides.label(piece.maps.start + map) => 0.0,
-                _ => values[voxel],
-            };
-            match call.distances.layout {
-                Layout::Planar => {
-                    for map in 0..count {
-                        let (values, line) = (plane(map), &mut mixed[..len]);
-                        line.iter_mut().enumerate().for_each(|(voxel, x)| *x = value(map, values, voxel));
-                        let at = (piece.sample * all + piece.maps.start + map) * voxels + start;
-                        // SAFETY: each task has voxels of its own, in maps that are the piece's.
-                        unsafe { maps.write(at, line) };
+            let plane = |map: usize| planes.f32s(piece.at + map * voxels + start, len);
+            let shared = (call.form == Form::Labels).then(|| {
+                let labels = dispatch!(level, simd => call.sides.labels(simd, piece.sample, start, len, row));
+                (labels, plane(0).to_vec())
+            });
+            for map in 0..count {
+                let values: &[f32] = match &shared {
+                    Some((labels, values)) => {
+                        let class = call.sides.label(piece.maps.start + map);
+                        let of_class =
+                            values.iter().zip(*labels).map(|(x, label)| if *label == class { *x } else { 0.0 });
+                        line.iter_mut().zip(of_class).for_each(|(to, x)| *to = x);
+                        &line[..len]
+                    }
+                    None => plane(map),
+                };
+                match layout {
+                    // SAFETY: each task has voxels of its own, in maps that are the piece's, and what it reads of a plane that
+                    // is a map too it has read.
+                    Layout::Planar => unsafe {
+                        maps.write((piece.sample * all + piece.maps.start + map) * voxels + start, values);
+                    },
+                    Layout::Interleaved => {
+                        let to = mixed[map..].iter_mut().step_by(count);
+                        to.zip(values).for_each(|(to, x)| *to = *x);
                     }
                 }
+            }
+            let at = |voxel: usize| (piece.sample * voxels + start + voxel) * all + piece.maps.start;
+            match layout {
+                Layout::Planar => {}
+                // SAFETY: as above.
+                Layout::Interleaved if count == all => unsafe { maps.write(at(0), &mixed[..len * count]) },
                 Layout::Interleaved => {
-                    for map in 0..count {
-                        let values = plane(map);
-                        let line = mixed[map..].iter_mut().step_by(count).take(len);
-                        line.enumerate().for_each(|(voxel, x)| *x = value(map, values, voxel));
-                    }
-                    let at = |voxel: usize| (piece.sample * voxels + start + voxel) * all + piece.maps.start;
-                    if count == all {
-                        // SAFETY: as above.
-                        unsafe { maps.write(at(0), &mixed[..len * count]) };
-                    } else {
-                        for (voxel, values) in mixed[..len * count].chunks_exact(count).enumerate() {
-                            // SAFETY: as above; between them lie the values of maps of other pieces, which wait.
-                            unsafe { maps.write(at(voxel), values) };
-                        }
+                    for (voxel, values) in mixed[..len * count].chunks_exact(count).enumerate() {
+                        // SAFETY: as above; between them lie the values of maps of other groups, which wait.
+                        unsafe { maps.write(at(voxel), values) };
                     }
                 }
             }

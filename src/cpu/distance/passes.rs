@@ -79,11 +79,11 @@ impl<'a> Call<'a> {
         if self.form == Form::Labels { 1 } else { piece.maps.len() }
     }
 
-    /// Makes the maps of a piece: planes of f32, one per map or, if `alone`, one for all maps that share it.
+    /// Makes the maps of a piece: planes of f32, one per map or one that all maps share.
     ///
     /// # Safety
     /// Nothing else uses the planes of the piece.
-    pub(super) unsafe fn run(&self, piece: &Piece, planes: &Target<'_>, alone: bool) {
+    pub(super) unsafe fn run(&self, piece: &Piece, planes: &Target<'_>) {
         let level = Level::new();
         let [depth, ..] = self.extents;
         let transforms = self.transforms(piece);
@@ -108,7 +108,7 @@ impl<'a> Call<'a> {
                 let range = start..(start + columns).min(self.slice_voxels());
                 // SAFETY: the columns are this task's, of planes that are the caller's.
                 dispatch!(level, simd => unsafe {
-                    self.columns(simd, piece, transform, range, planes, &slices, alone, scratch)
+                    self.columns(simd, piece, transform, range, planes, &slices, scratch)
                 });
             },
         );
@@ -226,7 +226,6 @@ impl<'a> Call<'a> {
         range: Range<usize>,
         planes: &Target<'_>,
         slices: &[Slice],
-        alone: bool,
         scratch: &mut ColumnScratch,
     ) {
         let [depth, ..] = self.extents;
@@ -282,19 +281,8 @@ impl<'a> Call<'a> {
 
         // Whole lines at a time.
         for z in 0..depth {
-            let value = |vector: usize| f32x16::load_array_ref(simd, &values.arrays(vector)[z]);
-            if self.form == Form::Class || alone {
-                let to = line(transform, z).chunks_mut(LANES);
-                to.enumerate().for_each(|(vector, to)| store(value(vector), to));
-                continue;
-            }
-            let labels = labels[z * vectors * LANES..].as_chunks::<LANES>().0;
-            for map in 0..piece.maps.len() {
-                let wanted = self.sides.label(piece.maps.start + map);
-                for (vector, to) in line(map, z).chunks_mut(LANES).enumerate() {
-                    let inside = i32x16::load_array_ref(simd, &labels[vector]).simd_eq(wanted);
-                    store(inside.select(value(vector), f32x16::splat(simd, 0.0)), to);
-                }
+            for (vector, to) in line(transform, z).chunks_mut(LANES).enumerate() {
+                store(f32x16::load_array_ref(simd, &values.arrays(vector)[z]), to);
             }
         }
     }
