@@ -1,10 +1,11 @@
-//! A call allocates next to nothing beside its inputs and its gradient.
+//! A call allocates next to nothing beside its inputs and its gradient, and a call for distance maps what it says.
 //!
 //! One test, alone in its process: the allocator counts for everybody.
 #![cfg(feature = "cpu")]
 
 use segfuse::cpu::{Device, InPlaceInputs};
-use segfuse::{Inputs, Objective, Plan, Problem, Shape, SliceMut};
+use segfuse::distance::{Distances, Hard, Kind, Source};
+use segfuse::{Activation, DType, Inputs, Layout as Axes, Objective, Plan, Problem, Shape, Slice, SliceMut};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -45,6 +46,50 @@ const MAP_BYTES: usize = 8;
 
 #[test]
 fn calls_allocate_little() {
+    losses();
+    distance_maps();
+}
+
+/// Bytes of rayon's queues and of lists as long as the samples.
+const ASIDE: usize = 16 << 10;
+
+fn distance_maps() {
+    for (extents, classes) in [(&[64, 64, 64][..], 5), (&[300, 200], 3), (&[1, 100_000], 2), (&[20, 9, 500], 40)] {
+        let shape = Shape::new(2, classes, extents).expect("a shape");
+        let elements = shape.elements() as usize;
+        let labels: Vec<u8> = (0..shape.all_voxels() as usize).map(|i| (i / 50 % classes) as u8).collect();
+        let logits: Vec<f32> = (0..elements).map(|i| (i * 7 / 64 % 29) as f32).collect();
+        let (mut f32s, mut f16s) = (vec![0.0f32; elements], vec![half::f16::ZERO; elements]);
+        let prediction = |hard| Source::Prediction(DType::F32, Activation::Softmax, hard);
+        for kind in [Kind::Inside, Kind::Signed] {
+            for source in [Source::Labels(DType::U8), prediction(Hard::Argmax), prediction(Hard::Above(0.2))] {
+                for (axes, dtype, budget) in [
+                    (Axes::Planar, DType::F32, 1 << 30),
+                    (Axes::Interleaved, DType::F32, 1 << 30),
+                    (Axes::Interleaved, DType::F32, 3 << 20),
+                    (Axes::Planar, DType::F16, 1),
+                ] {
+                    let maps =
+                        Distances::new(&shape, source).kind(kind).layout(axes).dtype(dtype).memory_budget(budget);
+                    let taken = peak(|| {
+                        let source: Slice<'_> =
+                            if source == Source::Labels(DType::U8) { (&labels).into() } else { (&logits).into() };
+                        match dtype {
+                            DType::F32 => maps.compute_into(source, &mut f32s),
+                            _ => maps.compute_into(source, &mut f16s),
+                        }
+                        .expect("it fits");
+                    });
+                    let said = maps.workspace_bytes() as usize;
+                    assert!(taken <= said + ASIDE, "{maps:?}: {taken} bytes taken, {said} said");
+                    assert!(said <= 8 * elements + (16 << 20), "{maps:?}: {said} bytes");
+                }
+            }
+        }
+    }
+}
+
+fn losses() {
     let device = Device::with_threads(2).expect("two threads");
     let shapes = [
         Shape::new(2, 4, [96, 96, 96]),

@@ -27,9 +27,13 @@ impl Distances {
     pub fn workspace_bytes(&self) -> u64 {
         // Of the source only its kind matters.
         let sides = Sides::new(self, Source::from(&[][..] as &[u8]));
-        let threads = rayon::current_num_threads() as u64;
-        let planes = if in_place(self) { 0 } else { planes_at_once(self, form(self, &sides)) * self.plane_bytes() };
-        planes + threads * passes::scratch_bytes(self, &sides)
+        let form = form(self, &sides);
+        let planes = if in_place(self) { 0 } else { planes_at_once(self, form) * self.plane_bytes() };
+        let emitted = 3 * EMIT_VALUES * size_of::<f32>() + sides.row_bytes(EMIT_VALUES);
+        let scratch = passes::scratch_bytes(self, &sides).max(emitted as u64);
+        // And a byte for each slice of each map.
+        let slices = self.shape.samples() as u64 * self.maps() as u64 * self.shape.spatial()[0] as u64;
+        planes + slices + rayon::current_num_threads() as u64 * scratch
     }
     fn plane_bytes(&self) -> u64 {
         self.shape.voxels() * DType::F32.size()

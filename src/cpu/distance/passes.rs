@@ -335,15 +335,16 @@ fn columns(depth: usize) -> usize {
     (TASK_VOXELS / depth).clamp(COLUMNS_MIN, COLUMNS_MAX).next_multiple_of(LANES)
 }
 
-/// Bytes that a thread takes for its scratch memory.
+/// Bytes that a thread takes at most for its scratch memory: that of a slice, or that of lines across them.
 pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>) -> u64 {
     let [depth, height, width] = Squeezed::new(distances).extents;
+    let column = |extent: usize| (2 * LANES * size_of::<f32>() + 32) * (extent + 2);
     let bits = height * width.div_ceil(WORD) * size_of::<u64>();
+    let rows = height * (width + 2 * LANES) * size_of::<f32>() + width * size_of::<i32>();
+    let slice = rows + 2 * bits + bits.max(BITS_BYTES) + column(height) + sides.row_bytes(width);
     let lines = columns(depth);
-    let slice = height * (width + 2 * LANES) * size_of::<f32>() + 2 * bits + bits.max(BITS_BYTES);
-    let tile = (depth * lines * (2 * size_of::<f32>() + size_of::<u16>())) as u64;
-    let column = (2 * LANES * size_of::<f32>() + 24) * (depth + height);
-    (slice + column + sides.row_bytes(width) + sides.row_bytes(lines)) as u64 + tile
+    let tile = (depth + LANES) * lines * (size_of::<f32>() + size_of::<i32>() + size_of::<u16>());
+    (slice.max(tile + column(depth) + sides.row_bytes(lines))) as u64
 }
 
 /// Lines of one vector along an axis.

@@ -71,9 +71,7 @@ impl<'a> Sides<'a> {
         let mixed = if self.distances.layout == Layout::Interleaved { classes } else { 0 };
         match self.rule {
             Rule::Label => 4 * (voxels + LANES),
-            Rule::Argmax | Rule::Above(_) | Rule::SoftmaxAbove(_) => {
-                4 * (voxels + LANES) * (1 + mixed + (classes + 1).max(2))
-            }
+            Rule::Argmax | Rule::Above(_) | Rule::SoftmaxAbove(_) => 4 * (voxels + 2 * LANES) * (2 + mixed + classes),
         }
     }
 
