@@ -1,16 +1,15 @@
-"""Times scipy, the edt package and `segfuse distance` on the same labels, one after the other, in one run.
+"""Times scipy and the edt package beside `cargo bench --bench distance`, on the same labels, one after the other, in one run.
 
-    SEGFUSE_BENCH_LABELS=FOLDER cargo bench --bench distance -- none       writes the labels
-    python benches/distance_peers.py target/release/segfuse FOLDER         needs numpy, scipy, edt
+    SEGFUSE_BENCH_LABELS=FOLDER cargo bench -p segfuse --bench distance -- none      writes the labels
+    python benches/distance_peers.py FOLDER [NAME]                                  needs numpy, scipy, edt
 
-Each makes the map anew in fresh memory; the time is that of the call alone, the best of a few. Processor times are those of all
-threads together, and say more where the machine has other work.
+Times are medians of calls. The peers allocate their maps, the bench writes to a buffer of its own. Processor times in brackets are those of
+all threads together.
 """
 
 import json
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -20,54 +19,59 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 THREADS = 2
-CALLS = {"scipy": 2, "edt": 4, "segfuse": 6}
+CALLS = {"scipy": 3, "edt": 5}
+ROOT = Path(__file__).parent.parent
 
 
-def best(name, call):
-    """The least wall time and the least processor time, in seconds, and the result."""
+def median(name, call):
+    """The median wall time and processor time, in seconds, and the result."""
     times = []
     for _ in range(CALLS[name]):
         wall, cpu = time.perf_counter(), time.process_time()
         result = call()
         times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    return min(t[0] for t in times), min(t[1] for t in times), result
+    return *sorted(times)[len(times) // 2], result
 
 
-def segfuse(program, labels, kind, classes):
-    """The least time that the command reports, and the maps."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / "labels.npy", Path(folder) / "maps.npy"
-        np.save(source, labels[None])
-        arguments = [program, "distance", "--target", source, "--out", out, "--kind", kind, "--json"]
-        arguments += ["--classes", "1"] if classes == 2 else ["--num-classes", str(classes)]
-        runs = [json.loads(subprocess.run(arguments, check=True, capture_output=True).stdout) for _ in range(CALLS["segfuse"])]
-        return min(run["time_ms"] for run in runs) / 1e3, np.load(out)[0]
+def segfuse(name, kind):
+    """The median that criterion finds, in seconds."""
+    bench = ["cargo", "bench", "-p", "segfuse", "--bench", "distance", "--", f"{name}/{kind}$"]
+    subprocess.run(bench, cwd=ROOT, check=True, capture_output=True)
+    found = ROOT / "target/criterion/distance" / name / kind / "new/estimates.json"
+    return json.loads(found.read_text())["median"]["point_estimate"] / 1e9
+
+
+def peers(labels, kind, classes):
+    """Calls that make the same map, by name."""
+    if classes > 2:
+        # One map of the inside of all labels, none of which may be 0.
+        return [("edt", lambda: edt.edt(labels + 1, black_border=False, parallel=THREADS))] if kind == "inside" else []
+    if kind not in ("outside", "inside"):
+        return []
+    # Both measure from voxels that are not 0 to those that are.
+    mask = np.ascontiguousarray(labels == (0 if kind == "outside" else 1))
+    return [
+        ("edt", lambda: edt.edt(mask, black_border=False, parallel=THREADS)),
+        ("scipy", lambda: distance_transform_edt(mask)),
+    ]
 
 
 def main():
-    program, folder = sys.argv[1], Path(sys.argv[2])
+    folder, wanted = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     definitions = tomllib.loads(Path(__file__).with_name("distances.toml").read_text())["distance"]
-    print("definition        kind       segfuse     edt                scipy")
     for d in definitions:
+        if wanted not in d["name"]:
+            continue
         labels = np.fromfile(folder / f"{d['name']}.u8", np.uint8).reshape(d["extents"])
         for kind in d["kinds"]:
-            wall, maps = segfuse(program, labels, kind, d["classes"])
-            row = f"{d['name']:17} {kind:10} {wall * 1e3:7.1f} ms"
-            if kind in ("outside", "inside") and d["classes"] == 2:
-                # Both libraries measure from voxels that are not 0 to those that are.
-                mask = np.ascontiguousarray(labels == (0 if kind == "outside" else 1))
-                for name, call in [
-                    ("edt", lambda: edt.edt(mask, black_border=False, parallel=THREADS)),
-                    ("scipy", lambda: distance_transform_edt(mask)),
-                ]:
-                    peer, cpu, result = best(name, call)
-                    assert np.abs(result - maps[0]).max() < 1e-3, name
-                    row += f"  {peer * 1e3:8.1f} ({cpu * 1e3:.0f}) {peer / wall:5.1f}x"
-            elif kind == "inside":
-                # One map of all labels, where a label counts as not 0.
-                peer, cpu, result = best("edt", lambda: edt.edt(labels + 1, black_border=False, parallel=THREADS))
-                assert np.abs(result - maps.sum(0)).max() < 1e-3
-                row += f"  {peer * 1e3:8.1f} ({cpu * 1e3:.0f}) {peer / wall:5.1f}x"
+            ours = segfuse(d["name"], kind)
+            row = f"{d['name']:17} {kind:9} {ours * 1e3:8.2f} ms"
+            results = []
+            for name, call in peers(labels, kind, d["classes"]):
+                wall, cpu, result = median(name, call)
+                results.append(result)
+                row += f"  {name} {wall * 1e3:8.1f} ms ({cpu * 1e3:.0f}), {wall / ours:.1f}x"
+            assert all(np.abs(result - results[0]).max() < 1e-3 for result in results), "the peers differ"
             print(row, flush=True)
 
 
