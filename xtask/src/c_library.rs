@@ -3,6 +3,7 @@
 use crate::root;
 use crate::steps::{Outcome, command, has, missing, succeeds};
 use anyhow::{Context, bail, ensure};
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +112,7 @@ pub(crate) fn test() -> anyhow::Result<Outcome> {
         }
     }
     // With the command, so that the library of both is compiled once.
-    succeeds(&mut command("cargo", "build --release --package segfuse-c --package segfuse-cli"))?;
+    succeeds(&mut command("cargo", "build --release --package segfuse-c --package segfuse-cli --package softcuda"))?;
     let folder = target().join("c-library");
     let (prefix, build) = (folder.join("prefix"), folder.join("build"));
     // A file that is installed no more must not be found either.
@@ -127,6 +128,9 @@ pub(crate) fn test() -> anyhow::Result<Outcome> {
         valgrind.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]).arg(build.join(program));
         succeeds(&mut valgrind)?;
     }
+    // Under valgrind, the driver in software would take minutes; it looks at every access of a kernel itself.
+    let driver = target().join("release").join(format!("{DLL_PREFIX}softcuda{DLL_SUFFIX}"));
+    succeeds(command(&build.join("cuda").display().to_string(), "").arg(driver))?;
     if !has("pkg-config", "--version") {
         return missing("pkg-config");
     }

@@ -25,6 +25,21 @@
 #include <stdint.h>
 
 /**
+ * Gradients are written over their predictions.
+ */
+#define SEGFUSE_CUDA_IN_PLACE 1
+
+/**
+ * The stages are launched one by one: `segfuse_cuda_reduce`, `segfuse_cuda_finish`, `segfuse_cuda_gradient`.
+ */
+#define SEGFUSE_CUDA_SPLIT 2
+
+/**
+ * No workspace is allocated: every call brings one.
+ */
+#define SEGFUSE_CUDA_CALLERS_WORKSPACE 4
+
+/**
  * There is a keep-mask, u8 `[N, V]`: voxels with 0 do not count.
  */
 #define SEGFUSE_HAS_MASK 1
@@ -251,6 +266,82 @@ typedef struct segfuse_call {
      */
     struct segfuse_evaluation *evaluation;
 } segfuse_call;
+
+/**
+ * A CUDA device in a context, with the kernels loaded so far. Several threads may use it at once.
+ */
+typedef struct segfuse_cuda_device {
+    /**
+     * Never 0 for a device that was made.
+     */
+    uint64_t id;
+} segfuse_cuda_device;
+
+/**
+ * A plan that was prepared on a CUDA device. Several threads may use it at once; calls that run on the device at the same time
+ * need a workspace each.
+ */
+typedef struct segfuse_cuda_plan {
+    /**
+     * Never 0 for a plan that was prepared.
+     */
+    uint64_t id;
+} segfuse_cuda_plan;
+
+/**
+ * The sizes of a prepared plan. The result of a call holds, as f32 from its beginning and as doubles from `result_doubles_at` on:
+ * the losses; then for each head, for each term its values, as many as there are losses, then the voxels that counted and the
+ * labels out of range.
+ */
+typedef struct segfuse_cuda_sizes {
+    /**
+     * Bytes of a workspace, aligned to 16.
+     */
+    uint64_t workspace_bytes;
+    /**
+     * Bytes of a result, aligned to 8.
+     */
+    uint64_t result_bytes;
+    /**
+     * How many numbers it has, in each precision.
+     */
+    uint64_t result_numbers;
+    /**
+     * The byte at which its doubles begin.
+     */
+    uint64_t result_doubles_at;
+    /**
+     * Bytes of device memory that the prepared plan holds.
+     */
+    uint64_t device_bytes;
+} segfuse_cuda_sizes;
+
+/**
+ * What else a call takes and gives: device addresses. Every field may be 0, but for the size. A null segfuse_cuda_call stands for
+ * all zeros.
+ */
+typedef struct segfuse_cuda_call {
+    /**
+     * sizeof(segfuse_cuda_call): which fields the caller knows.
+     */
+    size_t size;
+    /**
+     * ∂(what is minimised)/∂loss, f32 on the device, one number per loss; null for 1.
+     */
+    const void *grad_output;
+    /**
+     * Gets the result; null for a place in the workspace, which `segfuse_cuda_result` says.
+     */
+    void *result;
+    /**
+     * The workspace of the call; it may hold anything. Null for that of the prepared plan.
+     */
+    void *workspace;
+    /**
+     * Its bytes.
+     */
+    uint64_t workspace_bytes;
+} segfuse_cuda_call;
 
 /**
  * How many voxels a call counted.
@@ -610,6 +701,139 @@ segfuse_status segfuse_forward_backward(struct segfuse_device device,
                                         const struct segfuse_buffers *buffers,
                                         size_t heads,
                                         const struct segfuse_call *call);
+
+/**
+ * Makes a device of its number, as the driver counts, in its primary context: that of the CUDA runtime.
+ *
+ * The caller promises:
+ * `device` points to a segfuse_cuda_device.
+ */
+segfuse_status segfuse_cuda_device_create(size_t ordinal, struct segfuse_cuda_device *device);
+
+/**
+ * Makes the device of a context of the caller (a CUcontext), in that context.
+ *
+ * The caller promises:
+ * `context` is a context that outlives the device and all that is prepared on it; `device` points to a segfuse_cuda_device.
+ */
+segfuse_status segfuse_cuda_device_create_in(void *context,
+                                             struct segfuse_cuda_device *device);
+
+/**
+ * Destroys a device; what was prepared on it stays. Nothing happens for a device that is all zeros.
+ */
+segfuse_status segfuse_cuda_device_destroy(struct segfuse_cuda_device device);
+
+/**
+ * Prepares a plan: the driver compiles its kernels, where it has not yet, and a workspace is allocated. `flags` is
+ * SEGFUSE_CUDA_IN_PLACE and the like, added up. Not while a stream of the thread is captured.
+ *
+ * The caller promises:
+ * `prepared` points to a segfuse_cuda_plan.
+ */
+segfuse_status segfuse_cuda_prepare(struct segfuse_cuda_device device,
+                                    struct segfuse_plan plan,
+                                    uint32_t flags,
+                                    struct segfuse_cuda_plan *prepared);
+
+/**
+ * Destroys a prepared plan, after the kernels that use its memory. Nothing happens for one that is all zeros.
+ */
+segfuse_status segfuse_cuda_destroy(struct segfuse_cuda_plan prepared);
+
+/**
+ * Writes the sizes of a prepared plan.
+ *
+ * The caller promises:
+ * `sizes` points to a segfuse_cuda_sizes.
+ */
+segfuse_status segfuse_cuda_plan_sizes(struct segfuse_cuda_plan prepared, struct segfuse_cuda_sizes *sizes);
+
+/**
+ * Launches the loss alone on `stream` and returns. See `segfuse_cuda_forward_backward`.
+ *
+ * The caller promises:
+ * As `segfuse_cuda_forward_backward`; the gradients are not used.
+ */
+segfuse_status segfuse_cuda_forward(struct segfuse_cuda_plan prepared,
+                                    const struct segfuse_buffers *buffers,
+                                    size_t heads,
+                                    const struct segfuse_cuda_call *call,
+                                    void *stream);
+
+/**
+ * Launches loss and gradient on `stream` (a CUstream or cudaStream_t; null is the default stream) and returns before they are
+ * done. Nothing is allocated, copied or waited for: a call can be captured into a CUDA graph. The buffers hold device addresses;
+ * what is wrong with them is found before anything is launched. Prepared with SEGFUSE_CUDA_IN_PLACE, a gradient is null or the
+ * prediction. Results repeat bit for bit on one device.
+ *
+ * The caller promises:
+ * Until the stream has come to the end of the call, `buffers` and `call` name device memory that is there, holds what they say and
+ * is used by nothing else where it is written; `stream` is a stream of the device's context. The structs themselves are read
+ * during the call alone.
+ */
+segfuse_status segfuse_cuda_forward_backward(struct segfuse_cuda_plan prepared,
+                                             const struct segfuse_buffers *buffers,
+                                             size_t heads,
+                                             const struct segfuse_cuda_call *call,
+                                             void *stream);
+
+/**
+ * Launches the first stage: the sums of every head, to `segfuse_cuda_moments`. Prepared with SEGFUSE_CUDA_SPLIT.
+ *
+ * The caller promises:
+ * As `segfuse_cuda_forward`.
+ */
+segfuse_status segfuse_cuda_reduce(struct segfuse_cuda_plan prepared,
+                                   const struct segfuse_buffers *buffers,
+                                   size_t heads,
+                                   const struct segfuse_cuda_call *call,
+                                   void *stream);
+
+/**
+ * Launches the second stage: the sums, reduced over devices meanwhile, to result and coefficients.
+ *
+ * The caller promises:
+ * As `segfuse_cuda_forward_backward`.
+ */
+segfuse_status segfuse_cuda_finish(struct segfuse_cuda_plan prepared,
+                                   const struct segfuse_cuda_call *call,
+                                   void *stream);
+
+/**
+ * Launches the last stage: the gradients from the coefficients.
+ *
+ * The caller promises:
+ * As `segfuse_cuda_forward_backward`.
+ */
+segfuse_status segfuse_cuda_gradient(struct segfuse_cuda_plan prepared,
+                                     const struct segfuse_buffers *buffers,
+                                     size_t heads,
+                                     const struct segfuse_cuda_call *call,
+                                     void *stream);
+
+/**
+ * Writes where the sums of a head lie between the stages, and how many doubles they are: all of them may be added up over
+ * devices. `call` says the workspace, as in the calls.
+ *
+ * The caller promises:
+ * `call` is null or points to a segfuse_cuda_call; `moments` points to a pointer and `count` to a uint64_t.
+ */
+segfuse_status segfuse_cuda_moments(struct segfuse_cuda_plan prepared,
+                                    size_t head,
+                                    const struct segfuse_cuda_call *call,
+                                    void **moments,
+                                    uint64_t *count);
+
+/**
+ * Writes where the result of calls that name no other place lies. `call` says the workspace, as in the calls.
+ *
+ * The caller promises:
+ * `call` is null or points to a segfuse_cuda_call; `result` points to a pointer.
+ */
+segfuse_status segfuse_cuda_result(struct segfuse_cuda_plan prepared,
+                                   const struct segfuse_cuda_call *call,
+                                   void **result);
 
 /**
  * Makes a device of its name: "cpu", "auto" (a GPU if this build can use one and the machine has one, else the CPU), or a

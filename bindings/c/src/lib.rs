@@ -6,6 +6,7 @@
 #![expect(non_camel_case_types, reason = "the names are those of the header")]
 
 pub mod call;
+pub mod cuda;
 pub mod device;
 pub mod evaluation;
 mod handle;

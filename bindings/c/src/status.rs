@@ -74,12 +74,21 @@ impl From<Error> for Failure {
             | Error::BufferOffset { .. }
             | Error::BufferBytes { .. }
             | Error::BufferShared { .. }
-            | Error::Overlap { .. } => SEGFUSE_INVALID_BUFFER,
+            | Error::BufferNull { .. }
+            | Error::BufferForeign { .. }
+            | Error::OtherDevice { .. }
+            | Error::OtherContext { .. }
+            | Error::Overlap { .. }
+            | Error::Overlapping { .. } => SEGFUSE_INVALID_BUFFER,
             Error::OtherPlan { .. } => SEGFUSE_OTHER_PLAN,
-            Error::UnknownDevice { .. } => SEGFUSE_NO_DEVICE,
+            Error::UnknownDevice { .. } | Error::DriverMissing { .. } | Error::DriverVersion { .. } => {
+                SEGFUSE_NO_DEVICE
+            }
             Error::DeviceLimit { .. }
             | Error::DeviceMemory { .. }
             | Error::DeviceLost { .. }
+            | Error::Ptx { .. }
+            | Error::Launch { .. }
             | Error::Device { .. } => SEGFUSE_DEVICE_FAILED,
             _ => SEGFUSE_INVALID_PROBLEM,
         };
