@@ -245,7 +245,7 @@ static __device__ void context(const Finish& f, unsigned part) {
             for (unsigned c = first; c < classes; c++) {
                 double size = pooled(f, part, pool, c, g);
                 if (size > 0.0 || size != size) {
-                    least = least <= size ? least : size;
+                    least = least != least || least <= size ? least : size;
                 }
             }
             f.store(sums_at + 2 * (pools + pool), least == DOUBLE_INFINITY ? 0.0 : least);

@@ -16,8 +16,8 @@ const VALUES_OF_RUN: u64 = 64;
 const ROWS_WANTED: u64 = 1024;
 /// Partial sums of all rows may take this much memory.
 const ROW_BYTES: u64 = 2 << 20;
-/// Most classes of a thread: the skeletons have no more slots.
-const SLOTS_MAX: u32 = 16;
+/// Most classes of a thread of one voxel, and of four: the skeletons have no more slots.
+const SLOTS_MAX: [u32; 2] = [16, 8];
 /// Registers that the classes of a thread may take: their sums, and for each voxel z, p or e, and g where it is no label.
 const REGISTERS: u32 = 144;
 /// Sums that go through the shared memory of a block together; `BATCH` of `kernels/cuda/sums.cuh`.
@@ -63,10 +63,14 @@ impl Geometry {
         let values = if matches!(problem.target, Target::Dense(_)) { 3 } else { 2 };
         let fits = |team: u32, width: u32| {
             let slots = classes.div_ceil(team);
-            slots <= SLOTS_MAX && slots * (sums + values * width) <= REGISTERS
+            slots <= SLOTS_MAX[usize::from(width > 1)] && slots * (sums + values * width) <= REGISTERS
         };
-        let width = if !interleaved && head.cost_matrix.is_none() && voxels.is_multiple_of(4) { 4 } else { 1 };
-        let team = (0..=THREADS.ilog2()).map(|k| 1 << k).find(|&team| fits(team, width)).unwrap_or(THREADS);
+        let team_of = |width: u32| (0..=THREADS.ilog2()).map(|k| 1 << k).find(|&team| fits(team, width));
+        let by_four = !interleaved && head.cost_matrix.is_none() && voxels.is_multiple_of(4);
+        let (width, team) = match team_of(4).filter(|_| by_four) {
+            Some(team) => (4, team),
+            None => (1, team_of(1).unwrap_or(THREADS)),
+        };
         let slots = classes.div_ceil(team);
         // Two or four classes are one load of a thread; a team of a warp reads side by side as it is.
         let staged = interleaved && team < WARP && ![2, 4].contains(&classes);

@@ -1,8 +1,9 @@
-//! Tasks of the workspace: `cargo xtask test`, `gen`, `gpu`, `vectors`, `c-library`, `python`.
+//! Tasks of the workspace: `cargo xtask test`, `gen`, `gpu`, `vectors`, `c-library`, `python`, `ptx`.
 
 mod c_library;
 mod r#gen;
 mod gpu;
+mod ptx;
 mod python;
 mod steps;
 mod vectors;
@@ -43,6 +44,12 @@ enum Task {
     },
     /// Make a folder that checks, tests and measures on a machine with a GPU and without cargo
     Gpu(gpu::Options),
+    /// Compile the CUDA kernels to PTX, with a compiler from PyPI
+    Ptx {
+        /// Compile and compare instead; fails when a module is stale, does not assemble or spills
+        #[arg(long)]
+        check: bool,
+    },
     /// Write the test vectors, with Python
     Vectors {
         /// Compare instead; fails when a number differs
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         Task::CLibrary { prefix } => c_library::install(&prefix),
         Task::Python { pytest } => python::test(&pytest),
         Task::Gpu(options) => gpu::run(&options),
+        Task::Ptx { check } => ptx::run(check),
         Task::Vectors { check, python } => vectors::run(check, python.as_deref()),
     };
     match result {
