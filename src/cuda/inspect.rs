@@ -31,6 +31,7 @@ pub struct Completed {
 pub fn kernels(plan: &Plan, in_place: bool) -> Result<Vec<Completed>, Error> {
     let mut all = Vec::new();
     for head in plan.heads() {
+        head.without_made_maps("cuda")?;
         let geometry = Geometry::new(head, head.problem.shape.samples() as u64);
         let kernels: &[Kernel] = match head.schedule() {
             Schedule::OnePass { census: true } => &[Kernel::Census, Kernel::Reduce, Kernel::OnePass],

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, each named, timed and listed at the end.
 
-use crate::{c_library, r#gen, python, root, vectors};
+use crate::{c_library, r#gen, ptx, python, root, vectors};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use std::path::Path;
@@ -97,6 +97,7 @@ fn all(steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
     steps.step("tests: WGSL backend on a device with less", lesser_device)?;
     steps.step("shaders through tint", tint)?;
     steps.step("tests in the documentation", || cargo("test --workspace --doc"))?;
+    steps.step("CUDA kernels", cuda_kernels)?;
     steps.step("test vectors", || test_vectors(options.regenerate))?;
     steps.step("Python package", || python_package(options.regenerate))?;
     // The program has the library's name, so its page would take the place of the library's.
@@ -206,6 +207,16 @@ fn tint() -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("tint, of Chromium's Dawn, is not installed; no package has it".into()));
     }
     cargo("test --workspace --lib -- --ignored tint_takes_the_shaders")
+}
+
+/// Compiled anew and compared, where the compiler is there or can be had.
+fn cuda_kernels() -> anyhow::Result<Outcome> {
+    ptx::check_fresh()?;
+    if !has("python3", "-m pip --version") {
+        missing("pip")?;
+        return Ok(Outcome::Noted("only the hashes; without pip there is no compiler".into()));
+    }
+    ptx::run(true).map(|()| Outcome::Passed)
 }
 
 fn test_vectors(regenerate: bool) -> anyhow::Result<Outcome> {
