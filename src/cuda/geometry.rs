@@ -14,6 +14,9 @@ pub(super) const WARP: u32 = 32;
 const VALUES_OF_RUN: u64 = 64;
 /// Rows that a pass should have at least, so that a large device is busy.
 const ROWS_WANTED: u64 = 1024;
+/// Fewer rounds than this are hardly worth the tree that ends a run; but so many rows come first.
+const ROUNDS_MIN: u64 = 4;
+const ROWS_MIN: u64 = 256;
 /// Partial sums of all rows may take this much memory.
 const ROW_BYTES: u64 = 2 << 20;
 /// Most classes of a thread of one voxel, and of four: the skeletons have no more slots.
@@ -83,7 +86,8 @@ impl Geometry {
         let voxels_of_round = u64::from(THREADS / team * width);
         let loads = voxels.div_ceil(voxels_of_round);
         let wanted = (ROWS_WANTED / at_once).max(1);
-        let rounds = loads.div_ceil(wanted).min(VALUES_OF_RUN / u64::from(width));
+        let rounds = loads.div_ceil(wanted).max(ROUNDS_MIN.min(loads * at_once / ROWS_MIN));
+        let rounds = rounds.clamp(1, VALUES_OF_RUN / u64::from(width));
         let row = u64::from(classes * sums + 2);
         let most = (ROW_BYTES / (samples * row * 8)).max(1);
         let runs = loads.div_ceil(rounds * most);

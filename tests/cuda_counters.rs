@@ -1,0 +1,183 @@
+//! What the CUDA kernels do, counted by the software driver: bytes, sectors, conflicts of banks, launches, instructions.
+#![cfg(feature = "cuda")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{Case, example, variable};
+use segfuse::{DType, Gradient, Layout, SliceMut};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Bytes used per byte of the sectors that are moved, at least.
+const EFFICIENCY: f64 = 0.95;
+/// Three coefficients of each class that a thread may hold.
+const COEFFICIENT_BYTES: u64 = 3 * 4 * 16;
+/// Passes over the banks that conflicts cost, per instruction of a warp, at most.
+const CONFLICTS: f64 = 0.02;
+/// Instructions per element may rise by this share of what is recorded.
+const RISE: f64 = 0.05;
+
+struct Measured {
+    name: String,
+    /// By kernel.
+    counters: BTreeMap<String, softcuda::Counters>,
+    launches: Vec<String>,
+    prediction_bytes: u64,
+    voxel_bytes: u64,
+    gradient_bytes: u64,
+    elements: u64,
+    /// Planes of so many classes that a warp is one team.
+    halves: bool,
+}
+
+/// Loss and gradient of one problem; `None` where there is no software driver to count.
+fn measured(spec: &str, shape: &[usize], dtype: DType, layout: Layout) -> Option<Measured> {
+    let device = common::cuda_device()?;
+    let Ok(Some(driver)) = softcuda::install() else { return None };
+    let case: Case = example(spec, shape, dtype, layout, 1);
+    let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+    let host = case.host();
+    let mut gradient = Gradient::zeros(case.problem.gradient_dtype(), case.prediction.len()).expect("a float type");
+    let mut slices: [SliceMut<'_>; 1] = [gradient.as_slice_mut()];
+    driver.reset();
+    executor.evaluate_into(&[host.inputs()], &mut slices, None).unwrap_or_else(|e| panic!("{spec} of {shape:?}: {e}"));
+    driver.assert_no_reports();
+    let mut counters: BTreeMap<String, softcuda::Counters> = BTreeMap::new();
+    let mut launches = Vec::new();
+    for launch in driver.launches() {
+        // `reduce_planar_4x4` is `reduce` in one shape.
+        let kernel = launch.kernel.split("_planar").next().and_then(|name| name.split("_interleaved").next());
+        let kernel = kernel.unwrap_or_default().to_string();
+        counters.entry(kernel.clone()).or_default().add(&launch.counters);
+        launches.push(kernel);
+    }
+    let elements = case.problem.shape().elements();
+    let voxels = case.problem.shape().all_voxels();
+    Some(Measured {
+        name: format!("{spec}, {shape:?}, {dtype}, {layout:?}"),
+        counters,
+        launches,
+        prediction_bytes: elements * dtype.size(),
+        // A label and a weight.
+        voxel_bytes: voxels * (1 + 4),
+        gradient_bytes: elements * dtype.size(),
+        elements,
+        halves: shape[1] > 128 && layout == Layout::Planar,
+    })
+}
+
+/// Planes and rows that begin on sectors: the two layouts, every way of sharing classes out.
+fn aligned() -> impl Iterator<Item = Measured> {
+    let cases: [(&str, [usize; 3], DType, Layout); 10] = [
+        ("dice", [2, 1, 8192], DType::F32, Layout::Planar),
+        ("dice + ce", [2, 2, 8192], DType::F32, Layout::Planar),
+        ("dice + ce", [2, 4, 8192], DType::F32, Layout::Planar),
+        ("dice + ce", [1, 4, 8192], DType::F16, Layout::Planar),
+        ("tversky", [1, 14, 4096], DType::F16, Layout::Planar),
+        ("dice + ce", [1, 150, 1024], DType::F32, Layout::Planar),
+        ("dice + ce", [2, 4, 8192], DType::F32, Layout::Interleaved),
+        ("dice + ce", [1, 5, 8192], DType::F32, Layout::Interleaved),
+        ("dice + ce", [1, 14, 4096], DType::F16, Layout::Interleaved),
+        ("dice + ce", [1, 40, 2048], DType::F32, Layout::Interleaved),
+    ];
+    cases.into_iter().filter_map(|(spec, shape, dtype, layout)| measured(spec, &shape, dtype, layout))
+}
+
+#[test]
+fn launches_are_three() {
+    for m in aligned() {
+        assert_eq!(m.launches, ["reduce", "finish", "gradient"], "{}", m.name);
+        assert_eq!(m.counters["reduce"].local_requests, 0, "{}", m.name);
+    }
+    if let Some(m) = measured("ce", &[2, 4, 4096], DType::F32, Layout::Planar) {
+        assert!(
+            m.launches.contains(&"one_pass".to_string()) && !m.launches.contains(&"gradient".to_string()),
+            "{:?}",
+            m.launches
+        );
+    }
+}
+
+/// Members of a team read the labels and weights of their voxel together: how many times 5 bytes that is, the bytes of lanes show.
+#[test]
+fn every_byte_is_read_once_and_once_more() {
+    for m in aligned() {
+        for kernel in ["reduce", "gradient"] {
+            let counters = &m.counters[kernel];
+            let least = m.prediction_bytes + m.voxel_bytes;
+            // Beside the inputs: the coefficients of a block's classes, and what the members of a team read together.
+            let coefficients = if kernel == "gradient" { counters.blocks * 256 * COEFFICIENT_BYTES } else { 0 };
+            let most = m.prediction_bytes + 32 * m.voxel_bytes + m.elements / 2 + coefficients;
+            assert!(
+                (least..=most).contains(&counters.load_bytes),
+                "{}, {kernel}: {} of {least}",
+                m.name,
+                counters.load_bytes
+            );
+            // In sectors nothing is read twice; but a team of a whole warp reads half a sector of each plane, and its neighbour
+            // the other half at the same time, which the cache of the multiprocessor sees and these counters do not.
+            let sectors = 32 * counters.load_sectors;
+            let halves = if m.halves { 2 } else { 1 };
+            let fine = (least as f64 / EFFICIENCY) as u64 * halves + m.elements + coefficients;
+            assert!(sectors <= fine, "{}, {kernel}: sectors of {sectors} bytes for {least}", m.name);
+        }
+        let written = &m.counters["gradient"];
+        assert_eq!(written.store_bytes, m.gradient_bytes, "{}", m.name);
+        assert!(
+            written.store_efficiency() >= EFFICIENCY / if m.halves { 2.0 } else { 1.0 },
+            "{}: {:.3}",
+            m.name,
+            written.store_efficiency()
+        );
+    }
+}
+
+#[test]
+fn banks_do_not_conflict() {
+    for m in aligned() {
+        for (kernel, counters) in &m.counters {
+            if kernel == "finish" {
+                continue;
+            }
+            let (passes, ideal) = (counters.shared_wavefronts, counters.shared_wavefronts_ideal);
+            assert!(
+                passes as f64 <= 1.1 * ideal as f64,
+                "{}, {kernel}: {passes} passes, {ideal} without conflicts",
+                m.name
+            );
+            assert_eq!(counters.local_requests, 0, "{}, {kernel}", m.name);
+        }
+    }
+}
+
+/// Instructions of threads per element, as recorded in `kernels/instructions.txt`; `SEGFUSE_RECORD=1` writes it.
+#[test]
+fn instructions_do_not_rise() {
+    let mut lines = Vec::new();
+    for m in aligned() {
+        for kernel in ["reduce", "gradient"] {
+            let each = m.counters[kernel].thread_instructions as f64 / m.elements as f64;
+            lines.push((format!("{kernel}: {}", m.name), each));
+        }
+    }
+    if lines.is_empty() {
+        return;
+    }
+    let path: PathBuf = common::package().join("kernels/instructions.txt");
+    if variable("SEGFUSE_RECORD").is_some() {
+        let text: String = lines.iter().map(|(name, each)| format!("{each:7.2}  {name}\n")).collect();
+        std::fs::write(&path, text).expect("the record can be written");
+        return;
+    }
+    let record = std::fs::read_to_string(&path).expect("the record is there");
+    let known: BTreeMap<&str, f64> = record
+        .lines()
+        .filter_map(|line| line.trim_start().split_once("  "))
+        .map(|(each, name)| (name, each.parse().expect("a number")))
+        .collect();
+    for (name, each) in lines {
+        let known = known.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not recorded"));
+        assert!(each <= known * (1.0 + RISE), "{name}: {each:.2} instructions per element, recorded are {known:.2}");
+    }
+}
