@@ -569,8 +569,8 @@ class TopkCELoss(Loss):
     ) -> None: ...
 
 class BoundaryLoss(Loss):
-    """Boundary loss: Σφ·p/N, φ the signed distance to the target's boundary, negative inside. Needs a map. Linear in
-    p; negative when the prediction lies inside.
+    """Boundary loss: Σφ·p/N, φ the signed distance to the class's boundary, negative inside; or the caller's map.
+    Linear in p; negative when the prediction lies inside.
 
     Source: Kervadec et al. 2019, arXiv:1812.07032.
     """
@@ -592,8 +592,60 @@ class BoundaryLoss(Loss):
         averaged_gradients: bool = True,
     ) -> None: ...
 
+class HausdorffDTLoss(Loss):
+    """Hausdorff loss by distance transforms: Σ(p−g)²·(d_g^α + d_p^α)/N, d the distance to the boundary of g and of p
+    > ½. The distances are constants of the gradient. Class 0 does not count unless `background=true`.
+
+    Source: Karimi and Salcudean 2019, arXiv:1904.10030.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = ...,
+        one_sided: bool = ...,
+        activation: Optional[str] = None,
+        ignore_index: Optional[int] = None,
+        reduction: str = "mean",
+        class_weights: Union[Sequence[float], Tensor, None] = None,
+        batch: bool = False,
+        background: bool = True,
+        absent: str = "count",
+        spacing: Optional[Sequence[float]] = None,
+        head_weights: Optional[Sequence[float]] = None,
+        process_group: Any = None,
+        sharded: str = "samples",
+        averaged_gradients: bool = True,
+    ) -> None: ...
+
+class LogHausdorffDTLoss(Loss):
+    """ln(1 + `hausdorff_dt`), of each group. Class 0 does not count unless `background=true`.
+
+    Source: Karimi and Salcudean 2019, arXiv:1904.10030; ln: MONAI.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = ...,
+        one_sided: bool = ...,
+        activation: Optional[str] = None,
+        ignore_index: Optional[int] = None,
+        reduction: str = "mean",
+        class_weights: Union[Sequence[float], Tensor, None] = None,
+        batch: bool = False,
+        background: bool = True,
+        absent: str = "count",
+        spacing: Optional[Sequence[float]] = None,
+        head_weights: Optional[Sequence[float]] = None,
+        process_group: Any = None,
+        sharded: str = "samples",
+        averaged_gradients: bool = True,
+    ) -> None: ...
+
 class DistanceCELoss(Loss):
-    """Distance-penalised cross-entropy: (1 + φ)·CE, φ a map that is largest where errors cost most. Needs a map.
+    """Distance-penalised cross-entropy: (1 + D)·CE, D from 1 at the class's boundary to 0 farthest from it; or the
+    caller's map.
 
     Source: Caliva et al. 2019, arXiv:1908.03679.
     """
@@ -617,7 +669,8 @@ class DistanceCELoss(Loss):
     ) -> None: ...
 
 class ShapeAwareCELoss(Loss):
-    """Shape-aware cross-entropy: (1 + φ)·CE, φ the mean distance between predicted and true contour. Needs a map.
+    """Shape-aware cross-entropy: (1 + E)·CE, E the mean distance from the contour of p > ½ to the class's; or the
+    caller's map.
 
     Source: Al Arif et al. 2017, Shape-aware deep convolutional neural network.
     """

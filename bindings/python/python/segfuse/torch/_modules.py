@@ -252,7 +252,7 @@ def _of_head(tensors: Any, index: int, prediction: Tensor) -> Any:
 
 def _class_name(name: str) -> str:
     """`focal_tversky` is FocalTverskyLoss, `balanced_ce` BalancedCELoss."""
-    acronyms = ("ce", "bce", "mcc")
+    acronyms = ("ce", "bce", "mcc", "dt")
     return "".join(word.upper() if word in acronyms else word.capitalize() for word in name.split("_")) + "Loss"
 
 
