@@ -13,8 +13,8 @@ use std::path::PathBuf;
 const EFFICIENCY: f64 = 0.95;
 /// Three coefficients of each class that a thread may hold.
 const COEFFICIENT_BYTES: u64 = 3 * 4 * 16;
-/// Passes over the banks of shared memory per pass without conflicts, at most.
-const CONFLICTS: f64 = 1.1;
+/// Passes over the banks that conflicts cost, per instruction of a warp, at most.
+const CONFLICTS: f64 = 0.1;
 /// Instructions per element may rise by this share of what is recorded.
 const RISE: f64 = 0.05;
 
@@ -141,11 +141,9 @@ fn banks_do_not_conflict() {
                 continue;
             }
             let (passes, ideal) = (counters.shared_wavefronts, counters.shared_wavefronts_ideal);
-            assert!(
-                passes as f64 <= CONFLICTS * ideal as f64,
-                "{}, {kernel}: {passes} passes, {ideal} without conflicts",
-                m.name
-            );
+            // Four elements of an interleaved tile go to shared memory at once, which takes two passes.
+            let lost = (passes - ideal) as f64 / counters.warp_instructions as f64;
+            assert!(lost <= CONFLICTS, "{}, {kernel}: {passes} passes, {ideal} without conflicts: {lost:.3}", m.name);
             assert_eq!(counters.local_requests, 0, "{}, {kernel}", m.name);
         }
     }

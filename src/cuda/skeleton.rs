@@ -13,6 +13,8 @@ pub(super) struct Skeleton {
     pub(super) entry: &'static str,
     compressed: &'static [u8],
     width: u32,
+    /// Blocks of a multiprocessor that the driver's compiler must leave registers for.
+    resident: u32,
     text: OnceLock<String>,
 }
 
@@ -29,12 +31,17 @@ impl std::hash::Hash for Skeleton {
 }
 
 impl Skeleton {
-    const fn new(entry: &'static str, width: u32, compressed: &'static [u8]) -> Skeleton {
-        Skeleton { entry, width, compressed, text: OnceLock::new() }
+    const fn new(entry: &'static str, width: u32, resident: u32, compressed: &'static [u8]) -> Skeleton {
+        Skeleton { entry, width, resident, compressed, text: OnceLock::new() }
     }
     /// Voxels of a thread at once.
     pub(super) fn width(&self) -> u32 {
         self.width
+    }
+    /// Blocks that must fit a multiprocessor together. Left to itself the compiler makes room for one more by spilling a few
+    /// registers; two blocks of 256 threads have enough loads on their way, and where values are many, one has.
+    pub(super) fn resident(&self) -> u32 {
+        self.resident
     }
     /// The text, decompressed when first asked for.
     pub(super) fn text(&self) -> &str {
@@ -55,11 +62,17 @@ struct Shape {
     teamed: bool,
 }
 
+/// See [`Skeleton::resident`]: of a thread with so many values of each kind; `many` is from where on they are many.
+const fn resident(values: u32, many: u32, teamed: bool) -> u32 {
+    if values >= many || teamed { 1 } else { 2 }
+}
+
 macro_rules! skeleton {
-    ($width:literal, $($name:literal)*) => {
+    ($width:expr, $resident:expr, $($name:literal)*) => {
         Skeleton::new(
             concat!($($name),*),
             $width,
+            $resident,
             include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/ptx/", $($name,)* ".ptx.gz")),
         )
     };
@@ -69,9 +82,12 @@ macro_rules! skeletons {
         const SHAPES: &[Shape] = &[
             $(Shape { slots: $slots, width: $width, interleaved: $interleaved, teamed: $teamed }),*
         ];
-        static REDUCE: [Skeleton; SHAPES.len()] = [$(skeleton!($width, "reduce_" $suffix)),*];
-        static GRADIENT: [Skeleton; SHAPES.len()] = [$(skeleton!($width, "gradient_" $suffix)),*];
-        static ONE_PASS: [Skeleton; SHAPES.len()] = [$(skeleton!($width, "one_pass_" $suffix)),*];
+        static REDUCE: [Skeleton; SHAPES.len()] =
+            [$(skeleton!($width, resident($slots * $width, 32, $teamed), "reduce_" $suffix)),*];
+        static GRADIENT: [Skeleton; SHAPES.len()] =
+            [$(skeleton!($width, resident($slots * $width, 32, $teamed), "gradient_" $suffix)),*];
+        static ONE_PASS: [Skeleton; SHAPES.len()] =
+            [$(skeleton!($width, resident($slots * $width, 16, $teamed), "one_pass_" $suffix)),*];
     };
 }
 include!("../../kernels/variants.rs");
@@ -95,8 +111,8 @@ pub(super) fn of(kernel: Kernel, geometry: &Geometry) -> &'static Skeleton {
 
 /// The text of a kernel that knows nothing of a plan: `combine` or `finish`.
 pub(super) fn plain(name: &str) -> &'static str {
-    static COMBINE: Skeleton = skeleton!(0, "combine");
-    static FINISH: Skeleton = skeleton!(0, "finish");
+    static COMBINE: Skeleton = skeleton!(0, 1, "combine");
+    static FINISH: Skeleton = skeleton!(0, 1, "finish");
     match name {
         "combine" => COMBINE.text(),
         "finish" => FINISH.text(),
