@@ -400,6 +400,10 @@ fn a_value_that_is_no_number_is_in_no_class() {
     let values = [f32::NAN, 1.0, 0.0, 0.0, 1.0, f32::NAN, 0.0, 0.0];
     let dense = Distances::new(&shape, Source::Dense(DType::F32)).kind(Kind::Outside).compute(&values);
     assert_eq!(dense.expect("fits"), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0]);
+    let values = [f32::NAN, 1.0, 0.0, f32::NAN, 1.0, f32::NAN, 1.0, f32::NAN];
+    let largest = Source::Prediction(DType::F32, Activation::Softmax, Hard::Argmax);
+    let largest = Distances::new(&shape, largest).kind(Kind::Outside).compute(&values);
+    assert_eq!(largest.expect("fits"), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 0.0, 1.0]);
 }
 
 #[test]

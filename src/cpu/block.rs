@@ -247,6 +247,11 @@ impl<'h> Block<'h> {
         self.q.load(simd, class, column)
     }
     /// p of a class among all classes but the largest; 0 for that one.
+    /// A block whose planes hold p itself, for those that read them voxel by voxel.
+    pub(super) fn with_p(mut self) -> Self {
+        self.by_share = false;
+        self
+    }
     #[inline(always)]
     pub(super) fn rest<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
         self.rest.load(simd, class, column)
@@ -349,6 +354,7 @@ impl<'h> Block<'h> {
     /// p of a class, voxel by voxel.
     #[inline(always)]
     pub(super) fn plane_of_p(&self, class: usize) -> &[f32] {
+        debug_assert!(!self.by_share);
         self.p.plane(class, self.len)
     }
     /// g of a class, voxel by voxel; only with a dense target.

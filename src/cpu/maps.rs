@@ -39,13 +39,20 @@ impl Maps {
         };
         let mut of_target = |map: &PlannedMap| -> Result<Vec<f32>, Error> {
             sharing -= 1;
-            if sharing == 0 && Some(map.first_class) == first_class {
-                return Ok(std::mem::take(&mut squares));
-            }
-            let voxels = head.problem.shape.voxels() as usize;
+            let (samples, voxels) = (head.problem.shape.samples(), head.problem.shape.voxels() as usize);
             let skipped = voxels * (map.first_class - first_class.unwrap_or_default());
+            if sharing == 0 {
+                let mut values = std::mem::take(&mut squares);
+                let planes = values.len() / samples - skipped;
+                for sample in 0..samples {
+                    let start = sample * (skipped + planes) + skipped;
+                    values.copy_within(start..start + planes, sample * planes);
+                }
+                values.truncate(samples * planes);
+                return Ok(values);
+            }
             let mut values = zeros(head, map.first_class)?;
-            let planes = values.len() / head.problem.shape.samples();
+            let planes = values.len() / samples;
             for (into, from) in values.chunks_mut(planes).zip(squares.chunks(skipped + planes)) {
                 into.copy_from_slice(&from[skipped..]);
             }
@@ -123,7 +130,7 @@ impl Regions {
             Side::Prediction => head.problem.activation == Activation::Softmax,
         };
         let level = Level::new();
-        let block = || Block::new(head, Reads::of(head, &[]));
+        let block = || Block::new(head, Reads::of(head, &[])).with_p();
         if labelled {
             let mut labels = vec![0i16; shape.all_voxels() as usize];
             units(head, &mut labels, 1).into_par_iter().for_each_init(block, |block, (range, mut planes)| {

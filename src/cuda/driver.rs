@@ -424,6 +424,9 @@ impl Function {
         // SAFETY: the module was just loaded, and the name ends with 0.
         match unsafe { sys::cuModuleGetFunction(&mut function.raw, module, entry.as_ptr()) } {
             CUresult::CUDA_SUCCESS => Ok(function),
+            // Drivers that load lazily find here what others find above.
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::DeviceMemory { what: "a kernel" }),
+            other if is_sticky(other) => Err(Error::DeviceLost { reason: message(other) }),
             other => Err(refusal(message(other))),
         }
     }

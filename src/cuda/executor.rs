@@ -128,7 +128,8 @@ pub(super) struct Shared {
 /// be captured into a CUDA graph. Calls that run on the device at the same time need a workspace each ([`Call::workspace`]);
 /// calls that follow each other on a stream do not.
 ///
-/// Dropping it waits for the kernels that use its memory; not to be done while the thread captures a stream.
+/// Dropping it waits for the kernels that use its memory; not to be done while a thread captures a stream in the global
+/// mode, in which the driver permits no thread to free memory.
 #[derive(Debug)]
 pub struct Executor {
     /// Recipes and cost matrices.
@@ -260,7 +261,9 @@ impl Executor {
     ///
     /// # Safety
     /// Until the stream has come to the end of the call, every buffer of `heads` and `call` is there, holds the elements that the
-    /// plan says, and is neither written by others nor, where this call writes it, read; `stream` is a stream.
+    /// plan says, and is neither written by others nor, where this call writes it, read; `stream` is a stream. The same holds of the
+    /// workspace, the executor's own where the call names none: no other call uses it meanwhile, [`Executor::evaluate`] included.
+    /// Where the stream is captured, all of this holds for every launch of the graph, and the executor outlives the graph.
     pub unsafe fn forward_backward(
         &self,
         heads: &[Buffers],
@@ -467,7 +470,7 @@ impl Executor {
                         spans.push(Span {
                             role: title,
                             start: address,
-                            end: address + bytes,
+                            end: address.checked_add(bytes).ok_or(Error::BufferForeign { role: title, address })?,
                             written: written && pass == Pass::Both,
                         });
                     }

@@ -1,5 +1,5 @@
-//! How a head is cut into rows, runs and threads: from the shape alone, so that the order of every sum is the same from run to
-//! run and from device to device.
+//! How a head is cut into rows, runs and threads: from the shape and, where samples are taken in chunks, from how many the cache of
+//! the device holds. So the order of every sum is the same from run to run; and of plans without chunks, from device to device.
 
 use super::params::VoxelParams;
 use super::text::Kernel;

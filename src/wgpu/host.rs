@@ -47,7 +47,28 @@ impl Uploaded {
 #[derive(Default)]
 struct Answer {
     mapped: Option<Result<(), BufferAsyncError>>,
+    /// Whether nobody is left to call back.
+    dropped: bool,
     waiting: Option<Waker>,
+}
+
+/// What the device calls back, or drops. Another thread that submits or polls may have taken it, and call it later.
+struct Called(Arc<Mutex<Answer>>);
+
+impl Called {
+    fn set(&self, change: impl FnOnce(&mut Answer)) {
+        let mut answer = self.0.lock().expect("nothing panics while it holds this");
+        change(&mut answer);
+        let waiting = answer.waiting.take();
+        drop(answer);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        self.set(|answer| answer.dropped = true);
+    }
 }
 
 /// Bytes on their way back from the device.
@@ -283,22 +304,17 @@ impl Executor {
     /// Waits for the device and maps a buffer.
     async fn map(&self, staging: &Buffer) -> Result<wgpu::BufferView, Error> {
         let answer: Arc<Mutex<Answer>> = Arc::default();
-        let called = answer.clone();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let mut answer = called.lock().expect("nothing panics while it holds this");
-            answer.mapped = Some(result);
-            answer.waiting.take().into_iter().for_each(Waker::wake);
-        });
+        let called = Called(answer.clone());
+        staging.map_async(wgpu::MapMode::Read, .., move |result| called.set(|answer| answer.mapped = Some(result)));
         let lost = |reason: String| self.device.lost(reason);
         // Does nothing in a browser, which calls back by itself.
         self.device.inner.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| lost(e.to_string()))?;
         let mapped = future::poll_fn(|context| {
             let mut answer = answer.lock().expect("nothing panics while it holds this");
-            if answer.mapped.is_none() && cfg!(target_arch = "wasm32") {
+            if answer.mapped.is_none() && !answer.dropped {
                 answer.waiting = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            // Whoever has waited and was not called back never will be.
             Poll::Ready(answer.mapped.take())
         });
         match mapped.await {

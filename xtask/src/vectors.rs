@@ -120,11 +120,6 @@ fn default_python() -> PathBuf {
     if found { "python3.11".into() } else { "python3".into() }
 }
 
-/// Whether the Python environment fits the disk.
-pub(crate) fn has_room() -> bool {
-    check_disk(root()).is_ok()
-}
-
 fn check_disk(folder: &Path) -> anyhow::Result<()> {
     let out = Command::new("df").arg("-Pk").arg(folder).output().context("cannot run df")?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();

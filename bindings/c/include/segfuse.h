@@ -116,7 +116,7 @@ enum segfuse_status
      */
     SEGFUSE_OTHER_PLAN = 7,
     /**
-     * The text or the values do not fit where they should go; how much is needed has been written.
+     * The text does not fit where it should go; its length, where it is asked for, has been written.
      */
     SEGFUSE_TOO_SMALL = 8,
     /**
@@ -216,8 +216,8 @@ typedef struct segfuse_buffers {
      */
     size_t map_bytes;
     /**
-     * N·C·V elements, written. It may be the prediction's own buffer, if it has its type; otherwise it overlaps nothing. Not
-     * used by calls that write no gradient.
+     * N·C·V elements, written. On the CPU, and on CUDA when prepared with SEGFUSE_CUDA_IN_PLACE, it may be the prediction's own
+     * buffer, if it has its type; otherwise it overlaps nothing. Not used by calls that write no gradient.
      */
     void *gradient;
     /**

@@ -39,8 +39,8 @@ pub struct segfuse_buffers {
     pub map: *const c_void,
     /// Bytes of the map.
     pub map_bytes: usize,
-    /// N·C·V elements, written. It may be the prediction's own buffer, if it has its type; otherwise it overlaps nothing. Not
-    /// used by calls that write no gradient.
+    /// N·C·V elements, written. On the CPU, and on CUDA when prepared with SEGFUSE_CUDA_IN_PLACE, it may be the prediction's own
+    /// buffer, if it has its type; otherwise it overlaps nothing. Not used by calls that write no gradient.
     pub gradient: *mut c_void,
     /// Bytes of the gradient.
     pub gradient_bytes: usize,

@@ -128,6 +128,7 @@ pub unsafe extern "C" fn segfuse_moments_get_counts(
     hard_count: usize,
 ) -> segfuse_status {
     guard(|| {
+        aligned(voxels, "voxels")?;
         let table = MOMENTS.get(moments.id)?;
         let table = lock(&table);
         if !hard.is_null() || hard_count > 0 {

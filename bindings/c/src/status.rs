@@ -25,7 +25,7 @@ pub enum segfuse_status {
     SEGFUSE_INVALID_BUFFER = 6,
     /// Moments, coefficients or a number of heads that belong to another plan.
     SEGFUSE_OTHER_PLAN = 7,
-    /// The text or the values do not fit where they should go; how much is needed has been written.
+    /// The text does not fit where it should go; its length, where it is asked for, has been written.
     SEGFUSE_TOO_SMALL = 8,
     /// A device that is not there, or not in this build.
     SEGFUSE_NO_DEVICE = 9,

@@ -2,6 +2,7 @@
 
 use crate::array::{Array, Role};
 use crate::error::{Kind, python};
+use crate::fork;
 use crate::settings::{Axes, activation, axes, word};
 use pyo3::prelude::*;
 use segfuse::distance::{Distances, Hard, Kind as MapKind, Source};
@@ -37,6 +38,7 @@ pub(crate) fn distance(
     ];
     let kind = word("kind", kind, &KINDS)?;
     let axes = axes(layout)?;
+    fork::ready()?;
     let source = Array::new(Role::Source, source)?.compact()?;
     let mut maps = Array::new(Role::Maps, maps)?.compact()?.writable()?;
     let Some(dtype) = source.dtype() else {

@@ -7,6 +7,7 @@ mod calls;
 mod catalogue;
 mod distance;
 mod error;
+mod fork;
 mod loss;
 mod memory;
 mod settings;
@@ -20,6 +21,8 @@ mod _segfuse {
     use crate::catalogue::{devices, list_losses};
     #[pymodule_export]
     use crate::distance::distance;
+    #[pymodule_export]
+    use crate::fork::after_fork;
     #[pymodule_export]
     use crate::loss::Loss;
     #[pymodule_export]

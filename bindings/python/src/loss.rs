@@ -4,6 +4,7 @@ use crate::array::{Array, Role};
 use crate::calls::{Call, Prepared};
 use crate::catalogue::json;
 use crate::error::{Kind, python};
+use crate::fork;
 use crate::settings::{self, Settings, Signature, word};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -271,6 +272,7 @@ impl Loss {
     }
 
     fn prepared(&self, signature: Signature) -> PyResult<Arc<Prepared>> {
+        fork::ready()?;
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prepared) = plans.get(&signature) {
             return Ok(prepared.clone());

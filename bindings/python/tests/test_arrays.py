@@ -1,6 +1,7 @@
 """Losses on arrays of numpy and of whatever speaks DLPack or the buffer protocol."""
 
 import gc
+import os
 import threading
 
 import numpy as np
@@ -460,3 +461,17 @@ def test_distance_maps_that_cannot_be():
         segfuse.distance(z, of="prediction", out=z)
     with pytest.raises(segfuse.InvalidType, match="cannot be"):
         segfuse.distance(z, num_classes=3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_says_that_its_threads_are_gone():
+    loss, z, y = segfuse.loss("ce"), logits(), labels()
+    loss(z, y)
+    child = os.fork()
+    if child == 0:
+        try:
+            loss(z, y)
+        except segfuse.DeviceError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -32,7 +32,7 @@ impl Distances {
         let emitted = 3 * EMIT_VALUES * size_of::<f32>() + sides.row_bytes(EMIT_VALUES);
         let scratch = passes::scratch_bytes(self, &sides).max(emitted as u64);
         // And a byte for each slice of each map.
-        let slices = self.shape.samples() as u64 * self.maps() as u64 * self.shape.spatial()[0] as u64;
+        let slices = self.shape.samples() as u64 * self.maps() as u64 * passes::depth(self) as u64;
         planes + slices + rayon::current_num_threads() as u64 * scratch
     }
     fn plane_bytes(&self) -> u64 {
@@ -44,11 +44,16 @@ impl Distances {
     /// `run_to_run` deterministic, whatever the number of threads.
     ///
     /// # Errors
-    /// When the settings contradict each other, or the source has another type or length than they say.
+    /// When the settings contradict each other, or the source has another type or length than they say;
+    /// [`Error::DeviceMemory`] when there is no memory for the maps.
     pub fn compute<'a>(&self, source: impl Into<Slice<'a>>) -> Result<Vec<f32>, Error> {
-        let wanted = self.clone().dtype(DType::F32);
-        wanted.check()?;
-        let mut maps = vec![0.0f32; self.elements() as usize];
+        let (wanted, source) = (self.clone().dtype(DType::F32), source.into());
+        let elements = self.elements() as usize;
+        // Before memory is taken, of which maps may need more than there is.
+        wanted.check_buffers((source.dtype(), source.len()), (DType::F32, elements))?;
+        let mut maps: Vec<f32> = Vec::new();
+        maps.try_reserve_exact(elements).map_err(|_| Error::DeviceMemory { what: "the distance maps" })?;
+        maps.resize(elements, 0.0);
         wanted.compute_into(source, &mut maps)?;
         Ok(maps)
     }

@@ -99,7 +99,7 @@ impl<'a> Call<'a> {
                 }
             },
         );
-        let columns = columns(depth);
+        let columns = columns(depth, self.slice_voxels());
         let tiles = self.slice_voxels().div_ceil(columns);
         (0..transforms * tiles).into_par_iter().for_each_init(
             || ColumnScratch::new(self),
@@ -330,9 +330,14 @@ impl Squeezed {
     }
 }
 
-/// Lines that a task takes across `depth` slices.
-fn columns(depth: usize) -> usize {
-    (TASK_VOXELS / depth).clamp(COLUMNS_MIN, COLUMNS_MAX).next_multiple_of(LANES)
+/// Slices of a sample.
+pub(super) fn depth(distances: &Distances) -> usize {
+    Squeezed::new(distances).extents[0]
+}
+
+/// Lines that a task takes across `depth` slices of so many voxels.
+fn columns(depth: usize, slice_voxels: usize) -> usize {
+    (TASK_VOXELS / depth).clamp(COLUMNS_MIN, COLUMNS_MAX).min(slice_voxels).next_multiple_of(LANES)
 }
 
 /// Bytes that a thread takes at most for its scratch memory: that of a slice, or that of lines across them.
@@ -342,7 +347,7 @@ pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>) -> u64 {
     let bits = height * width.div_ceil(WORD) * size_of::<u64>();
     let rows = height * (width + 2 * LANES) * size_of::<f32>() + width * size_of::<i32>();
     let slice = rows + 2 * bits + bits.max(BITS_BYTES) + column(height) + sides.row_bytes(width);
-    let lines = columns(depth);
+    let lines = columns(depth, height * width);
     let tile = (depth + LANES) * lines * (size_of::<f32>() + size_of::<i32>() + size_of::<u16>());
     (slice.max(tile + column(depth) + sides.row_bytes(lines))) as u64
 }
@@ -472,7 +477,7 @@ struct ColumnScratch {
 impl ColumnScratch {
     fn new(call: &Call<'_>) -> ColumnScratch {
         let [depth, ..] = call.extents;
-        let lines = columns(depth);
+        let lines = columns(depth, call.slice_voxels());
         ColumnScratch {
             values: Planes::new(lines / LANES, depth * LANES),
             sides: vec![0; lines / LANES * depth],

@@ -101,7 +101,12 @@ impl<'a> Sides<'a> {
             self.values(sample, start, len, 0..classes, row);
             let labels = row.labels[..padded].as_chunks_mut::<LANES>().0;
             for (column, labels) in labels.iter_mut().enumerate() {
-                let (mut best, mut winner) = (row.values.load(simd, 0, column), i32x16::splat(simd, 0));
+                // A NaN is above nothing, and a voxel of NaN alone is of no class.
+                let none = f32x16::splat(simd, f32::NEG_INFINITY);
+                let mut best = row.values.load(simd, 0, column);
+                let there = best.simd_eq(best);
+                let mut winner = there.select(i32x16::splat(simd, 0), i32x16::splat(simd, -1));
+                best = there.select(best, none);
                 for class in 1..classes {
                     let value = row.values.load(simd, class, column);
                     let wins = value.simd_gt(best);

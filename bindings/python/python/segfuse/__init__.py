@@ -10,6 +10,9 @@ One pass over prediction and target computes every sum that a loss needs, and on
 `segfuse.torch` has the same losses for PyTorch, with autograd.
 """
 
+import os
+
+from . import _segfuse
 from ._distance import distance
 from ._errors import DeviceError, Error, InvalidType, InvalidValue
 from ._loss import (
@@ -27,6 +30,9 @@ from ._loss import (
     value_and_grad,
 )
 from ._segfuse import VERSION as __version__
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_segfuse.after_fork)
 
 __all__ = [
     "DeviceError",

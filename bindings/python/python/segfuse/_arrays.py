@@ -45,7 +45,9 @@ def _shape_and_type(array: Any) -> "tuple[tuple[int, ...], Any]":
 
 
 def _library(array: Any) -> str:
-    return type(array).__module__.partition(".")[0]
+    # A subclass, such as the tensors of MONAI, belongs to the library of its base.
+    names = [base.__module__.partition(".")[0] for base in type(array).__mro__]
+    return next((name for name in names if name in ("torch", "numpy")), names[0])
 
 
 def _module(name: str) -> Any:

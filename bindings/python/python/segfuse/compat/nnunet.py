@@ -177,6 +177,8 @@ class DC_and_CE_loss(nn.Module):
         super().__init__()
         if ignore_label is not None:
             ce_kwargs["ignore_index"] = ignore_label
+        elif ce_kwargs.get("ignore_index", -100) >= 0:
+            raise NotImplementedError("an ignore_index of the cross-entropy alone; ignore_label leaves voxels out of both halves")
         self.weight_dice = weight_dice
         self.weight_ce = weight_ce
         self.ignore_label = ignore_label

@@ -48,7 +48,8 @@ class Loss(torch.nn.Module):
         What the ranks of `process_group` share out: ``"samples"``, or the ``"voxels"`` of the same samples.
     averaged_gradients:
         Whether gradients are averaged over the ranks afterwards, as DistributedDataParallel does: the gradient of each rank is then
-        multiplied by their number, so that the mean is the gradient of the whole. With False it is not, for engines that sum.
+        multiplied by their number, so that the mean is the gradient of the whole. With False it is not, for engines that sum. With
+        reduction ``"none"`` and ranks that share out samples, a rank has the losses of its own samples, and nothing is multiplied.
 
     Raises
     ------
@@ -91,6 +92,8 @@ class Loss(torch.nn.Module):
         self.spec: str = _ops.native(self._config).spec
         self._per_sample = reduction == "none"
         self._head_weights = None if head_weights is None else tuple(float(weight) for weight in head_weights)
+        if self._head_weights is not None and not any(self._head_weights):
+            raise InvalidValue(f"a head needs a weight other than 0, got {list(self._head_weights)}")
         self._group = process_group
         self._sharded = sharded
         self._averaged_gradients = averaged_gradients
@@ -134,7 +137,7 @@ class Loss(torch.nn.Module):
         if isinstance(prediction, Tensor):
             return self._one(prediction, target, mask, weights, map)
         heads = list(prediction)
-        factors = self._head_weights or (1.0,) * len(heads)
+        factors = (1.0,) * len(heads) if self._head_weights is None else self._head_weights
         if not heads or len(factors) != len(heads):
             raise InvalidValue(f"need one prediction per weight of a head, {len(factors)}, got {len(heads)}")
         total: Any = 0.0
@@ -179,6 +182,9 @@ class Loss(torch.nn.Module):
         if self._sharded == "voxels":
             distributed.all_reduce(own, group=self._group)
             return own, 0, scale
+        if self._per_sample:
+            # A rank has the losses of its own samples, each with the gradient of one process.
+            scale = 1.0
         everyone = own.new_empty((ranks * own.shape[0],) + tuple(own.shape[1:]))
         distributed.all_gather_into_tensor(everyone, own, group=self._group)
         return everyone, distributed.get_rank(self._group) * own.shape[0], scale
@@ -213,12 +219,13 @@ def _ready(prediction: Any, target: Any, mask: Any, weights: Any, map: Any) -> t
 def _typed(target: Tensor, prediction: Tensor) -> Tensor:
     """A target of a type that the library has, where there is one with the same numbers."""
     dense = target.shape == prediction.shape and target.shape[1] > 1
-    integers = (torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64)
+    integers = (torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64, torch.uint64)
     if dense and target.dtype in integers:
         return target.to(torch.float32)
     if target.dtype == torch.int8:
         return target.to(torch.int16)
-    if target.dtype in (torch.uint16, torch.uint32):
+    # From 2^63 on a label becomes negative, and is out of range as before.
+    if target.dtype in (torch.uint16, torch.uint32, torch.uint64):
         return target.to(torch.int64)
     if target.dtype == torch.float64 and prediction.dtype != torch.float64:
         return target.to(torch.float32)
