@@ -1,7 +1,16 @@
 """Compiles one CUDA C++ file to PTX: nvrtc.py LIBRARY SOURCE OUTPUT OPTION…; the source with its last lines from standard input."""
 
 import ctypes
+import os
 import sys
+
+# The order of some of the compiler's tables, and with it its text, follows from where its memory lies: it begins again where
+# that is not random.
+ADDR_NO_RANDOMIZE = 0x0040000
+process = ctypes.CDLL(None)
+persona = process.personality(0xFFFFFFFF)
+if persona != -1 and not persona & ADDR_NO_RANDOMIZE and process.personality(persona | ADDR_NO_RANDOMIZE) != -1:
+    os.execv(sys.executable, sys.orig_argv)
 
 library, source, output, *options = sys.argv[1:]
 nvrtc = ctypes.CDLL(library)
