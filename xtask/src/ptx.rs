@@ -40,9 +40,6 @@ const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 const PLAIN: [&str; 2] = ["combine", "finish"];
 /// Kernels that are compiled in every shape of `kernels/variants.rs`.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
-/// How often a module is compiled until it is what is committed: where the compiler keeps sets by address, two runs may number
-/// registers in different ways.
-const ATTEMPTS: usize = 12;
 const NVRTC_SCRIPT: &str = include_str!("nvrtc.py");
 /// Where the tool writes in `kernels/README.md`.
 const TABLE: [&str; 2] = ["<!-- registers: written by `cargo xtask ptx` -->", "<!-- end of registers -->"];
@@ -103,10 +100,9 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
 
 /// Whether a module was stale and has been written.
 fn modules_written(check: bool) -> anyhow::Result<bool> {
-    let folder = root().join("kernels/ptx");
-    let attempts = if check_fresh().is_ok() { ATTEMPTS } else { 1 };
-    let texts = compiled(&NVRTC.install()?, &folder, attempts)?;
+    let texts = compiled(&NVRTC.install()?)?;
     let mut stale = Vec::new();
+    let folder = root().join("kernels/ptx");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (name, text) in &texts {
         let path = folder.join(format!("{name}.ptx.gz"));
@@ -220,26 +216,26 @@ fn in_parallel<T: Send, R: Send>(list: Vec<T>, work: impl Fn(T) -> anyhow::Resul
     }
 }
 
-/// The text of every module, by name; compiled anew up to so many times where it is not what is committed.
-fn compiled(nvrtc: &Path, committed: &Path, attempts: usize) -> anyhow::Result<BTreeMap<String, String>> {
+/// The text of every module, by name.
+fn compiled(nvrtc: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let scratch = root().join("target/cuda/ptx");
+    fs::create_dir_all(&scratch)?;
+    let kernels = root().join("kernels");
     let texts = in_parallel(modules(), |module| {
-        let old = decompressed(&committed.join(format!("{}.ptx.gz", module.name))).ok();
-        let mut text = compile(nvrtc, &module)?;
-        for _ in 1..attempts {
-            if old.as_ref() == Some(&text) {
+        let committed = decompressed(&root().join(format!("kernels/ptx/{}.ptx.gz", module.name))).ok();
+        let mut text = String::new();
+        for _ in 0..TRIES {
+            text = compiled_once(nvrtc, &module, &kernels, &scratch)?;
+            if committed.as_ref() == Some(&text) {
                 break;
             }
-            text = compile(nvrtc, &module)?;
         }
         Ok((module.name, text))
     })?;
     Ok(texts.into_iter().collect())
 }
 
-fn compile(nvrtc: &Path, module: &Module) -> anyhow::Result<String> {
-    let scratch = root().join("target/cuda/ptx");
-    fs::create_dir_all(&scratch)?;
-    let kernels = root().join("kernels");
+fn compiled_once(nvrtc: &Path, module: &Module, kernels: &Path, scratch: &Path) -> anyhow::Result<String> {
     let output = scratch.join(format!("{}.ptx", module.name));
     let mut child = Command::new("python3")
         .args(["-c", NVRTC_SCRIPT])
@@ -250,8 +246,7 @@ fn compile(nvrtc: &Path, module: &Module) -> anyhow::Result<String> {
         .spawn()
         .context("cannot run python3")?;
     child.stdin.take().context("a pipe")?.write_all(module.entry.as_bytes())?;
-    let status = child.wait()?;
-    ensure!(status.success(), "{} does not compile: {status}", module.name);
+    ensure!(child.wait()?.success(), "{} does not compile", module.name);
     Ok(stripped(&fs::read_to_string(&output)?))
 }
 
