@@ -34,6 +34,7 @@ fn nothing_kept_is_zero() {
 fn a_sample_without_a_kept_voxel_still_counts() {
     let mut problem = plain(&[0.9, 0.5, 0.4, 0.2], &[1.0, 1.0, 0.0, 1.0]);
     (problem.samples, problem.voxels) = (2, 2);
+    problem.extents = vec![2];
     problem.mask = Some(vec![true, true, false, false]);
     close(loss("dice smooth_nr=0 smooth_dr=0", &problem), 0.5 * (1.0 - 2.8 / 3.4), "group scope");
     close(loss("generalized_dice smooth=0", &problem), 0.5 * (1.0 - 2.8 / 3.4), "pool scope");
@@ -107,6 +108,7 @@ fn saturated_logits_keep_their_cross_entropy() {
 
     let mut problem = plain(&[1000.0, 0.0, -1000.0], &[]);
     (problem.classes, problem.voxels, problem.activation) = (3, 1, Activation::Softmax);
+    problem.extents = vec![1];
     problem.target = Target::Labels(vec![2]);
     let evaluation = run("ce", &problem);
     assert_eq!((evaluation.loss[0], evaluation.gradient), (2000.0, vec![1.0, 0.0, -1.0]));
@@ -124,6 +126,7 @@ fn infinite_logits_on_the_right_side_cost_nothing() {
     }
     let mut problem = plain(&[0.0, f64::NEG_INFINITY], &[]);
     (problem.classes, problem.voxels, problem.activation) = (2, 1, Activation::Softmax);
+    problem.extents = vec![1];
     problem.target = Target::Labels(vec![0]);
     for text in ["ce", "focal", "poly1", "dice"] {
         let evaluation = run(text, &problem);

@@ -92,6 +92,7 @@ fn pixel_losses_by_hand() {
 fn two_voxels() -> Problem {
     let mut problem = plain(&[0.5, 0.1, 0.3, 0.2, 0.2, 0.7], &[]);
     (problem.classes, problem.voxels) = (3, 2);
+    problem.extents = vec![2];
     problem.target = Target::Labels(vec![0, 2]);
     problem
 }
@@ -149,6 +150,7 @@ fn maps_enter_as_given() {
 fn reductions() {
     let mut problem = plain(&[0.9, 0.5, 0.4, 0.2], &[1.0, 1.0, 0.0, 1.0]);
     (problem.samples, problem.voxels) = (2, 2);
+    problem.extents = vec![2];
     let dice = "dice smooth_nr=0 smooth_dr=0";
     let (first, second) = (1.0 - 2.8 / 3.4, 1.0 - 0.4 / 1.6);
     let bce = [-(0.9f64.ln() + 0.5f64.ln()), -(0.6f64.ln() + 0.2f64.ln())];
@@ -176,7 +178,9 @@ fn weights_count_like_copies() {
     weighted.weights = Some(vec![2.0, 1.0, 1.0]);
     (weighted.map, weighted.mask) = (Some(Map::Shared(vec![1.0; 3])), None);
     let copies = Problem { map: Some(Map::Shared(vec![1.0; 4])), ..copies };
-    for text in losses(&copies) {
+    // A copy of a voxel lies beside it and changes the distances of others, which these make from the target.
+    let made = |text: &&str| text.contains("hausdorff_dt");
+    for text in losses(&copies).into_iter().filter(|text| !made(text)) {
         close(loss(text, &weighted), loss(text, &copies), text);
     }
 }
