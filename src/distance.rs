@@ -15,6 +15,9 @@
 //! the class; d_in that to the nearest voxel not of the class, 0 outside of it. Voxels beyond the borders of the volume do
 //! not exist: nothing is measured to them.
 
+#[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "a build without the backend that calls them"))]
+pub(crate) mod transform;
+
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::problem::{Activation, Layout};

@@ -2,6 +2,7 @@
 
 use super::block::{self, Block, Range, Reads, Sources};
 use super::view::Source;
+use crate::distance::transform::{Side, sides};
 use crate::distance::{self, Distances, Kind};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -83,22 +84,6 @@ impl Maps {
             *slot = Some(Source::from(&map[..]));
         }
         joined
-    }
-}
-
-/// What classes are read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Target,
-    Prediction,
-}
-
-/// What a map is made of.
-fn sides(map: VoxelInput) -> &'static [Side] {
-    match map {
-        VoxelInput::PredictionSquared => &[Side::Prediction],
-        VoxelInput::ContourDistance => &[Side::Target, Side::Prediction],
-        _ => &[Side::Target],
     }
 }
 

@@ -10,7 +10,8 @@ mod sides;
 use super::Device;
 use super::planes::LANES;
 use super::view::{Source, Target};
-use crate::distance::{Distances, Kind};
+use crate::distance::Distances;
+use crate::distance::transform::{Form, in_place};
 use crate::dtype::{DType, Slice, SliceMut};
 use crate::error::Error;
 use crate::problem::Layout;
@@ -27,7 +28,7 @@ impl Distances {
     pub fn workspace_bytes(&self) -> u64 {
         // Of the source only its kind matters.
         let sides = Sides::new(self, Source::from(&[][..] as &[u8]));
-        let form = form(self, &sides);
+        let form = Form::of(self);
         let planes = if in_place(self) { 0 } else { planes_at_once(self, form) * self.plane_bytes() };
         let emitted = 3 * EMIT_VALUES * size_of::<f32>() + sides.row_bytes(EMIT_VALUES);
         let scratch = passes::scratch_bytes(self, &sides).max(emitted as u64);
@@ -83,26 +84,6 @@ impl Device {
     }
 }
 
-/// What one transform serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// One class.
-    Class,
-    /// The inside distances of all classes: those to the nearest voxel of another label.
-    Labels,
-}
-
-fn form(distances: &Distances, sides: &Sides<'_>) -> Form {
-    let shared = distances.kind == Kind::Inside && distances.maps() > 1 && sides.exclusive();
-    if shared { Form::Labels } else { Form::Class }
-}
-
-/// Whether the maps themselves are planes of f32.
-fn in_place(distances: &Distances) -> bool {
-    let planar = distances.layout == Layout::Planar || distances.maps() == 1;
-    planar && distances.dtype == DType::F32
-}
-
 /// Planes that fit the budget, at least one and at most all.
 fn planes_at_once(distances: &Distances, form: Form) -> u64 {
     let per_sample = if form == Form::Labels { 1 } else { distances.maps() as u64 };
@@ -113,7 +94,7 @@ fn planes_at_once(distances: &Distances, form: Form) -> u64 {
 /// The maps of buffers that were checked.
 pub(super) fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) {
     let sides = Sides::new(distances, source);
-    let form = form(distances, &sides);
+    let form = Form::of(distances);
     let call = Call::new(distances, sides, form);
     let (samples, count) = (distances.shape.samples(), distances.maps());
     let voxels = distances.shape.voxels() as usize;

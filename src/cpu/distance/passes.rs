@@ -11,9 +11,9 @@
 
 use super::super::planes::{LANES, Planes};
 use super::super::view::Target;
-use super::Form;
 use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
 use super::sides::{Row, Sides, WORD};
+use crate::distance::transform::{Form, Squeezed};
 use crate::distance::{Distances, Kind};
 use fearless_simd::{Level, Simd, dispatch, f32x16, i32x16, mask32x16, prelude::*};
 use rayon::prelude::*;
@@ -305,28 +305,6 @@ impl<'a> Call<'a> {
                 if squared { x * x.abs() } else { x }
             }
         }
-    }
-}
-
-/// The voxels of a sample without axes of one voxel, as slices of rows.
-struct Squeezed {
-    extents: [usize; 3],
-    steps: [f64; 3],
-}
-
-impl Squeezed {
-    fn new(distances: &Distances) -> Squeezed {
-        let spatial = distances.shape.spatial().iter().enumerate();
-        let axes: Vec<(usize, f64)> =
-            spatial.filter(|(_, extent)| **extent > 1).map(|(axis, &extent)| (extent, distances.step(axis))).collect();
-        let (extents, steps) = match *axes.as_slice() {
-            [] => ([1; 3], [1.0; 3]),
-            [(w, x)] => ([1, 1, w], [1.0, 1.0, x]),
-            // Rows of an image are the slices, and nothing is across them but the columns.
-            [(h, y), (w, x)] => ([h, 1, w], [y, 1.0, x]),
-            [(d, z), (h, y), (w, x), ..] => ([d, h, w], [z, y, x]),
-        };
-        Squeezed { extents, steps }
     }
 }
 

@@ -3,26 +3,14 @@
 use super::super::math::exp_lanes;
 use super::super::planes::{LANES, Planes};
 use super::super::view::Source;
-use crate::distance::{self, Distances, Hard};
-use crate::problem::{Activation, Layout};
+use crate::distance::Distances;
+use crate::distance::transform::Rule;
+use crate::problem::Layout;
 use fearless_simd::{f32x16, i32x16, prelude::*};
 use std::ops::Range;
 
 /// Voxels of a word of bits.
 pub(super) const WORD: usize = u64::BITS as usize;
-
-/// How the source says which voxels are of a class.
-#[derive(Clone, Copy, PartialEq)]
-enum Rule {
-    /// The voxel's label is the class.
-    Label,
-    /// The class has the largest value of the voxel.
-    Argmax,
-    /// The class's own value is above this.
-    Above(f32),
-    /// The class's share of the exponentials is above this.
-    SoftmaxAbove(f32),
-}
 
 /// The source of a call.
 pub(super) struct Sides<'a> {
@@ -42,24 +30,7 @@ pub(super) struct Row {
 
 impl<'a> Sides<'a> {
     pub(super) fn new(distances: &'a Distances, source: Source<'a>) -> Sides<'a> {
-        let one = distances.shape.classes() == 1;
-        let rule = match distances.source {
-            distance::Source::Labels(_) => Rule::Label,
-            distance::Source::Dense(_) => Rule::Above(0.5),
-            distance::Source::Prediction(_, activation, hard) => match (activation, hard) {
-                (_, Hard::Argmax) if !one => Rule::Argmax,
-                (Activation::None, Hard::Argmax) => Rule::Above(0.5),
-                (_, Hard::Argmax) => Rule::Above(0.0),
-                (Activation::None, Hard::Above(t)) => Rule::Above(rounded_down(t)),
-                (Activation::Sigmoid, Hard::Above(t)) => Rule::Above(rounded_down((t / (1.0 - t)).ln())),
-                (Activation::Softmax, Hard::Above(t)) => Rule::SoftmaxAbove(rounded_down(t)),
-            },
-        };
-        Sides { distances, source, rule }
-    }
-    /// Whether a voxel is of one class at most.
-    pub(super) fn exclusive(&self) -> bool {
-        matches!(self.rule, Rule::Label | Rule::Argmax)
+        Sides { distances, source, rule: Rule::of(distances) }
     }
     /// What [`Sides::labels`] gives for the voxels of a map's class.
     pub(super) fn label(&self, map: usize) -> i32 {
@@ -206,12 +177,6 @@ impl<'a> Sides<'a> {
             }
         }
     }
-}
-
-/// The largest f32 not above x: for numbers of f32, to be above one is to be above the other.
-fn rounded_down(x: f64) -> f32 {
-    let near = x as f32;
-    if f64::from(near) > x { near.next_down() } else { near }
 }
 
 /// Bits of vectors as words; those beyond `len` are 0.

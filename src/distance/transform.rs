@@ -1,0 +1,109 @@
+//! What the transforms of all backends share: the axes, what a class is read by, what one transform serves, what the maps of
+//! a plan are made of.
+
+use super::{Distances, Hard, Kind, Source};
+use crate::dtype::DType;
+use crate::problem::{Activation, Layout};
+use crate::spec::VoxelInput;
+
+/// The voxels of a sample without axes of one voxel, as slices of rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Squeezed {
+    pub(crate) extents: [usize; 3],
+    pub(crate) steps: [f64; 3],
+}
+
+impl Squeezed {
+    pub(crate) fn new(distances: &Distances) -> Squeezed {
+        let spatial = distances.shape.spatial().iter().enumerate();
+        let axes: Vec<(usize, f64)> =
+            spatial.filter(|(_, extent)| **extent > 1).map(|(axis, &extent)| (extent, distances.step(axis))).collect();
+        let (extents, steps) = match *axes.as_slice() {
+            [] => ([1; 3], [1.0; 3]),
+            [(w, x)] => ([1, 1, w], [1.0, 1.0, x]),
+            // Rows of an image are the slices, and nothing is across them but the columns.
+            [(h, y), (w, x)] => ([h, 1, w], [y, 1.0, x]),
+            [(d, z), (h, y), (w, x), ..] => ([d, h, w], [z, y, x]),
+        };
+        Squeezed { extents, steps }
+    }
+}
+
+/// How a source says which voxels are of a class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rule {
+    /// The voxel's label is the class.
+    Label,
+    /// The class has the largest value of the voxel.
+    Argmax,
+    /// The class's own value is above this.
+    Above(f32),
+    /// The class's share of the exponentials is above this.
+    SoftmaxAbove(f32),
+}
+
+impl Rule {
+    pub(crate) fn of(distances: &Distances) -> Rule {
+        let one = distances.shape.classes() == 1;
+        match distances.source {
+            Source::Labels(_) => Rule::Label,
+            Source::Dense(_) => Rule::Above(0.5),
+            Source::Prediction(_, activation, hard) => match (activation, hard) {
+                (_, Hard::Argmax) if !one => Rule::Argmax,
+                (Activation::None, Hard::Argmax) => Rule::Above(0.5),
+                (_, Hard::Argmax) => Rule::Above(0.0),
+                (Activation::None, Hard::Above(t)) => Rule::Above(rounded_down(t)),
+                (Activation::Sigmoid, Hard::Above(t)) => Rule::Above(rounded_down((t / (1.0 - t)).ln())),
+                (Activation::Softmax, Hard::Above(t)) => Rule::SoftmaxAbove(rounded_down(t)),
+            },
+        }
+    }
+    /// Whether a voxel is of one class at most.
+    pub(crate) fn exclusive(self) -> bool {
+        matches!(self, Rule::Label | Rule::Argmax)
+    }
+}
+
+/// The largest f32 not above x: for numbers of f32, to be above one is to be above the other.
+fn rounded_down(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) > x { near.next_down() } else { near }
+}
+
+/// What one transform serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One class.
+    Class,
+    /// The inside distances of all classes: those to the nearest voxel of another label.
+    Labels,
+}
+
+impl Form {
+    pub(crate) fn of(distances: &Distances) -> Form {
+        let shared = distances.kind == Kind::Inside && distances.maps() > 1 && Rule::of(distances).exclusive();
+        if shared { Form::Labels } else { Form::Class }
+    }
+}
+
+/// Whether the maps themselves are planes of f32.
+pub(crate) fn in_place(distances: &Distances) -> bool {
+    let planar = distances.layout == Layout::Planar || distances.maps() == 1;
+    planar && distances.dtype == DType::F32
+}
+
+/// What the classes of a plan's map are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Target,
+    Prediction,
+}
+
+/// What a map of a plan is made of.
+pub(crate) fn sides(map: VoxelInput) -> &'static [Side] {
+    match map {
+        VoxelInput::PredictionSquared => &[Side::Prediction],
+        VoxelInput::ContourDistance => &[Side::Target, Side::Prediction],
+        _ => &[Side::Target],
+    }
+}
