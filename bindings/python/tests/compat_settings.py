@@ -305,6 +305,25 @@ def _monai_unified(draw: Draw, loss: str) -> Setting:
     return Setting(loss, options, prediction, (target,))
 
 
+def _monai_distance(draw: Draw, loss: str) -> Setting:
+    options = {
+        **_monai_activation(draw),
+        **_some(
+            draw,
+            include_background=lambda: loss != "BoundaryLoss",
+            to_onehot_y=lambda: True,
+            reduction=lambda: draw.one("sum", "none"),
+            batch=lambda: True,
+        ),
+    }
+    if loss != "BoundaryLoss":
+        options |= _some(draw, alpha=lambda: draw.one(0.5, 1.0, 3.0))
+    while True:
+        prediction, target = _monai_inputs(draw, options)
+        if prediction.dim() > 3:
+            return Setting(loss, options, prediction, (target,), tolerance=SINGLE)
+
+
 def monai() -> Iterator[Setting]:
     """Of MONAI."""
     makers = {
@@ -319,6 +338,9 @@ def monai() -> Iterator[Setting]:
         "DiceFocalLoss": (_monai_with_focal, 40),
         "GeneralizedDiceFocalLoss": (_monai_with_focal, 40),
         "AsymmetricUnifiedFocalLoss": (_monai_unified, 30),
+        "BoundaryLoss": (_monai_distance, 30),
+        "HausdorffDTLoss": (_monai_distance, 40),
+        "LogHausdorffDTLoss": (_monai_distance, 20),
     }
     yield from _all(makers)
 

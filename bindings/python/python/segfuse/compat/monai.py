@@ -379,6 +379,81 @@ class MCCLoss(_Overlap):
         return self._reduced(score[0] if self.batch and self.reduction == "none" else score, input)
 
 
+def _planes_and_volumes(input: Tensor, names: str) -> None:
+    if input.dim() not in (4, 5):
+        raise ValueError(f"Only 2D ({names}) and 3D ({names}D) supported")
+
+
+class BoundaryLoss(_Overlap):
+    """Boundary loss; arguments as :py:class:`monai.losses.BoundaryLoss`.
+
+    The distances are made in the plan, exactly. A class that a sample lacks, or that fills it, has the distance 0 everywhere.
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Optional[Callable] = None,
+        reduction: Any = "mean",
+        batch: bool = False,
+    ) -> None:
+        super().__init__(include_background, to_onehot_y, sigmoid, softmax, other_act, reduction)
+        self.batch = batch
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """`input` `[N, C, …]` with two or three spatial axes, `target` of its shape or, with `to_onehot_y`, `[N, …]` or `[N, 1, …]`."""
+        _planes_and_volumes(input, "BNHW")
+        if self.to_onehot_y and target.dim() == input.dim() - 1:
+            target = target.unsqueeze(1)
+        s = self._sums("boundary", input, target)
+        loss = s.x[0] / s.n
+        return self._reduced(loss.mean(0) if self.batch else loss, input)
+
+
+class HausdorffDTLoss(_Overlap):
+    """Hausdorff loss by distance transforms; arguments as :py:class:`monai.losses.HausdorffDTLoss`.
+
+    The distances are made in the plan, exactly, and are constants of the gradient, as in MONAI. A class that a sample lacks, or
+    that fills it, has the distance 0 everywhere: a prediction that is below 0.5 throughout is held against the target's distances
+    alone.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        include_background: bool = False,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Optional[Callable] = None,
+        reduction: Any = "mean",
+        batch: bool = False,
+    ) -> None:
+        super().__init__(include_background, to_onehot_y, sigmoid, softmax, other_act, reduction)
+        self.alpha = alpha
+        self.batch = batch
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """`input` `[N, C, …]` with two or three spatial axes, `target` of its shape or, with `to_onehot_y`, `[N, 1, …]`."""
+        _planes_and_volumes(input, "NCHW")
+        s = self._sums(f"hausdorff_dt(alpha={self.alpha}, background=true)", input, target)
+        if self.batch:
+            s = s.over_batch()
+        f = s.x[0] / s.n
+        return self._reduced(f.view(*f.shape, *[1] * (input.dim() - 2)) if self.reduction == "none" else f, input)
+
+
+class LogHausdorffDTLoss(HausdorffDTLoss):
+    """ln(1 + :class:`HausdorffDTLoss`), after its reduction."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """As of :class:`HausdorffDTLoss`."""
+        return torch.log(super().forward(input, target) + 1)
+
+
 class FocalLoss(_Loss):
     """Focal loss; arguments as :py:class:`monai.losses.FocalLoss`, hard targets.
 
@@ -848,9 +923,6 @@ generalized_wasserstein_dice = GeneralizedWassersteinDiceLoss
 
 #: Segmentation losses of MONAI that segfuse lacks.
 MISSING = (
-    "BoundaryLoss",
-    "HausdorffDTLoss",
-    "LogHausdorffDTLoss",
     "MaskedLoss",
     "NACLLoss",
     "SSIMLoss",
