@@ -26,10 +26,6 @@ const NVRTC: Tool =
     Tool { package: "nvidia-cuda-nvrtc-cu12", version: "12.0.140", file: "nvidia/cuda_nvrtc/lib/libnvrtc.so.12" };
 const PTXAS: Tool = Tool { package: "nvidia-cuda-nvcc-cu12", version: "12.9.86", file: "nvidia/cuda_nvcc/bin/ptxas" };
 
-/// How many times a kernel is compiled where its text is not the one that is committed: where the compiler's memory lies at
-/// random all the same (see `nvrtc.py`), so is the order of some of its lines.
-const TRIES: usize = 4;
-
 /// Every device of compute capability 7.0 or more compiles this.
 const OPTIONS: [&str; 3] = ["--gpu-architecture=compute_70", "-std=c++17", "-default-device"];
 /// What the completed kernels are compiled for, to see that they can be and that nothing spills.
@@ -40,7 +36,8 @@ const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 const PLAIN: [&str; 2] = ["combine", "finish"];
 /// Kernels that are compiled in every shape of `kernels/variants.rs`.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
-const NVRTC_SCRIPT: &str = include_str!("nvrtc.py");
+/// Calls the compiler, whose text is the same wherever it runs.
+const NVRTC_CALLER: &str = "xtask/src/nvrtc.c";
 /// Where the tool writes in `kernels/README.md`.
 const TABLE: [&str; 2] = ["<!-- registers: written by `cargo xtask ptx` -->", "<!-- end of registers -->"];
 
@@ -218,36 +215,38 @@ fn in_parallel<T: Send, R: Send>(list: Vec<T>, work: impl Fn(T) -> anyhow::Resul
 
 /// The text of every module, by name.
 fn compiled(nvrtc: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let scratch = root().join("target/cuda/ptx");
-    fs::create_dir_all(&scratch)?;
-    let kernels = root().join("kernels");
-    let texts = in_parallel(modules(), |module| {
-        let committed = decompressed(&root().join(format!("kernels/ptx/{}.ptx.gz", module.name))).ok();
-        let mut text = String::new();
-        for _ in 0..TRIES {
-            text = compiled_once(nvrtc, &module, &kernels, &scratch)?;
-            if committed.as_ref() == Some(&text) {
-                break;
-            }
-        }
-        Ok((module.name, text))
-    })?;
-    Ok(texts.into_iter().collect())
+    let caller = root().join("target/cuda/nvrtc");
+    let built = Command::new("cc")
+        .args(["-O2", "-o"])
+        .arg(&caller)
+        .arg(root().join(NVRTC_CALLER))
+        .args(["-ldl", "-lpthread"])
+        .status();
+    ensure!(built.context("cannot run cc")?.success(), "{NVRTC_CALLER} does not compile");
+    let texts = in_parallel(modules(), |module| Ok((compiled_module(&caller, nvrtc, &module)?, module.name)))?;
+    Ok(texts.into_iter().map(|(text, name)| (name, text)).collect())
 }
 
-fn compiled_once(nvrtc: &Path, module: &Module, kernels: &Path, scratch: &Path) -> anyhow::Result<String> {
-    let output = scratch.join(format!("{}.ptx", module.name));
-    let mut child = Command::new("python3")
-        .args(["-c", NVRTC_SCRIPT])
-        .args([nvrtc, &kernels.join(format!("cuda/{}.cu", module.source)), &output])
+fn compiled_module(caller: &Path, nvrtc: &Path, module: &Module) -> anyhow::Result<String> {
+    // Paths are relative: what the compiler allocates for them follows from their length.
+    let kernels = root().join("kernels");
+    let file = format!("{}.cu", module.source);
+    let mut source = fs::read_to_string(kernels.join("cuda").join(&file))?;
+    source += &module.entry;
+    let mut child = Command::new(caller)
+        .arg(nvrtc)
+        .arg(file)
         .args(OPTIONS)
-        .args([format!("--include-path={}/cuda", kernels.display()), format!("--include-path={}", kernels.display())])
+        .args(["--include-path=cuda", "--include-path=."])
+        .current_dir(kernels)
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
-        .context("cannot run python3")?;
-    child.stdin.take().context("a pipe")?.write_all(module.entry.as_bytes())?;
-    ensure!(child.wait()?.success(), "{} does not compile", module.name);
-    Ok(stripped(&fs::read_to_string(&output)?))
+        .context("cannot run the caller of the compiler")?;
+    child.stdin.take().context("a pipe")?.write_all(source.as_bytes())?;
+    let out = child.wait_with_output()?;
+    ensure!(out.status.success(), "{} does not compile", module.name);
+    Ok(stripped(&String::from_utf8(out.stdout)?))
 }
 
 /// The text without comments but those that are completed, without blanks at the beginning of a line and without the constants
