@@ -7,7 +7,8 @@
 use crate::cpu;
 #[cfg(feature = "cuda")]
 use crate::cuda;
-use crate::dtype::SliceMut;
+use crate::distance::Distances;
+use crate::dtype::{Slice, SliceMut};
 use crate::error::Error;
 use crate::evaluation::{Evaluation, Gradient, Inputs};
 use crate::plan::Plan;
@@ -205,6 +206,31 @@ impl Runtime {
             Backend::Cuda(device) => device.prepare(plan)?.evaluate_into(heads, gradients, grad_output),
             #[cfg(feature = "wgpu")]
             Backend::Wgpu(device) => device.prepare(plan)?.forward_backward(heads, gradients, grad_output),
+        }
+    }
+
+    /// Distance maps of a source, in the caller's maps: both of the types and lengths that the settings say.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or source or maps do not fit them, in which case nothing is written; and on a GPU,
+    /// when it refuses them, has no memory left or is lost.
+    pub fn distances<'a, 'b>(
+        &self,
+        distances: &Distances,
+        source: impl Into<Slice<'a>>,
+        maps: impl Into<SliceMut<'b>>,
+    ) -> Result<(), Error> {
+        let (source, maps) = (source.into(), maps.into());
+        match &self.backend {
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(device) => device.distances(distances, source, maps),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(device) => device.distances(distances, source, maps),
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu(_) => {
+                distances.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
+                Err(Error::CannotMake { backend: "wgpu", map: "distance map of a source" })
+            }
         }
     }
 }

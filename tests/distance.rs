@@ -1,13 +1,13 @@
 //! Distance maps against all pairs of voxels, from every source, in every form.
-#![cfg(feature = "cpu")]
+#![cfg(any(feature = "cpu", feature = "cuda"))]
 
 mod common;
 
+use common::Bench;
 use common::random::Numbers;
 use half::{bf16, f16};
-use segfuse::cpu::Device;
 use segfuse::distance::{Distances, Hard, Kind, Source};
-use segfuse::{Activation, DType, Error, Layout, Shape};
+use segfuse::{Activation, DType, Error, Layout, Shape, Slice};
 use segfuse_reference::distance::{self as reference, distance_map};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,6 +19,49 @@ const KINDS: [(Kind, reference::Kind); 5] = [
     (Kind::Signed, reference::Kind::Signed),
     (Kind::Difference, reference::Kind::Difference),
 ];
+
+/// As `on_each_device!`, where maps are made.
+macro_rules! on_each_maker {
+    ($($name:ident),* $(,)?) => {
+        #[cfg(feature = "cpu")]
+        mod cpu {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::common::cpu());
+            })*
+        }
+        #[cfg(feature = "cuda")]
+        mod cuda {
+            $(#[test]
+            fn $name() {
+                if let Some(bench) = $crate::common::cuda() {
+                    super::$name(bench);
+                    $crate::common::assert_no_faults();
+                }
+            })*
+        }
+    };
+}
+on_each_maker!(
+    lines,
+    images,
+    volumes,
+    long_axes,
+    vectors_that_libraries_confirm,
+    every_class_of_a_label_map_at_once,
+    labels_of_every_type,
+    dense_targets_of_every_type,
+    predictions_of_every_type,
+    a_value_that_is_no_number_is_in_no_class,
+    what_does_not_fit_is_an_error_with_numbers,
+);
+
+/// The maps of a source, in f32.
+fn made<'a>(bench: &Bench, maps: &Distances, source: impl Into<Slice<'a>>) -> Vec<f32> {
+    let mut values = vec![f32::NAN; maps.elements() as usize];
+    bench.runtime.distances(maps, source, &mut values).expect("the device makes the maps");
+    values
+}
 
 /// A sum of three squares rounded in f32, its root, and the 1 that is taken off: four roundings of half a unit.
 const ROUNDINGS: f64 = 4.0 / (1u64 << 24) as f64;
@@ -78,7 +121,7 @@ fn ball(place: &[usize], extents: &[usize]) -> bool {
 }
 
 /// The maps of one mask as labels of one class, of every kind in `kinds`.
-fn check(extents: &[usize], spacing: Option<&[f64]>, kinds: &[(Kind, reference::Kind)]) {
+fn check(bench: &Bench, extents: &[usize], spacing: Option<&[f64]>, kinds: &[(Kind, reference::Kind)]) {
     let shape = Shape::new(1, 1, extents).expect("a shape");
     let ones = vec![1.0; extents.len()];
     for (name, mask) in masks(extents) {
@@ -90,9 +133,9 @@ fn check(extents: &[usize], spacing: Option<&[f64]>, kinds: &[(Kind, reference::
                 maps = maps.spacing(spacing);
             }
             let what = format!("{kind:?} of {name} in {extents:?}, spacing {spacing:?}");
-            same(&maps.compute(&labels).expect("fits"), &want, &what);
+            same(&made(bench, &maps, &labels), &want, &what);
 
-            let squares = maps.squared(true).compute(&labels).expect("fits");
+            let squares = made(bench, &maps.squared(true), &labels);
             if spacing.is_none() && kind != Kind::Signed {
                 let exact = |x: f64| if x.is_finite() { (x * x).round().copysign(x) } else { x };
                 let want: Vec<f32> = want.iter().map(|&x| exact(x) as f32).collect();
@@ -110,49 +153,45 @@ fn check(extents: &[usize], spacing: Option<&[f64]>, kinds: &[(Kind, reference::
     }
 }
 
-#[test]
-fn lines() {
+fn lines(bench: &Bench) {
     for extent in [1, 2, 3, 15, 16, 17, 31, 64, 97] {
-        check(&[extent], None, &KINDS);
-        check(&[extent], Some(&[0.7]), &KINDS);
+        check(bench, &[extent], None, &KINDS);
+        check(bench, &[extent], Some(&[0.7]), &KINDS);
     }
 }
 
-#[test]
-fn images() {
+fn images(bench: &Bench) {
     for extents in [[1, 1], [1, 7], [7, 1], [2, 2], [3, 16], [16, 3], [13, 17], [33, 31], [48, 18]] {
-        check(&extents, None, &KINDS);
+        check(bench, &extents, None, &KINDS);
     }
-    check(&[13, 17], Some(&[1.0, 2.5]), &KINDS);
-    check(&[29, 19], Some(&[0.3, 0.11]), &KINDS);
+    check(bench, &[13, 17], Some(&[1.0, 2.5]), &KINDS);
+    check(bench, &[29, 19], Some(&[0.3, 0.11]), &KINDS);
 }
 
-#[test]
-fn volumes() {
+fn volumes(bench: &Bench) {
     for extents in
         [[1, 1, 1], [1, 1, 5], [1, 5, 1], [5, 1, 1], [2, 3, 2], [3, 5, 7], [8, 9, 10], [1, 9, 20], [9, 1, 20]]
     {
-        check(&extents, None, &KINDS);
+        check(bench, &extents, None, &KINDS);
     }
     // Axes long enough for winners to be searched between winners.
     for extents in [[18, 20, 9], [33, 17, 5], [17, 40, 4]] {
-        check(&extents, None, &KINDS[2..3]);
-        check(&extents, Some(&[0.9, 1.3, 2.1]), &KINDS[2..3]);
+        check(bench, &extents, None, &KINDS[2..3]);
+        check(bench, &extents, Some(&[0.9, 1.3, 2.1]), &KINDS[2..3]);
     }
-    check(&[7, 8, 17], Some(&[1.0, 1.0, 2.5]), &KINDS);
-    check(&[11, 7, 6], Some(&[3.3, 0.7, 1.1]), &KINDS);
+    check(bench, &[7, 8, 17], Some(&[1.0, 1.0, 2.5]), &KINDS);
+    check(bench, &[11, 7, 6], Some(&[3.3, 0.7, 1.1]), &KINDS);
 }
 
-#[test]
-fn long_axes() {
+fn long_axes(bench: &Bench) {
     let kinds = [(Kind::Signed, reference::Kind::Signed), (Kind::Difference, reference::Kind::Difference)];
     for extents in [&[1025][..], &[2049], &[1025, 2], &[2, 1025], &[2049, 2], &[1, 2049], &[1025, 2, 1], &[2, 1, 1025]]
     {
-        check(extents, None, &kinds);
+        check(bench, extents, None, &kinds);
     }
-    check(&[1, 1025, 2], Some(&[1.0, 0.37, 5.0]), &kinds);
-    check(&[2, 1025], Some(&[100.0, 0.01]), &kinds);
-    check(&[1025, 2], Some(&[0.01, 100.0]), &kinds);
+    check(bench, &[1, 1025, 2], Some(&[1.0, 0.37, 5.0]), &kinds);
+    check(bench, &[2, 1025], Some(&[100.0, 0.01]), &kinds);
+    check(bench, &[1025, 2], Some(&[0.01, 100.0]), &kinds);
 }
 
 #[derive(Deserialize)]
@@ -170,8 +209,7 @@ struct Vector {
     values: BTreeMap<String, Vec<Option<f64>>>,
 }
 
-#[test]
-fn vectors_that_libraries_confirm() {
+fn vectors_that_libraries_confirm(bench: &Bench) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test_vectors/distances.json");
     let text = std::fs::read_to_string(path).expect("the vectors are there");
     let cases = serde_json::from_str::<File>(&text).expect("the vectors are well formed").cases;
@@ -186,11 +224,12 @@ fn vectors_that_libraries_confirm() {
                 .expect("a kind")];
             let maps = Distances::new(&shape, Source::Dense(DType::U8)).kind(kind).spacing(case.spacing.clone());
             let want: Vec<f64> = want.iter().map(|x| x.unwrap_or(f64::INFINITY)).collect();
-            same(&maps.compute(&case.mask).expect("fits"), &want, &format!("{kind:?} of {}", case.name));
+            same(&made(bench, &maps, &case.mask), &want, &format!("{kind:?} of {}", case.name));
         }
     }
 }
 
+#[cfg(feature = "cpu")]
 #[test]
 fn distances_whose_squares_are_beyond_what_is_exact() {
     for extents in [[3001, 2999], [1, 300_000], [300_000, 2]] {
@@ -251,8 +290,7 @@ fn interleaved<T: Copy>(values: &[T], maps: usize, voxels: usize) -> Vec<T> {
     values.chunks(maps * voxels).flat_map(sample).collect()
 }
 
-#[test]
-fn every_class_of_a_label_map_at_once() {
+fn every_class_of_a_label_map_at_once(bench: &Bench) {
     for (extents, spacing) in [
         (&[57][..], &[1.0][..]),
         (&[14, 19], &[1.0, 1.5]),
@@ -268,47 +306,46 @@ fn every_class_of_a_label_map_at_once() {
                 let planar = planar.classes(classes.clone());
                 let planar = if let Some(label) = ignore { planar.ignore_label(label) } else { planar };
                 let what = format!("{kind:?} of classes {classes:?} in {extents:?}");
-                let maps = planar.compute(&labels).expect("fits");
+                let maps = made(bench, &planar, &labels);
                 same(&maps, &want, &what);
 
                 let mixed = planar.clone().layout(Layout::Interleaved);
                 let voxels = shape.voxels() as usize;
-                assert_eq!(mixed.compute(&labels).expect("fits"), interleaved(&maps, classes.len(), voxels), "{what}");
+                assert_eq!(made(bench, &mixed, &labels), interleaved(&maps, classes.len(), voxels), "{what}");
                 let few = mixed.memory_budget(1);
-                assert_eq!(few.compute(&labels).expect("fits"), interleaved(&maps, classes.len(), voxels), "{what}");
+                assert_eq!(made(bench, &few, &labels), interleaved(&maps, classes.len(), voxels), "{what}");
 
                 let mut halves = vec![f16::ZERO; maps.len()];
-                planar.clone().dtype(DType::F16).compute_into(&labels, &mut halves).expect("fits");
+                let wanted = planar.clone().dtype(DType::F16);
+                bench.runtime.distances(&wanted, &labels, &mut halves).expect("fits");
                 let rounded: Vec<f16> = maps.iter().map(|&x| f16::from_f32(x)).collect();
                 assert_eq!(halves, rounded, "{what}");
                 let mixed = planar.dtype(DType::F16).layout(Layout::Interleaved).memory_budget(1);
-                mixed.compute_into(&labels, &mut halves).expect("fits");
+                bench.runtime.distances(&mixed, &labels, &mut halves).expect("fits");
                 assert_eq!(halves, interleaved(&rounded, classes.len(), voxels), "{what}");
             }
         }
     }
 }
 
-#[test]
-fn labels_of_every_type() {
+fn labels_of_every_type(bench: &Bench) {
     let extents = [6, 7, 5];
     let shape = Shape::new(1, 4, extents).expect("a shape");
     let mut labels = label_map(&extents, 3, 7);
     (labels[3], labels[50], labels[77]) = (-1, 9, -100);
     let want = maps_of_labels(&labels, &shape, &[0, 1, 2, 3], reference::Kind::Signed, None, &[1.0; 3]);
     let maps = |dtype| Distances::new(&shape, Source::Labels(dtype)).kind(Kind::Signed);
-    same(&maps(DType::I64).compute(&labels).expect("fits"), &want, "i64");
+    same(&made(bench, &maps(DType::I64), &labels), &want, "i64");
     let narrow: Vec<i32> = labels.iter().map(|&x| x as i32).collect();
-    same(&maps(DType::I32).compute(&narrow).expect("fits"), &want, "i32");
+    same(&made(bench, &maps(DType::I32), &narrow), &want, "i32");
     let narrow: Vec<i16> = labels.iter().map(|&x| x as i16).collect();
-    same(&maps(DType::I16).compute(&narrow).expect("fits"), &want, "i16");
+    same(&made(bench, &maps(DType::I16), &narrow), &want, "i16");
     // −1 is 255, −100 is 156: out of range too.
     let narrow: Vec<u8> = labels.iter().map(|&x| x as u8).collect();
-    same(&maps(DType::U8).compute(&narrow).expect("fits"), &want, "u8");
+    same(&made(bench, &maps(DType::U8), &narrow), &want, "u8");
 }
 
-#[test]
-fn dense_targets_of_every_type() {
+fn dense_targets_of_every_type(bench: &Bench) {
     let (extents, classes) = ([9, 18], 3);
     let shape = Shape::new(2, classes, extents).expect("a shape");
     let (elements, voxels) = (shape.elements() as usize, shape.voxels() as usize);
@@ -320,24 +357,23 @@ fn dense_targets_of_every_type() {
         let map = |plane: &[f32]| distance_map(of_reference, &mask(plane), &extents, &[1.0, 1.0]);
         let want: Vec<f64> = values.chunks(voxels).flat_map(map).collect();
         let maps = |dtype| Distances::new(&shape, Source::Dense(dtype)).kind(kind);
-        let planar = maps(DType::F32).compute(&values).expect("fits");
+        let planar = made(bench, &maps(DType::F32), &values);
         same(&planar, &want, "f32");
         let f16s: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
-        assert_eq!(maps(DType::F16).compute(&f16s).expect("fits"), planar);
+        assert_eq!(made(bench, &maps(DType::F16), &f16s), planar);
         let bf16s: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
-        assert_eq!(maps(DType::BF16).compute(&bf16s).expect("fits"), planar);
+        assert_eq!(made(bench, &maps(DType::BF16), &bf16s), planar);
         let u8s: Vec<u8> = values.iter().map(|&x| u8::from(x > 0.5)).collect();
-        assert_eq!(maps(DType::U8).compute(&u8s).expect("fits"), planar);
-        let mixed = maps(DType::F32).layout(Layout::Interleaved).compute(&interleaved(&values, classes, voxels));
-        assert_eq!(mixed.expect("fits"), interleaved(&planar, classes, voxels));
-        let two = maps(DType::F32).classes([2, 0]).compute(&values).expect("fits");
+        assert_eq!(made(bench, &maps(DType::U8), &u8s), planar);
+        let mixed = made(bench, &maps(DType::F32).layout(Layout::Interleaved), &interleaved(&values, classes, voxels));
+        assert_eq!(mixed, interleaved(&planar, classes, voxels));
+        let two = made(bench, &maps(DType::F32).classes([2, 0]), &values);
         let plane = |n: usize, c: usize| planar[(n * classes + c) * voxels..][..voxels].to_vec();
         assert_eq!(two, [plane(0, 2), plane(0, 0), plane(1, 2), plane(1, 0)].concat());
     }
 }
 
-#[test]
-fn predictions_of_every_type() {
+fn predictions_of_every_type(bench: &Bench) {
     let extents = [5, 6, 7];
     for (classes, activation, hard) in [
         (4, Activation::Softmax, Hard::Argmax),
@@ -383,29 +419,29 @@ fn predictions_of_every_type() {
             let source = Source::Prediction(dtype, activation, hard);
             Distances::new(&shape, source).kind(Kind::Difference).spacing([1.0, 2.0, 1.5])
         };
-        let planar = maps(DType::F32).compute(&values).expect("fits");
+        let planar = made(bench, &maps(DType::F32), &values);
         same(&planar, &want, &what);
         let f16s: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
-        assert_eq!(maps(DType::F16).compute(&f16s).expect("fits"), planar, "{what}");
+        assert_eq!(made(bench, &maps(DType::F16), &f16s), planar, "{what}");
         let bf16s: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
-        assert_eq!(maps(DType::BF16).compute(&bf16s).expect("fits"), planar, "{what}");
-        let mixed = maps(DType::F32).layout(Layout::Interleaved).compute(&interleaved(&values, classes, voxels));
-        assert_eq!(mixed.expect("fits"), interleaved(&planar, classes, voxels), "{what}");
+        assert_eq!(made(bench, &maps(DType::BF16), &bf16s), planar, "{what}");
+        let mixed = made(bench, &maps(DType::F32).layout(Layout::Interleaved), &interleaved(&values, classes, voxels));
+        assert_eq!(mixed, interleaved(&planar, classes, voxels), "{what}");
     }
 }
 
-#[test]
-fn a_value_that_is_no_number_is_in_no_class() {
+fn a_value_that_is_no_number_is_in_no_class(bench: &Bench) {
     let shape = Shape::new(1, 2, [4]).expect("a shape");
     let values = [f32::NAN, 1.0, 0.0, 0.0, 1.0, f32::NAN, 0.0, 0.0];
-    let dense = Distances::new(&shape, Source::Dense(DType::F32)).kind(Kind::Outside).compute(&values);
-    assert_eq!(dense.expect("fits"), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0]);
+    let dense = Distances::new(&shape, Source::Dense(DType::F32)).kind(Kind::Outside);
+    assert_eq!(made(bench, &dense, &values), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0]);
     let values = [f32::NAN, 1.0, 0.0, f32::NAN, 1.0, f32::NAN, 1.0, f32::NAN];
     let largest = Source::Prediction(DType::F32, Activation::Softmax, Hard::Argmax);
-    let largest = Distances::new(&shape, largest).kind(Kind::Outside).compute(&values);
-    assert_eq!(largest.expect("fits"), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 0.0, 1.0]);
+    let largest = Distances::new(&shape, largest).kind(Kind::Outside);
+    assert_eq!(made(bench, &largest, &values), [1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 0.0, 1.0]);
 }
 
+#[cfg(feature = "cpu")]
 #[test]
 fn threads_and_what_was_in_the_buffer_change_nothing() {
     let extents = [37, 41, 53];
@@ -418,7 +454,7 @@ fn threads_and_what_was_in_the_buffer_change_nothing() {
         ] {
             let on = |threads: usize, garbage: f32| {
                 let mut values = vec![garbage; maps.elements() as usize];
-                let device = Device::with_threads(threads).expect("threads");
+                let device = segfuse::cpu::Device::with_threads(threads).expect("threads");
                 device.distances(&maps, (&labels).into(), (&mut values).into()).expect("fits");
                 values
             };
@@ -430,12 +466,14 @@ fn threads_and_what_was_in_the_buffer_change_nothing() {
     }
 }
 
-#[test]
-fn what_does_not_fit_is_an_error_with_numbers() {
+fn what_does_not_fit_is_an_error_with_numbers(bench: &Bench) {
     let shape = Shape::new(1, 2, [3, 4]).expect("a shape");
     let labels = [0u8; 12];
     let maps = || Distances::new(&shape, Source::Labels(DType::U8));
-    let error = |maps: Distances| maps.compute(&labels).expect_err("does not fit");
+    let error = |maps: Distances| {
+        let mut values = vec![0.0f32; 64];
+        bench.runtime.distances(&maps, &labels, &mut values).expect_err("does not fit")
+    };
     let five = Distances::new(&Shape::new(1, 2, [2, 2, 1, 3]).expect("a shape"), Source::Labels(DType::U8));
     assert!(matches!(error(five), Error::Shape { min: 1, max: 3, got: 4, .. }));
     assert!(matches!(error(maps().spacing([1.0])), Error::Shape { min: 2, max: 2, got: 1, .. }));
@@ -455,9 +493,9 @@ fn what_does_not_fit_is_an_error_with_numbers() {
     assert!(matches!(error(of(Source::Dense(DType::U8))), Error::BufferLength { need: 24, got: 12, .. }));
 
     let mut short = [7.0f32; 23];
-    let result = maps().compute_into(&labels, &mut short[..]);
+    let result = bench.runtime.distances(&maps(), &labels, &mut short[..]);
     assert!(matches!(result, Err(Error::BufferLength { need: 24, got: 23, .. })));
-    let result = maps().dtype(DType::F16).compute_into(&labels, &mut short[..]);
+    let result = bench.runtime.distances(&maps().dtype(DType::F16), &labels, &mut short[..]);
     assert!(matches!(result, Err(Error::BufferType { need: DType::F16, .. })));
     assert!(short.iter().all(|&x| x == 7.0), "nothing was written");
 }

@@ -92,7 +92,7 @@ enum Pass {
 }
 
 /// Bytes that a workspace and a result of the caller are aligned to.
-const WORKSPACE_ALIGNMENT: u64 = 16;
+pub(super) const WORKSPACE_ALIGNMENT: u64 = 16;
 const RESULT_ALIGNMENT: u64 = 8;
 
 /// What of a head is on the device.
@@ -521,15 +521,15 @@ impl Executor {
 }
 
 /// Memory that a call reads or writes.
-struct Span {
-    role: &'static str,
-    start: u64,
-    end: u64,
-    written: bool,
+pub(super) struct Span {
+    pub(super) role: &'static str,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) written: bool,
 }
 
 /// What is written shares memory with nothing else.
-fn apart(spans: &[Span]) -> Result<(), Error> {
+pub(super) fn apart(spans: &[Span]) -> Result<(), Error> {
     for (k, span) in spans.iter().enumerate().filter(|(_, span)| span.written) {
         let shares = |other: &Span| span.start < other.end && other.start < span.end;
         if let Some((_, other)) = spans.iter().enumerate().find(|(number, other)| *number != k && shares(other)) {
@@ -540,7 +540,13 @@ fn apart(spans: &[Span]) -> Result<(), Error> {
 }
 
 /// An address against what the driver knows of it.
-fn check(entered: &Entered<'_>, role: &'static str, address: u64, bytes: u64, alignment: u64) -> Result<(), Error> {
+pub(super) fn check(
+    entered: &Entered<'_>,
+    role: &'static str,
+    address: u64,
+    bytes: u64,
+    alignment: u64,
+) -> Result<(), Error> {
     if address == 0 {
         return Err(Error::BufferNull { role });
     }

@@ -13,6 +13,7 @@
 
 mod complete;
 mod device;
+mod distance;
 mod driver;
 mod executor;
 mod finish;
@@ -29,5 +30,6 @@ mod text;
 
 pub use crate::recipe::ResultLayout;
 pub use device::{Device, Preparation};
+pub use distance::DistanceExecutor;
 pub use driver::Stream;
 pub use executor::{Buffers, Call, Executor, Moments, Workspace};

@@ -109,13 +109,18 @@ pub(super) fn of(kernel: Kernel, geometry: &Geometry) -> &'static Skeleton {
     }
 }
 
-/// The text of a kernel that knows nothing of a plan: `combine` or `finish`.
-pub(super) fn plain(name: &str) -> &'static str {
-    static COMBINE: Skeleton = skeleton!(0, 1, "combine");
-    static FINISH: Skeleton = skeleton!(0, 1, "finish");
-    match name {
-        "combine" => COMBINE.text(),
-        "finish" => FINISH.text(),
-        _ => unreachable!("the kernels without a plan are these"),
-    }
+macro_rules! plain {
+    ($($name:literal)*) => {
+        /// The text of a kernel that knows nothing of a plan.
+        pub(super) fn plain(name: &str) -> &'static str {
+            match name {
+                $($name => {
+                    static PLAIN: Skeleton = skeleton!(0, 1, $name);
+                    PLAIN.text()
+                })*
+                _ => unreachable!("the kernels without a plan are these"),
+            }
+        }
+    };
 }
+plain!("combine" "finish" "distance_sides" "distance_rows" "distance_lines");

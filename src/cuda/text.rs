@@ -95,7 +95,7 @@ impl Source {
     }
 }
 
-/// The text of a kernel that knows nothing of a plan: `combine` or `finish`.
+/// The text of a kernel that knows nothing of a plan.
 pub(super) fn plain(name: &str) -> &'static str {
     skeleton::plain(name)
 }

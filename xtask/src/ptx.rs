@@ -33,7 +33,7 @@ const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "
 /// Whose registers the launch table shows.
 const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 /// Kernels that know nothing of a plan.
-const PLAIN: [&str; 2] = ["combine", "finish"];
+const PLAIN: [&str; 5] = ["combine", "finish", "distance_sides", "distance_rows", "distance_lines"];
 /// Kernels that are compiled in every shape of `kernels/variants.rs`.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
 /// Calls the compiler, whose text is the same wherever it runs.

@@ -1,0 +1,590 @@
+//! Distance maps on a device: how a transform is cut into launches, and the executor that makes maps alone.
+
+use super::device::{Device, Text};
+use super::driver::{Entered, Function, Memory, Stream};
+use super::executor::{Span, WORKSPACE_ALIGNMENT, Workspace, apart, check};
+use crate::distance::transform::{Form, Rule, Squeezed, in_place};
+use crate::distance::{Distances, Kind};
+use crate::dtype::{DType, Slice, SliceMut};
+use crate::error::Error;
+use crate::problem::Layout;
+use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+/// Threads of a block of every kernel of the stage, warps of a block, and lines of a tile: one per lane.
+pub(super) const THREADS: u32 = 256;
+const WARPS: u64 = 8;
+const WARP: u64 = 32;
+/// Places between winners; `GROUP` of `kernels/cuda/distance_lines.cu`.
+const GROUP: u64 = 8;
+/// Dynamic shared memory that a block has without asking, less what `distance_lines` declares.
+const SHARED_BYTES: u64 = (48 << 10) - 64;
+/// Blocks of a launch whose tables lie in global memory: enough to keep a device busy with lines so long.
+const LONG_BLOCKS: u64 = 512;
+/// Each part of a workspace begins at a multiple of this.
+const ALIGNMENT: u64 = 256;
+/// Blocks of a grid.
+const GRID_MAX: u64 = i32::MAX as u64;
+
+/// `Field` of `kernels/cuda/distance.cuh`.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Field {
+    pub(super) address: u64,
+    ignored: i64,
+    classes: u32,
+    dtype: u32,
+    is_labels: u32,
+    interleaved: u32,
+    ignores: u32,
+    limit: u32,
+    above: f32,
+    of_transforms: u32,
+}
+
+impl Field {
+    /// Labels `[N, V]` of so many classes.
+    pub(super) fn labels(address: u64, dtype: DType, classes: usize, ignored: Option<i64>) -> Field {
+        Field {
+            address,
+            ignored: ignored.unwrap_or_default(),
+            classes: 1,
+            dtype: number(dtype),
+            is_labels: 1,
+            ignores: ignored.is_some().into(),
+            limit: classes.max(2) as u32,
+            ..Field::default()
+        }
+    }
+    /// A value per voxel and class; a class is where its value is above `above`.
+    pub(super) fn values(address: u64, dtype: DType, classes: usize, layout: Layout, above: f32) -> Field {
+        Field {
+            address,
+            classes: classes as u32,
+            dtype: number(dtype),
+            interleaved: (layout == Layout::Interleaved).into(),
+            above,
+            ..Field::default()
+        }
+    }
+}
+
+/// `TYPE_…` of `kernels/cuda/distance.cuh`.
+fn number(dtype: DType) -> u32 {
+    match dtype {
+        DType::U8 => 0,
+        DType::I16 => 1,
+        DType::I32 => 2,
+        DType::I64 => 3,
+        DType::F32 => 4,
+        DType::F16 => 5,
+        DType::BF16 => 6,
+    }
+}
+
+/// `KIND_…` of `kernels/cuda/distance.cuh`.
+fn kind_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::Outside => 0,
+        Kind::Inside => 1,
+        Kind::TwoSided => 2,
+        Kind::Signed => 3,
+        Kind::Difference => 4,
+    }
+}
+
+/// `Transform` of `kernels/cuda/distance.cuh`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct TransformParams {
+    field: Field,
+    from: u64,
+    to: u64,
+    classes_of_maps: u64,
+    tables: u64,
+    table_bytes: u64,
+    voxels: u64,
+    extent: u64,
+    inner: u64,
+    first: u64,
+    count: u64,
+    maps: u32,
+    of_labels: u32,
+    one_class: u32,
+    step_squared: f32,
+    per_step: f32,
+    slack: u32,
+    is_last: u32,
+    kind: u32,
+    squared: u32,
+    is_half: u32,
+    interleaved: u32,
+    unused: u32,
+}
+
+/// `RULE_…` of `kernels/cuda/distance_sides.cu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SidesRule {
+    Argmax = 1,
+    SoftmaxAbove = 4,
+}
+
+/// `Sides` of `kernels/cuda/distance_sides.cu`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct SidesParams {
+    pub(super) field: Field,
+    pub(super) counts: Field,
+    pub(super) keep: u64,
+    pub(super) to: u64,
+    pub(super) classes_of_maps: u64,
+    pub(super) voxels: u64,
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) maps: u32,
+    pub(super) rule: u32,
+}
+
+/// Blocks that take so many tasks.
+pub(super) fn grid(tasks: u64) -> [u32; 3] {
+    [tasks.clamp(1, GRID_MAX) as u32, 1, 1]
+}
+
+/// One pass of a transform.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    extent: u64,
+    /// Voxels from a place to the next.
+    inner: u64,
+    step_squared: f32,
+    per_step: f32,
+    slack: u32,
+}
+
+impl Axis {
+    fn new(extent: usize, inner: usize, step: f64, largest: f64) -> Axis {
+        Axis {
+            extent: extent as u64,
+            inner: inner as u64,
+            step_squared: (step * step) as f32,
+            per_step: (1.0 / step) as f32,
+            slack: slack(extent, step, largest),
+        }
+    }
+    /// Bytes of the tables of 32 lines.
+    fn table_bytes(&self) -> u64 {
+        4 * (4 * WARP * self.extent.div_ceil(WARP) + 2 * (self.extent / GROUP + 2))
+    }
+    fn is_long(&self) -> bool {
+        self.table_bytes() > SHARED_BYTES
+    }
+    /// Tiles of lines of a transform.
+    fn tiles(&self, voxels: u64) -> u64 {
+        voxels / (self.extent * self.inner) * self.inner.div_ceil(WARP)
+    }
+    fn blocks(&self, tasks: u64) -> u64 {
+        if self.is_long() { tasks.min(LONG_BLOCKS) } else { tasks.min(GRID_MAX) }
+    }
+}
+
+/// Winners i and j of two places change order by rounding alone where their difference, 2·step²·|i − j| or more, is below what
+/// the roundings of their sums are off together.
+fn slack(extent: usize, step: f64, largest: f64) -> u32 {
+    /// Whole numbers up to here are exact in f32.
+    const EXACT: f64 = (1 << f32::MANTISSA_DIGITS) as f64;
+    /// Four sums, each off by half a unit, and four squares of steps, each off by that of the step's square and its own.
+    const ROUNDINGS: f64 = 12.0;
+    if (step * step).fract() == 0.0 && largest <= EXACT {
+        return 0;
+    }
+    (ROUNDINGS / EXACT * largest / (2.0 * step * step)).ceil().min(extent as f64) as u32
+}
+
+/// The launches that make the maps of some settings, and what they need.
+#[derive(Debug)]
+pub(super) struct Transform {
+    pub(super) distances: Distances,
+    form: Form,
+    axes: Vec<Axis>,
+    in_place: bool,
+    /// Transforms in all, and of one launch.
+    all: u64,
+    at_once: u64,
+    /// Places in its workspace, in bytes: squares of two passes, and the tables of long lines.
+    squares: [u64; 2],
+    tables: u64,
+    bytes: u64,
+    rows: Arc<Function>,
+    lines: Option<Arc<Function>>,
+}
+
+impl Transform {
+    /// The settings were checked; each transform of a launch takes `masks` bytes beside its squares.
+    pub(super) fn new(device: &Device, distances: &Distances, masks: u64) -> Result<Transform, Error> {
+        let Squeezed { extents: [depth, height, width], steps } = Squeezed::new(distances);
+        let largest = distances.largest_square();
+        let mut axes = vec![Axis::new(width, 1, steps[2], largest)];
+        if height > 1 {
+            axes.push(Axis::new(height, width, steps[1], largest));
+        }
+        if depth > 1 {
+            axes.push(Axis::new(depth, height * width, steps[0], largest));
+        }
+        let (form, in_place) = (Form::of(distances), in_place(distances));
+        let per_sample = if form == Form::Labels { 1 } else { distances.maps() as u64 };
+        let all = distances.shape.samples() as u64 * per_sample;
+        // The first of three passes may use the maps themselves.
+        let buffers = if in_place { (axes.len() > 1).into() } else { axes.len() as u64 - 1 };
+        let plane = distances.shape.voxels() * DType::F32.size();
+        let at_once = (distances.budget / (buffers * plane + masks).max(1)).clamp(1, all);
+        let mut bytes = 0;
+        let mut take = |count: u64| {
+            let at = bytes;
+            bytes = (bytes + count).next_multiple_of(ALIGNMENT);
+            at
+        };
+        let squares = [0, 1].map(|buffer| take(if buffer < buffers { at_once * plane } else { 0 }));
+        let voxels = distances.shape.voxels();
+        let long = axes[1..].iter().filter(|axis| axis.is_long());
+        let tables = long.map(|axis| axis.blocks(at_once * axis.tiles(voxels)) * axis.table_bytes()).max().unwrap_or(0);
+        let tables = take(tables);
+        Ok(Transform {
+            distances: distances.clone(),
+            form,
+            in_place,
+            all,
+            at_once,
+            squares,
+            tables,
+            bytes,
+            rows: device.kernel(Text::Plain("distance_rows"))?,
+            lines: (axes.len() > 1).then(|| device.kernel(Text::Plain("distance_lines"))).transpose()?,
+            axes,
+        })
+    }
+
+    /// Bytes of its workspace.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+    /// The transforms of each launch.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (all, at_once) = (self.all, self.at_once);
+        (0..all).step_by(at_once as usize).map(move |first| first..(first + at_once).min(all))
+    }
+
+    /// Launches some transforms. `field` says which voxels are of a class; the other addresses are of the table of classes, the maps
+    /// and the workspace.
+    ///
+    /// # Safety
+    /// As [`Function::launch`], of what the addresses reach.
+    #[expect(clippy::too_many_arguments, reason = "which transforms, four addresses and where to launch")]
+    pub(super) unsafe fn launch(
+        &self,
+        entered: &Entered<'_>,
+        field: Field,
+        classes_of_maps: u64,
+        maps: u64,
+        workspace: u64,
+        group: Range<u64>,
+        stream: Stream,
+    ) -> Result<(), Error> {
+        let distances = &self.distances;
+        let (voxels, count) = (distances.shape.voxels(), group.end - group.start);
+        let maps_of_transform = if self.form == Form::Labels { distances.maps() as u64 } else { 1 };
+        let of_group = maps + group.start * maps_of_transform * voxels * distances.dtype.size();
+        // Where the squares go of a pass with so many after it.
+        let to = |left: usize| match left {
+            0 => maps,
+            2 if self.in_place => of_group,
+            left => workspace + self.squares[left - 1],
+        };
+        for (pass, axis) in self.axes.iter().enumerate() {
+            let left = self.axes.len() - 1 - pass;
+            let params = TransformParams {
+                field,
+                from: if pass > 0 { to(left + 1) } else { 0 },
+                to: to(left),
+                classes_of_maps,
+                tables: if axis.is_long() && pass > 0 { workspace + self.tables } else { 0 },
+                table_bytes: axis.table_bytes(),
+                voxels,
+                extent: axis.extent,
+                inner: axis.inner,
+                first: group.start,
+                count,
+                maps: distances.maps() as u32,
+                of_labels: (self.form == Form::Labels).into(),
+                one_class: (distances.shape.classes() == 1).into(),
+                step_squared: axis.step_squared,
+                per_step: axis.per_step,
+                slack: axis.slack,
+                is_last: (left == 0).into(),
+                kind: kind_number(distances.kind),
+                squared: distances.squared.into(),
+                is_half: (distances.dtype == DType::F16).into(),
+                interleaved: (distances.layout == Layout::Interleaved).into(),
+                unused: 0,
+            };
+            let (function, blocks, shared) = match &self.lines {
+                Some(lines) if pass > 0 => {
+                    let shared = if axis.is_long() { 0 } else { axis.table_bytes() as u32 };
+                    (lines, axis.blocks(count * axis.tiles(voxels)), shared)
+                }
+                _ => (&self.rows, (count * (voxels / axis.extent)).div_ceil(WARPS), 0),
+            };
+            // SAFETY: the kernels take these numbers, and reach no further than the planes and maps do; the rest is the caller's
+            // promise.
+            unsafe { function.launch(entered, grid(blocks), THREADS, shared, stream, params)? };
+        }
+        Ok(())
+    }
+}
+
+/// Distance maps on a device, for any number of calls. A call allocates, copies and waits for nothing on the device, so that it
+/// can be captured into a CUDA graph. Calls that run on the device at the same time need a workspace each.
+///
+/// Dropping it waits for the kernels that use its memory, as with [`Executor`](super::Executor).
+#[derive(Debug)]
+pub struct DistanceExecutor {
+    transform: Transform,
+    /// Where the source is a prediction that rows cannot read: the kernel, its rule, and where in the workspace its numbers go.
+    sides: Option<(Arc<Function>, SidesRule)>,
+    sides_at: u64,
+    bytes: u64,
+    /// The class of each map, where they are not all classes.
+    classes: Option<Memory>,
+    workspace: Option<Memory>,
+    device: Device,
+    turn: Mutex<()>,
+}
+
+impl Device {
+    /// Has the driver compile the kernels of these maps, and allocates the workspace. Not while a stream of the thread is captured.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, and whatever the device refuses.
+    pub fn prepare_distances(&self, distances: &Distances) -> Result<DistanceExecutor, Error> {
+        DistanceExecutor::new(self, distances, true)
+    }
+
+    /// As [`Device::prepare_distances`], where every call brings a workspace.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_distances_without_workspace(&self, distances: &Distances) -> Result<DistanceExecutor, Error> {
+        DistanceExecutor::new(self, distances, false)
+    }
+
+    /// The maps of a source on the host, in maps on the host: uploads, runs, waits and downloads, on the default stream.
+    ///
+    /// `run_to_run` deterministic.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, when the source or the maps have another type or length than they say, and when the
+    /// device is lost or has no memory left. Nothing is written then.
+    pub fn distances<'a, 'b>(
+        &self,
+        distances: &Distances,
+        source: impl Into<Slice<'a>>,
+        maps: impl Into<SliceMut<'b>>,
+    ) -> Result<(), Error> {
+        let (source, maps) = (source.into(), maps.into());
+        distances.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
+        self.prepare_distances(distances)?.compute(source, maps)
+    }
+}
+
+impl DistanceExecutor {
+    fn new(device: &Device, distances: &Distances, workspace: bool) -> Result<DistanceExecutor, Error> {
+        distances.check()?;
+        let rule = match Rule::of(distances) {
+            Rule::Label | Rule::Above(_) => None,
+            Rule::Argmax => Some(SidesRule::Argmax),
+            Rule::SoftmaxAbove(_) => Some(SidesRule::SoftmaxAbove),
+        };
+        let of_transforms = rule == Some(SidesRule::SoftmaxAbove);
+        let transform = Transform::new(device, distances, if of_transforms { distances.shape.voxels() } else { 0 })?;
+        let sides = match rule {
+            None => 0,
+            Some(_) if of_transforms => transform.at_once * distances.shape.voxels(),
+            Some(_) => distances.shape.all_voxels() * DType::I16.size(),
+        };
+        let sides_at = transform.bytes();
+        let bytes = sides_at + sides;
+        let context = &device.inner.context;
+        let table = |classes: &Vec<usize>| {
+            let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+            Memory::of(context, "the classes of the distance maps", bytemuck::cast_slice(&classes))
+        };
+        Ok(DistanceExecutor {
+            sides: match rule {
+                Some(rule) => Some((device.kernel(Text::Plain("distance_sides"))?, rule)),
+                None => None,
+            },
+            sides_at,
+            bytes,
+            classes: distances.classes.as_ref().map(table).transpose()?,
+            workspace: workspace.then(|| Memory::new(context, "the workspace", bytes)).transpose()?,
+            device: device.clone(),
+            transform,
+            turn: Mutex::new(()),
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Distances {
+        &self.transform.distances
+    }
+    /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight, of which there are as many as
+    /// [`Distances::memory_budget`] allows; 2 per voxel where the classes of a prediction are told apart by the largest.
+    pub fn workspace_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Launches the maps of a source on `stream`, and returns before they are done. Source and maps are addresses of device memory,
+    /// of the types, lengths and layouts of the settings, aligned to their element types.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the settings or the device; nothing is launched then. [`Error::Launch`] where the driver refuses.
+    ///
+    /// # Safety
+    /// Until the stream has come to the end of the call, source, maps and workspace are there and hold the elements that the settings
+    /// say, the source is not written, and nothing else uses the maps or the workspace, the executor's own where the call names none;
+    /// `stream` is a stream. Where it is captured, all of this holds for every launch of the graph, and the executor outlives it.
+    pub unsafe fn run(
+        &self,
+        source: u64,
+        maps: u64,
+        workspace: Option<Workspace>,
+        stream: impl Into<Stream>,
+    ) -> Result<(), Error> {
+        let (stream, distances) = (stream.into(), self.settings());
+        let entered = self.device.inner.context.enter()?;
+        entered.owns(stream)?;
+        let base = match (workspace, &self.workspace) {
+            (Some(workspace), _) => {
+                let (role, need) = ("the workspace", self.bytes);
+                if workspace.bytes < need {
+                    return Err(Error::BufferBytes { role, need, got: workspace.bytes });
+                }
+                if need > 0 {
+                    check(&entered, role, workspace.address, need, WORKSPACE_ALIGNMENT)?;
+                }
+                workspace.address
+            }
+            (None, Some(own)) => own.address(),
+            (None, None) => return Err(Error::BufferMissing { role: "the workspace" }),
+        };
+        let (elements, dtype) = distances.source_elements();
+        let mut spans = Vec::new();
+        for (role, address, bytes, alignment, written) in [
+            ("the source of the distance maps", source, elements * dtype.size(), dtype.size(), false),
+            ("the distance maps", maps, distances.elements() * distances.dtype.size(), distances.dtype.size(), true),
+        ] {
+            check(&entered, role, address, bytes, alignment)?;
+            let end = address.checked_add(bytes).ok_or(Error::BufferForeign { role, address })?;
+            spans.push(Span { role, start: address, end, written });
+        }
+        spans.push(Span { role: "the workspace", start: base, end: base + self.bytes, written: true });
+        apart(&spans)?;
+        // SAFETY: checked above as far as it can be, and promised by the caller.
+        unsafe { self.launch(&entered, source, maps, base, stream) }
+    }
+
+    /// # Safety
+    /// As [`DistanceExecutor::run`], whose checks were made.
+    unsafe fn launch(
+        &self,
+        entered: &Entered<'_>,
+        source: u64,
+        maps: u64,
+        base: u64,
+        stream: Stream,
+    ) -> Result<(), Error> {
+        let distances = self.settings();
+        let shape = &distances.shape;
+        let (classes, voxels) = (shape.classes(), shape.voxels());
+        let (_, dtype) = distances.source_elements();
+        let field = match Rule::of(distances) {
+            Rule::Label => Field::labels(source, dtype, classes, distances.ignore_label),
+            Rule::Above(t) | Rule::SoftmaxAbove(t) => Field::values(source, dtype, classes, distances.layout, t),
+            Rule::Argmax => Field::values(source, dtype, classes, distances.layout, 0.0),
+        };
+        let classes_of_maps = self.classes.as_ref().map_or(0, Memory::address);
+        let sides_at = base + self.sides_at;
+        let sides = |rule, group: Range<u64>| SidesParams {
+            field,
+            counts: Field::default(),
+            keep: 0,
+            to: sides_at,
+            classes_of_maps,
+            voxels,
+            first: group.start,
+            count: group.end - group.start,
+            maps: distances.maps() as u32,
+            rule: rule as u32,
+        };
+        let blocks = |transforms: u64| grid((transforms * voxels).div_ceil(THREADS.into()));
+        let mut of_rows = field;
+        match &self.sides {
+            Some((function, SidesRule::Argmax)) => {
+                let samples = shape.samples() as u64;
+                let params = sides(SidesRule::Argmax, 0..samples);
+                // SAFETY: the kernel reads the source and writes as many numbers as there is room for in the workspace.
+                unsafe { function.launch(entered, blocks(samples), THREADS, 0, stream, params)? };
+                of_rows = Field::labels(sides_at, DType::I16, classes, None);
+            }
+            Some(_) => {
+                of_rows =
+                    Field { of_transforms: 1, ..Field::values(sides_at, DType::U8, classes, Layout::Planar, 0.5) };
+            }
+            None => {}
+        }
+        for group in self.transform.groups() {
+            // SAFETY: as above, and the caller's promise.
+            unsafe {
+                if let Some((function, rule @ SidesRule::SoftmaxAbove)) = &self.sides {
+                    let params = sides(*rule, group.clone());
+                    function.launch(entered, blocks(group.end - group.start), THREADS, 0, stream, params)?;
+                }
+                self.transform.launch(entered, of_rows, classes_of_maps, maps, base, group, stream)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Device::distances`], with kernels and workspace at hand.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compute<'a, 'b>(&self, source: impl Into<Slice<'a>>, maps: impl Into<SliceMut<'b>>) -> Result<(), Error> {
+        let (source, mut maps) = (source.into(), maps.into());
+        let distances = self.settings();
+        distances.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
+        let context = &self.device.inner.context;
+        let uploaded = Memory::of(context, "the source of the distance maps", source.as_bytes())?;
+        let made = Memory::new(context, "the distance maps", distances.elements() * distances.dtype.size())?;
+        let entered = context.enter()?;
+        // A panic while another held it leaves nothing half done that this call reads.
+        let turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // SAFETY: the buffers were made here, of the sizes that the settings say, and live until the stream has been waited for.
+        unsafe { self.run(uploaded.address(), made.address(), None, Stream::DEFAULT)? };
+        entered.synchronize(Stream::DEFAULT)?;
+        drop(turn);
+        entered.download(&made, 0, maps.as_bytes_mut())
+    }
+
+    /// Fills the workspace with a word, for tests that what an earlier call left there does not matter.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    #[doc(hidden)]
+    pub fn fill_workspace(&self, word: u32) -> Result<(), Error> {
+        match &self.workspace {
+            Some(workspace) => self.device.inner.context.enter()?.fill(workspace, word),
+            None => Ok(()),
+        }
+    }
+}
