@@ -5,7 +5,17 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The kernels that are pipelines; what they import is in the same folder, or in `kernels/gen`.
-const KERNELS: [&str; 5] = ["reduce", "gradient", "one_pass", "combine", "finish"];
+const KERNELS: [&str; 9] = [
+    "reduce",
+    "gradient",
+    "one_pass",
+    "combine",
+    "finish",
+    "distance_sides",
+    "distance_rows",
+    "distance_lines",
+    "distance_emit",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

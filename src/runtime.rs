@@ -227,10 +227,7 @@ impl Runtime {
             #[cfg(feature = "cuda")]
             Backend::Cuda(device) => device.distances(distances, source, maps),
             #[cfg(feature = "wgpu")]
-            Backend::Wgpu(_) => {
-                distances.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
-                Err(Error::CannotMake { backend: "wgpu", map: "distance map of a source" })
-            }
+            Backend::Wgpu(device) => device.distances(distances, source, maps),
         }
     }
 }

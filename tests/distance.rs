@@ -1,5 +1,5 @@
 //! Distance maps against all pairs of voxels, from every source, in every form.
-#![cfg(any(feature = "cpu", feature = "cuda"))]
+#![cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 
 mod common;
 
@@ -20,29 +20,7 @@ const KINDS: [(Kind, reference::Kind); 5] = [
     (Kind::Difference, reference::Kind::Difference),
 ];
 
-/// As `on_each_device!`, where maps are made.
-macro_rules! on_each_maker {
-    ($($name:ident),* $(,)?) => {
-        #[cfg(feature = "cpu")]
-        mod cpu {
-            $(#[test]
-            fn $name() {
-                super::$name($crate::common::cpu());
-            })*
-        }
-        #[cfg(feature = "cuda")]
-        mod cuda {
-            $(#[test]
-            fn $name() {
-                if let Some(bench) = $crate::common::cuda() {
-                    super::$name(bench);
-                    $crate::common::assert_no_faults();
-                }
-            })*
-        }
-    };
-}
-on_each_maker!(
+on_each_device!(
     lines,
     images,
     volumes,

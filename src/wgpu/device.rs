@@ -1,8 +1,10 @@
 //! Adapters, devices, and what of them shapes the work.
 
+use super::distance::DistanceExecutor;
 use super::executor::Executor;
 use super::geometry;
 use super::pipeline::{Making, Pipelines};
+use crate::distance::Distances;
 use crate::error::Error;
 use crate::plan::Plan;
 use std::sync::{Arc, Mutex};
@@ -295,11 +297,33 @@ impl Device {
         self.made(plan, false, true).await
     }
 
-    /// An executor, once the device has said what it refuses of it.
+    /// Makes the pipelines and the workspace of distance maps.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; [`Error::DeviceLimit`] when a map, or a sample of the source, is beyond one
+    /// storage binding, as are the interleaved maps of a sample; whatever the device refuses.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn prepare_distances(&self, distances: &Distances) -> Result<DistanceExecutor, Error> {
+        pollster::block_on(self.prepare_distances_async(distances))
+    }
+
+    /// As [`Device::prepare_distances`] and [`Device::prepare_async`].
+    ///
+    /// # Errors
+    /// As [`Device::prepare_distances`].
+    pub async fn prepare_distances_async(&self, distances: &Distances) -> Result<DistanceExecutor, Error> {
+        self.settled(|making| DistanceExecutor::new(making, distances)).await
+    }
+
     async fn made(&self, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
+        self.settled(|making| Executor::new(making, plan, in_place, split)).await
+    }
+
+    /// What is made, once the device has said what it refuses of it.
+    async fn settled<T>(&self, make: impl FnOnce(&Making<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let making = Making::new(self);
         let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = Executor::new(&making, plan, in_place, split);
+        let made = make(&making);
         making.end(scope, "a plan");
         let settled = making.settle().await;
         match made.and_then(|made| settled.map(|()| made)) {

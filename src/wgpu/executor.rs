@@ -146,8 +146,8 @@ struct FinishPipelines {
 
 /// Results are copied out; `fill_workspace` copies in.
 const COPIES: BufferUsages = BufferUsages::COPY_SRC.union(BufferUsages::COPY_DST);
-const STORAGE: BufferBindingType = BufferBindingType::Storage { read_only: false };
-const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: true };
+pub(super) const STORAGE: BufferBindingType = BufferBindingType::Storage { read_only: false };
+pub(super) const READ_ONLY: BufferBindingType = BufferBindingType::Storage { read_only: true };
 
 impl Executor {
     pub(super) fn new(making: &Making<'_>, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
@@ -250,8 +250,7 @@ impl Executor {
     #[doc(hidden)]
     pub fn fill_workspace(&self, word: u32) {
         for buffer in [&self.workspace, &self.result] {
-            let words = vec![word; (buffer.size() / 4) as usize];
-            self.device.inner.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+            self.device.fill(buffer, word);
         }
     }
 
@@ -599,7 +598,7 @@ impl Executor {
 }
 
 /// Commands of one call: a compute pass that is opened when there is something to dispatch, and closed for a copy.
-struct Recorder<'e, 't> {
+pub(super) struct Recorder<'e, 't> {
     encoder: &'e mut CommandEncoder,
     pass: Option<ComputePass<'static>>,
     timestamps: Option<&'t ComputePassTimestampWrites<'t>>,
@@ -607,7 +606,7 @@ struct Recorder<'e, 't> {
 }
 
 impl<'e, 't> Recorder<'e, 't> {
-    fn new(encoder: &'e mut CommandEncoder, timestamps: Option<&'t ComputePassTimestampWrites<'t>>) -> Self {
+    pub(super) fn new(encoder: &'e mut CommandEncoder, timestamps: Option<&'t ComputePassTimestampWrites<'t>>) -> Self {
         Recorder { encoder, pass: None, timestamps, begun: false }
     }
 
@@ -626,7 +625,7 @@ impl<'e, 't> Recorder<'e, 't> {
         self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
     }
 
-    fn dispatch(&mut self, pipeline: &Pipeline, group: &BindGroup, grid: [u32; 2]) {
+    pub(super) fn dispatch(&mut self, pipeline: &Pipeline, group: &BindGroup, grid: [u32; 2]) {
         if self.pass.is_none() {
             let first = !std::mem::replace(&mut self.begun, true);
             self.pass = Some(self.begin(first, false));
@@ -643,7 +642,7 @@ impl<'e, 't> Recorder<'e, 't> {
     }
 
     /// Closes the last pass; the closing timestamp is that of an empty pass after it.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.pass = None;
         if self.timestamps.is_some_and(|writes| writes.end_of_pass_write_index.is_some()) {
             drop(self.begin(false, true));
@@ -817,13 +816,19 @@ impl Device {
     }
 
     /// A buffer that holds these bytes.
-    fn filled(&self, label: &str, bytes: &[u8], usage: BufferUsages) -> Buffer {
+    pub(super) fn filled(&self, label: &str, bytes: &[u8], usage: BufferUsages) -> Buffer {
         let buffer = self.buffer(label, bytes.len() as u64, usage | BufferUsages::COPY_DST);
         self.inner.queue.write_buffer(&buffer, 0, bytes);
         buffer
     }
 
-    fn bind_group(&self, pipeline: &Pipeline, entries: &[BindGroupEntry<'_>]) -> BindGroup {
+    /// Fills a buffer with a word.
+    pub(super) fn fill(&self, buffer: &Buffer, word: u32) {
+        let words = vec![word; (buffer.size() / 4) as usize];
+        self.inner.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+    }
+
+    pub(super) fn bind_group(&self, pipeline: &Pipeline, entries: &[BindGroupEntry<'_>]) -> BindGroup {
         self.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("segfuse"),
             layout: &pipeline.layout,
@@ -831,7 +836,7 @@ impl Device {
         })
     }
 
-    fn check(&self, role: &'static str, slice: &BufferSlice<'_>, need: u64) -> Result<(), Error> {
+    pub(super) fn check(&self, role: &'static str, slice: &BufferSlice<'_>, need: u64) -> Result<(), Error> {
         if !slice.buffer().usage().contains(BufferUsages::STORAGE) {
             return Err(Error::BufferUsage { role, need: "STORAGE" });
         }

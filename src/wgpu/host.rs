@@ -1,9 +1,12 @@
 //! The easy way: host slices in, loss and gradient out.
 
+use super::device::Device;
+use super::distance::{self, DistanceExecutor};
 use super::executor::{Buffers, Call, Executor};
 use super::geometry::whole_words;
 use super::pipeline::refusal;
-use crate::dtype::SliceMut;
+use crate::distance::Distances;
+use crate::dtype::{Slice, SliceMut};
 use crate::error::Error;
 use crate::evaluation::{Evaluation, Gradient, Inputs};
 use crate::moments::{Coefficients, MomentTable};
@@ -174,7 +177,7 @@ impl Executor {
                 return Err(self.device.diagnosed(refusal(error, "a call")).await);
             }
         }
-        let mapped = self.map(&staging).await?;
+        let mapped = self.device.map(&staging).await?;
         let mut rest = &mapped[..];
         let mut parts = downloads.iter().map(|&bytes| {
             let (part, after) = rest.split_at(bytes as usize);
@@ -214,7 +217,7 @@ impl Executor {
         let grad_output = grad_output
             .map(|values| {
                 let single: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-                self.upload_bytes("grad_output", bytemuck::cast_slice(&single), BufferUsages::empty())
+                self.device.upload_bytes("grad_output", bytemuck::cast_slice(&single), BufferUsages::empty())
             })
             .transpose()?;
         let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -236,7 +239,7 @@ impl Executor {
                 downloads.push(Download { source: uploaded.gradient(), offset: 0, bytes });
             }
         }
-        let staging = self.stage(&mut encoder, &downloads)?;
+        let staging = self.device.stage(&mut encoder, &downloads)?;
         self.device.inner.queue.submit([encoder.finish()]);
         let bytes = downloads.iter().map(|d| d.bytes).collect();
         Ok((uploaded, staging, bytes))
@@ -246,18 +249,18 @@ impl Executor {
         let in_place = self.is_in_place();
         // Planes beyond a binding are gathered by copies.
         let usage = BufferUsages::COPY_SRC;
-        let optional = |what, bytes: Option<&[u8]>| bytes.map(|b| self.upload_bytes(what, b, usage)).transpose();
+        let optional = |what, bytes: Option<&[u8]>| bytes.map(|b| self.device.upload_bytes(what, b, usage)).transpose();
         let gradient = with_gradient && !in_place;
         let room = whole_words(Role::Gradient, &head.problem);
         Ok(Uploaded {
-            prediction: self.upload_bytes("the prediction", inputs.prediction.as_bytes(), usage)?,
-            target: self.upload_bytes("the target", inputs.target.as_bytes(), usage)?,
+            prediction: self.device.upload_bytes("the prediction", inputs.prediction.as_bytes(), usage)?,
+            target: self.device.upload_bytes("the target", inputs.target.as_bytes(), usage)?,
             mask: optional("the mask", inputs.mask)?,
             weights: optional("the voxel weights", inputs.weights.map(bytemuck::cast_slice))?,
             map: optional("the map", inputs.map.map(bytemuck::cast_slice))?,
             gradient: gradient
                 .then(|| {
-                    self.checked_buffer(
+                    self.device.checked_buffer(
                         "the gradient",
                         room,
                         BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
@@ -267,26 +270,49 @@ impl Executor {
         })
     }
 
+    /// Downloads the sums and coefficients of the last call, for tests of the stages.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    #[doc(hidden)]
+    pub async fn stages(&self) -> Result<Vec<(MomentTable, Coefficients)>, Error> {
+        let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let whole = Download { source: &self.workspace, offset: 0, bytes: self.workspace.size() };
+        let staging = self.device.stage(&mut encoder, &[whole])?;
+        self.device.inner.queue.submit([encoder.finish()]);
+        let mapped = self.device.map(&staging).await?;
+        let each = self.plan.heads().iter().zip(&self.heads).map(|(head, on_device)| {
+            let shape = &head.problem.shape;
+            let moments = 4 * on_device.moments_at as usize;
+            let table = readback::table(head, &mapped[moments..][..8 * on_device.row as usize * shape.samples()]);
+            let single = &mapped[4 * on_device.coefficients_at as usize..][..4 * head.groups() * head.slope_count()];
+            (table, readback::coefficients(head, single))
+        });
+        Ok(each.collect())
+    }
+}
+
+impl Device {
     fn upload_bytes(&self, what: &'static str, bytes: &[u8], usage: BufferUsages) -> Result<Buffer, Error> {
         let usage = usage | BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let buffer = self.checked_buffer(what, bytes.len() as u64, usage)?;
         // A write is of whole words: what is left of the last goes by itself.
         let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
-        self.device.inner.queue.write_buffer(&buffer, 0, whole);
+        self.inner.queue.write_buffer(&buffer, 0, whole);
         if !rest.is_empty() {
             let mut last = [0; 4];
             last[..rest.len()].copy_from_slice(rest);
-            self.device.inner.queue.write_buffer(&buffer, whole.len() as u64, &last);
+            self.inner.queue.write_buffer(&buffer, whole.len() as u64, &last);
         }
         Ok(buffer)
     }
 
     fn checked_buffer(&self, what: &'static str, bytes: u64, usage: BufferUsages) -> Result<Buffer, Error> {
-        let got = self.device.inner.device.limits().max_buffer_size;
+        let got = self.inner.device.limits().max_buffer_size;
         if bytes > got {
             return Err(Error::DeviceLimit { what: "bytes of one buffer", need: bytes, got });
         }
-        Ok(self.device.buffer(what, bytes, usage))
+        Ok(self.buffer(what, bytes, usage))
     }
 
     /// Copies what is to be downloaded into one buffer that the host can map.
@@ -306,9 +332,9 @@ impl Executor {
         let answer: Arc<Mutex<Answer>> = Arc::default();
         let called = Called(answer.clone());
         staging.map_async(wgpu::MapMode::Read, .., move |result| called.set(|answer| answer.mapped = Some(result)));
-        let lost = |reason: String| self.device.lost(reason);
+        let lost = |reason: String| self.lost(reason);
         // Does nothing in a browser, which calls back by itself.
-        self.device.inner.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| lost(e.to_string()))?;
+        self.inner.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| lost(e.to_string()))?;
         let mapped = future::poll_fn(|context| {
             let mut answer = answer.lock().expect("nothing panics while it holds this");
             if answer.mapped.is_none() && !answer.dropped {
@@ -324,24 +350,53 @@ impl Executor {
         }
     }
 
-    /// Downloads the sums and coefficients of the last call, for tests of the stages.
+    /// Distance maps of a source on the host, in the caller's maps: uploads, runs, waits and downloads.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`].
-    #[doc(hidden)]
-    pub async fn stages(&self) -> Result<Vec<(MomentTable, Coefficients)>, Error> {
-        let mut encoder = self.device.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let whole = Download { source: &self.workspace, offset: 0, bytes: self.workspace.size() };
-        let staging = self.stage(&mut encoder, &[whole])?;
-        self.device.inner.queue.submit([encoder.finish()]);
+    /// As [`Device::prepare_distances`]; when the source or the maps have another type or length than the settings say; nothing is
+    /// written then.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn distances(&self, distances: &Distances, source: Slice<'_>, maps: SliceMut<'_>) -> Result<(), Error> {
+        pollster::block_on(self.distances_async(distances, source, maps))
+    }
+
+    /// As [`Device::distances`], for callers that must not block, see [`Executor::evaluate_async`].
+    ///
+    /// # Errors
+    /// As [`Device::distances`].
+    pub async fn distances_async(
+        &self,
+        distances: &Distances,
+        source: Slice<'_>,
+        mut maps: SliceMut<'_>,
+    ) -> Result<(), Error> {
+        distances.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
+        let executor = self.prepare_distances_async(distances).await?;
+        let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal]
+            .map(|filter| self.inner.device.push_error_scope(filter));
+        let submitted = self.submit_distances(&executor, source.as_bytes(), maps.as_bytes_mut().len() as u64);
+        let refused = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect::<Vec<_>>();
+        let staging = submitted?;
+        for error in refused {
+            if let Some(error) = error.await {
+                return Err(self.diagnosed(refusal(error, "a call")).await);
+            }
+        }
         let mapped = self.map(&staging).await?;
-        let each = self.plan.heads().iter().zip(&self.heads).map(|(head, on_device)| {
-            let shape = &head.problem.shape;
-            let moments = 4 * on_device.moments_at as usize;
-            let table = readback::table(head, &mapped[moments..][..8 * on_device.row as usize * shape.samples()]);
-            let single = &mapped[4 * on_device.coefficients_at as usize..][..4 * head.groups() * head.slope_count()];
-            (table, readback::coefficients(head, single))
-        });
-        Ok(each.collect())
+        let bytes = maps.as_bytes_mut();
+        bytes.copy_from_slice(&mapped[..bytes.len()]);
+        Ok(())
+    }
+
+    /// Uploads a source, makes its maps and copies them where the host can map them.
+    fn submit_distances(&self, executor: &DistanceExecutor, source: &[u8], bytes: u64) -> Result<Buffer, Error> {
+        let source = self.upload_bytes(distance::SOURCE, source, BufferUsages::empty())?;
+        let bytes = bytes.next_multiple_of(4);
+        let maps = self.checked_buffer(distance::MAPS, bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC)?;
+        let mut encoder = self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        executor.encode(&mut encoder, source.slice(..), maps.slice(..))?;
+        let staging = self.stage(&mut encoder, &[Download { source: &maps, offset: 0, bytes }])?;
+        self.inner.queue.submit([encoder.finish()]);
+        Ok(staging)
     }
 }

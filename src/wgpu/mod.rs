@@ -9,6 +9,7 @@
 //! Every call is `run_to_run` deterministic: same device, same plan, same bits, whatever the workspace held.
 
 mod device;
+mod distance;
 mod executor;
 mod geometry;
 mod host;
@@ -19,4 +20,5 @@ mod tests;
 
 pub use crate::recipe::ResultLayout;
 pub use device::{Device, Variant};
+pub use distance::DistanceExecutor;
 pub use executor::{Buffers, Call, Executor};

@@ -108,6 +108,68 @@ pub(super) fn plain(kernel: &'static str, constants: &[(&str, u32)]) -> Source {
     Source { kernel, f16: false, slots: 1, flags: BTreeSet::new(), preamble }
 }
 
+/// A kernel of distance maps, with these flags.
+pub(super) fn distance(kernel: &'static str, flags: &[&'static str]) -> Source {
+    let flags = flags.iter().copied().collect();
+    Source { kernel, f16: false, slots: 1, flags, preamble: String::new() }
+}
+
+/// What `distance_sides` reads, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sides {
+    pub(super) classes: usize,
+    /// Whether the source is labels; otherwise it has a value per class.
+    pub(super) labels: bool,
+    pub(super) dtype: DType,
+    pub(super) interleaved: bool,
+    pub(super) ignore_label: Option<i64>,
+    /// The flag of the rule, but for labels.
+    pub(super) rule: &'static str,
+    /// Whether a mask says which voxels count.
+    pub(super) keep: bool,
+    /// The type of the labels that say so beside a source of values.
+    pub(super) counted_by: Option<DType>,
+}
+
+/// The kernel `distance_sides`: after the uniform it binds the source, the classes and the bits, then the mask and the labels that
+/// say what counts.
+pub(super) fn sides(sides: &Sides) -> Source {
+    let mut source = distance(include_str!(concat!(env!("OUT_DIR"), "/distance_sides.wgsl")), &[]);
+    source.constant("CLASSES", sides.classes);
+    source.labels(sides.classes, sides.ignore_label);
+    source.flag("ONE_CLASS", sides.classes == 1);
+    source.flag("INTERLEAVED", sides.interleaved && sides.classes > 1);
+    source.flag("LABELS_SOURCE", sides.labels);
+    source.flag("EXCLUSIVE", sides.labels || sides.rule == "ARGMAX");
+    source.flag("KEEP", sides.keep);
+    source.flag("LABELS_COUNT", sides.counted_by.is_some());
+    if !sides.labels {
+        source.flags.insert(sides.rule);
+    }
+    let mut number = 0;
+    let mut bind = |source: &mut Source, name: &str, access: &str, element: &str| {
+        number += 1;
+        source.line(format!("@group(0) @binding({number}) var<storage, {access}> {name}: array<{element}>;"));
+    };
+    bind(&mut source, "values", "read", &words(sides.dtype, false, false));
+    bind(&mut source, "classes", "read", "u32");
+    bind(&mut source, "side_bits", "read_write", "u32");
+    if sides.labels {
+        source.function("load_labels", "whole", &read_label(sides.dtype, "values", false));
+    } else {
+        source.function("load_source", "real", &read(sides.dtype, "values", false, false, false));
+    }
+    if sides.keep {
+        bind(&mut source, "keep", "read", "u32");
+        source.function("load_keep", "whole", &format!("whole({})", bytes("keep", false)));
+    }
+    if let Some(dtype) = sides.counted_by {
+        bind(&mut source, "truths", "read", &words(dtype, false, false));
+        source.function("load_labels", "whole", &read_label(dtype, "truths", false));
+    }
+    source
+}
+
 /// Keeps the lines whose `#if NAME` or `#if !NAME` hold; `#else` and `#endif` as in C.
 fn decide(source: &str, flags: &BTreeSet<&'static str>) -> String {
     let mut kept = String::with_capacity(source.len());
@@ -221,7 +283,7 @@ impl Source {
         self.flag("WEIGHTS", problem.weights);
         self.flag("MAP", problem.map.is_some());
         self.flag("MAP_PER_CLASS", problem.map == Some(Map::PerClass));
-        self.labels(problem);
+        self.labels(problem.shape.classes(), problem.ignore_label);
 
         let moments = if census { &head.moments[..head.target_moments] } else { &head.moments[..] };
         let hard = problem.hard_counts && !census;
@@ -266,10 +328,10 @@ impl Source {
         }
     }
 
-    fn labels(&mut self, problem: &Problem) {
-        let limit = problem.shape.classes().max(2);
+    fn labels(&mut self, classes: usize, ignore_label: Option<i64>) {
+        let limit = classes.max(2);
         self.line(format!("const LABELS = {limit};"));
-        let Some(label) = problem.ignore_label else { return };
+        let Some(label) = ignore_label else { return };
         // A label beyond 32 bits cannot occur in a narrower map.
         if let Ok(narrow) = i32::try_from(label) {
             self.flag("IGNORE_LABEL", true);

@@ -21,6 +21,9 @@ use std::sync::Mutex;
 const LIMITS: Limits = Limits { binding: 128 << 20, alignment: 256, workgroups: 65_535 };
 
 const COMBINE: &str = include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl"));
+const DISTANCE_ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_rows.wgsl"));
+const DISTANCE_LINES: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_lines.wgsl"));
+const DISTANCE_EMIT: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_emit.wgsl"));
 const FINISH: &str = include_str!(concat!(env!("OUT_DIR"), "/finish.wgsl"));
 
 /// A text, and what it needs of a device.
@@ -167,6 +170,46 @@ fn plain() -> Vec<Shader> {
     shaders
 }
 
+/// The kernels of distance maps.
+fn of_distances() -> Vec<Shader> {
+    let mut shaders = Vec::new();
+    let mut push = |source: source::Source| {
+        let text = source.text();
+        let name = format!("distance {}", shaders.len());
+        shaders.push(Shader { name, text, subgroups: false, f16: false, constants: vec![] });
+    };
+    for text in [DISTANCE_ROWS, DISTANCE_LINES, DISTANCE_EMIT] {
+        for kind in ["OUTSIDE", "INSIDE", "TWO_SIDED", "DIFFERENCE", "SIGNED", "SIGNED_SQUARED", "SQUARES"] {
+            for flags in [&["SQUARED"][..], &["HALF"], &["INTERLEAVED"], &["HALF", "INTERLEAVED"]] {
+                push(source::distance(text, &[&[kind], flags].concat()));
+            }
+        }
+    }
+    for (classes, interleaved, keep) in [(1, false, true), (3, false, false), (3, true, true)] {
+        let sides = source::Sides {
+            classes,
+            labels: true,
+            dtype: DType::U8,
+            interleaved,
+            ignore_label: Some(-1),
+            rule: "",
+            keep,
+            counted_by: None,
+        };
+        for dtype in [DType::U8, DType::I16, DType::I32, DType::I64] {
+            push(source::sides(&source::Sides { dtype, ..sides }));
+        }
+        for dtype in [DType::U8, DType::F32, DType::F16, DType::BF16] {
+            for rule in ["ABOVE", "ARGMAX", "SOFTMAX_ABOVE", "SIGMOID_ABOVE_HALF"] {
+                for counted_by in [None, Some(DType::I64)] {
+                    push(source::sides(&source::Sides { labels: false, dtype, rule, counted_by, ..sides }));
+                }
+            }
+        }
+    }
+    shaders
+}
+
 /// Drops the texts that others have too.
 fn distinct(shaders: Vec<Shader>) -> Vec<Shader> {
     let mut seen = HashSet::new();
@@ -282,6 +325,11 @@ fn of_no_plan_are_valid() {
     check(plain(), 1);
 }
 
+#[test]
+fn of_distances_are_valid() {
+    check(distinct(of_distances()), 1);
+}
+
 /// The compiler of WebGPU in Chromium takes the texts too; it knows rules that naga does not, of uniform control flow above
 /// all. `cargo xtask test` runs this where it finds the tool; no package of Debian has it.
 #[test]
@@ -290,7 +338,7 @@ fn tint_takes_the_shaders() {
     assert!(has_tint(), "tint is not installed");
     let mut shaders = distinct(of_every_loss());
     shaders.extend(distinct(of_every_type()));
-    let shaders: Vec<Shader> = shaders.into_iter().step_by(41).chain(plain()).collect();
+    let shaders: Vec<Shader> = shaders.into_iter().step_by(41).chain(plain()).chain(distinct(of_distances())).collect();
     let mut failures = Vec::new();
     for shader in &shaders {
         let file = std::env::temp_dir().join(format!("segfuse-tint-{}.wgsl", std::process::id()));

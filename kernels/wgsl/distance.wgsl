@@ -1,0 +1,85 @@
+// What the kernels of distance maps share: the part of the work that a dispatch covers, and the bits that say which voxels are of
+// a class.
+//
+// A plane is one map of one sample: f32, squares of distances until its last pass. Bits lie in rows of whole words, one set of
+// rows per plane; a voxel's side of a class is its bit. "No value" is the largest f32, which compilers that assume finite
+// numbers leave alone; ∞ is written by its bits, at the end.
+
+struct Piece {
+    // Voxels of a plane and of a row, words of bits of a row, rows of a plane.
+    voxels: u32,
+    width: u32,
+    pitch: u32,
+    rows: u32,
+    // Planes, and how many of them are of one sample.
+    planes: u32,
+    maps: u32,
+    // Voxels of a line, and from one of its voxels to the next; the square of the distance between them.
+    extent: u32,
+    stride: u32,
+    step_squared: f32,
+    // Where planes are read: element of the first, elements from map to map and from sample to sample; where they are written.
+    from_base: u32,
+    from_sample: u32,
+    to_base: u32,
+    to_sample: u32,
+    // Values of a voxel, in maps that are interleaved.
+    to_maps: u32,
+    // Element of the bound range where the source begins, and where the mask and the labels beside it do.
+    source_base: u32,
+    keep_base: u32,
+    truths_base: u32,
+    // What a value must be above.
+    threshold: f32,
+    // Place of the first map in the table of classes.
+    first_class: u32,
+    // Workgroups side by side: a grid has at most 65 535 of them a side.
+    grid: u32,
+}
+@group(0) @binding(0) var<uniform> piece: Piece;
+
+const NONE = 0x7f7fffffu;
+const UNENDING = 0x7f800000u;
+
+fn number_of(group: vec3<u32>) -> u32 {
+    return group.y * piece.grid + group.x;
+}
+// Where a plane begins.
+fn plane_read(plane: u32) -> u32 {
+    return piece.from_base + plane / piece.maps * piece.from_sample + plane % piece.maps * piece.voxels;
+}
+fn plane_written(plane: u32) -> u32 {
+    return piece.to_base + plane / piece.maps * piece.to_sample + plane % piece.maps * piece.voxels;
+}
+// The word of bits of a voxel of a plane.
+fn word_of(plane: u32, voxel: u32) -> u32 {
+    return (plane * piece.rows + voxel / piece.width) * piece.pitch + voxel % piece.width / 32u;
+}
+fn bit_of(word: u32, voxel: u32) -> bool {
+    return ((word >> (voxel % piece.width & 31u)) & 1u) != 0u;
+}
+
+// √x, correctly rounded, of 0 or a normal number: the built-in may be off by 2.5 units in the last place. The root of the
+// significand M is R where R² − R < M ≤ R² + R; of M − R² the low word is enough, as R is nearly right.
+fn root(x: f32) -> f32 {
+    let raw = bitcast<u32>(x);
+    if raw == 0u {
+        return 0.0;
+    }
+    let odd = 1u - ((raw >> 23u) & 1u);
+    // ⌊exponent/2⌋ + 127
+    let half = (((raw >> 23u) - odd) >> 1u) + 64u;
+    let significand = ((raw & 0x7fffffu) | 0x800000u) << (23u + odd);
+    var r = i32(round(sqrt(x) * bitcast<f32>((277u - half) << 23u)));
+    var rest = bitcast<i32>(significand - u32(r) * u32(r));
+    for (var k = 0u; k < 4u; k++) {
+        if rest > r {
+            rest -= 2 * r + 1;
+            r++;
+        } else if rest <= -r {
+            rest += 2 * r - 1;
+            r--;
+        }
+    }
+    return bitcast<f32>((half << 23u) | (u32(r) & 0x7fffffu));
+}

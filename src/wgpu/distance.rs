@@ -1,0 +1,551 @@
+//! The stage `distance`: maps from bits that say which voxels are of which class, and maps of a source by themselves.
+
+use super::device::Device;
+use super::executor::{READ_ONLY, Recorder, STORAGE};
+use super::geometry::Limits;
+use super::pipeline::{Making, Pipeline, Specification};
+use super::source::{self, Source as Text};
+use crate::distance::transform::{Rule, Squeezed, in_place};
+use crate::distance::{Distances, Kind, Source};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::problem::Layout;
+use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
+use wgpu::{
+    BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferBindingType, BufferSlice, BufferUsages,
+    CommandEncoder,
+};
+
+/// Threads of a workgroup of every kernel of the stage.
+pub(super) const THREADS: u64 = 256;
+/// Bits of a word.
+const WORD: u64 = u32::BITS as u64;
+/// Bytes of a value of a plane.
+const VALUE: u64 = size_of::<f32>() as u64;
+
+/// A kernel of the stage.
+macro_rules! kernel {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name, ".wgsl"))
+    };
+}
+
+/// The uniform `Piece` of `kernels/wgsl/distance.wgsl`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct PieceParams {
+    pub(super) voxels: u32,
+    pub(super) width: u32,
+    pub(super) pitch: u32,
+    pub(super) rows: u32,
+    pub(super) planes: u32,
+    pub(super) maps: u32,
+    pub(super) extent: u32,
+    pub(super) stride: u32,
+    pub(super) step_squared: f32,
+    pub(super) from_base: u32,
+    pub(super) from_sample: u32,
+    pub(super) to_base: u32,
+    pub(super) to_sample: u32,
+    pub(super) to_maps: u32,
+    pub(super) source_base: u32,
+    pub(super) keep_base: u32,
+    pub(super) truths_base: u32,
+    pub(super) threshold: f32,
+    pub(super) first_class: u32,
+    pub(super) grid: u32,
+}
+
+/// A buffer that a step binds: the caller's, or one of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Source,
+    Maps,
+    Classes,
+    Bits,
+    /// Planes between the passes.
+    First,
+    Second,
+}
+
+/// A range of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bind {
+    place: Place,
+    offset: u64,
+    size: u64,
+    read_only: bool,
+}
+
+impl Bind {
+    /// The first bytes of a buffer of the stage.
+    pub(super) fn whole(place: Place, size: u64) -> Bind {
+        Bind { place, offset: 0, size, read_only: false }
+    }
+    pub(super) fn read(self) -> Bind {
+        Bind { read_only: true, ..self }
+    }
+}
+
+/// Where planes lie: the range that is bound, the element of the first of them, and the elements of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planes {
+    pub(super) bind: Bind,
+    pub(super) base: u32,
+    pub(super) sample: u32,
+}
+
+/// The bytes `range` of a buffer, with the element of what is bound at which it begins.
+pub(super) fn within(place: Place, range: Range<u64>, element: u64, limits: &Limits) -> (Bind, u32) {
+    let offset = range.start / limits.alignment * limits.alignment;
+    let size = range.end.next_multiple_of(4) - offset;
+    (Bind { place, offset, size, read_only: false }, ((range.start - offset) / element) as u32)
+}
+
+/// Bytes of a range: it is bound up to one alignment early and to a whole word, and its elements are numbered in 32 bits.
+pub(super) fn room(limits: &Limits) -> u64 {
+    limits.binding.min(u32::MAX.into()).saturating_sub(limits.alignment + 4)
+}
+
+/// What does not fit a binding is an error.
+pub(super) fn fits(what: &'static str, need: u64, limits: &Limits) -> Result<(), Error> {
+    let got = room(limits);
+    if need <= got { Ok(()) } else { Err(Error::DeviceLimit { what, need, got }) }
+}
+
+struct Step {
+    pipeline: Pipeline,
+    params: PieceParams,
+    binds: Vec<Bind>,
+    grid: [u32; 2],
+}
+
+/// The steps of a stage while they are put together.
+pub(super) struct Builder<'m, 'd> {
+    making: &'m Making<'d>,
+    steps: Vec<Step>,
+}
+
+impl<'m, 'd> Builder<'m, 'd> {
+    pub(super) fn new(making: &'m Making<'d>) -> Self {
+        Builder { making, steps: Vec::new() }
+    }
+
+    /// One dispatch of so many workgroups.
+    pub(super) fn dispatch(&mut self, text: Text, binds: &[Bind], params: PieceParams, groups: u64) {
+        let mut bindings = vec![BufferBindingType::Uniform];
+        bindings.extend(binds.iter().map(|bind| if bind.read_only { READ_ONLY } else { STORAGE }));
+        let pipeline = self.making.pipeline(Specification {
+            label: "segfuse distance",
+            source: text,
+            entry: "main",
+            bindings: &bindings,
+            constants: &[],
+        });
+        let most = self.making.device().inner.limits.workgroups;
+        let across = groups.min(most);
+        let params = PieceParams { grid: across as u32, ..params };
+        let grid = [across as u32, groups.div_ceil(across) as u32];
+        self.steps.push(Step { pipeline, params, binds: binds.to_vec(), grid });
+    }
+
+    /// From bits to maps: along the rows, across them, and to what the maps hold.
+    pub(super) fn transform(
+        &mut self,
+        grid: &Grid,
+        params: PieceParams,
+        bits: Bind,
+        holds: &'static [&'static str],
+        to: Planes,
+        emit: Option<Emit>,
+    ) {
+        const SQUARES: &[&str] = &["SQUARED", "SQUARES"];
+        let planes = u64::from(params.planes);
+        let bits = bits.read();
+        let spare = |place| Planes {
+            bind: Bind::whole(place, planes * grid.voxels * VALUE),
+            base: 0,
+            sample: params.maps * params.voxels,
+        };
+        let passes = 1 + grid.lines.len();
+        // The last pass, of an odd number or an even one, writes the maps; or the planes that maps are made of then.
+        let place = |pass: usize| match ((passes - 1 - pass).is_multiple_of(2), emit) {
+            (true, None) => to,
+            (true, Some(_)) => spare(Place::First),
+            (false, None) => spare(Place::First),
+            (false, Some(_)) => spare(Place::Second),
+        };
+        let flags = |pass: usize| if pass + 1 == passes && emit.is_none() { holds } else { SQUARES };
+        let written = |pass: usize, params: PieceParams| {
+            let to = place(pass);
+            (to.bind, PieceParams { to_base: to.base, to_sample: to.sample, ..params })
+        };
+        let (bind, rows) = written(0, PieceParams { step_squared: grid.step_squared, ..params });
+        let words = planes * grid.words();
+        let text = source::distance(kernel!("distance_rows"), flags(0));
+        self.dispatch(text, &[bits, bind], rows, words.div_ceil(THREADS));
+        let groups = (planes * grid.voxels).div_ceil(THREADS);
+        for (index, line) in grid.lines.iter().enumerate() {
+            let from = place(index);
+            let (bind, params) = written(index + 1, params);
+            let params = PieceParams {
+                extent: line.extent,
+                stride: line.stride,
+                step_squared: line.step_squared,
+                from_base: from.base,
+                from_sample: from.sample,
+                ..params
+            };
+            let text = source::distance(kernel!("distance_lines"), flags(index + 1));
+            self.dispatch(text, &[bits, from.bind.read(), bind], params, groups);
+        }
+        if let Some(emit) = emit {
+            let from = place(passes - 1);
+            let params = PieceParams {
+                from_base: from.base,
+                from_sample: from.sample,
+                to_base: to.base,
+                to_sample: to.sample,
+                to_maps: emit.maps,
+                ..params
+            };
+            let mut flags = holds.to_vec();
+            flags.extend(emit.half.then_some("HALF"));
+            flags.extend(emit.interleaved.then_some("INTERLEAVED"));
+            let text = source::distance(kernel!("distance_emit"), &flags);
+            self.dispatch(text, &[bits, from.bind.read(), to.bind], params, groups);
+        }
+    }
+
+    /// The buffers of the stage and its uniforms; `filled` holds what some of them contain.
+    pub(super) fn build(self, filled: &[(Place, &[u32])]) -> Stage {
+        let device = self.making.device();
+        let inner = &device.inner;
+        let scope = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let mut sizes: Vec<(Place, u64)> = Vec::new();
+        let mut params: Vec<u8> = Vec::new();
+        let alignment = inner.device.limits().min_uniform_buffer_offset_alignment as usize;
+        for step in &self.steps {
+            let Step { params: piece, binds, .. } = step;
+            params.resize(params.len().next_multiple_of(alignment), 0);
+            params.extend_from_slice(bytemuck::bytes_of(piece));
+            for bind in binds {
+                let end = bind.offset + bind.size;
+                match sizes.iter_mut().find(|(place, _)| *place == bind.place) {
+                    Some((_, size)) => *size = end.max(*size),
+                    None => sizes.push((bind.place, end)),
+                }
+            }
+        }
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let own = sizes.iter().filter(|(place, _)| !matches!(place, Place::Source | Place::Maps));
+        let buffers = own.map(|&(place, size)| match filled.iter().find(|(other, _)| *other == place) {
+            Some((_, words)) => (place, device.filled("distance", bytemuck::cast_slice(words), usage)),
+            None => (place, device.buffer("distance", size, usage)),
+        });
+        let buffers = buffers.collect();
+        let uniforms = device.filled("pieces", &params, BufferUsages::UNIFORM);
+        self.making.end(scope, "the workspace");
+        let stride = (size_of::<PieceParams>()).next_multiple_of(alignment) as u64;
+        Stage { steps: self.steps, uniforms, stride, buffers }
+    }
+}
+
+/// How maps are made of planes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Emit {
+    half: bool,
+    interleaved: bool,
+    /// Maps of a voxel.
+    maps: u32,
+}
+
+/// Steps, and what they need.
+pub(super) struct Stage {
+    steps: Vec<Step>,
+    uniforms: Buffer,
+    stride: u64,
+    buffers: Vec<(Place, Buffer)>,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").field("steps", &self.steps.len()).field("buffers", &self.buffers).finish()
+    }
+}
+
+impl Stage {
+    /// Bytes of the stage's own buffers.
+    pub(super) fn bytes(&self) -> u64 {
+        self.buffers.iter().map(|(_, buffer)| buffer.size()).sum()
+    }
+    /// The stage's own buffers that every call writes before it reads them.
+    pub(super) fn scratch(&self) -> impl Iterator<Item = &Buffer> {
+        self.buffers.iter().filter(|(place, _)| *place != Place::Classes).map(|(_, buffer)| buffer)
+    }
+
+    /// Records the steps; `given` says where the buffers of the caller are.
+    pub(super) fn record<'b>(
+        &'b self,
+        device: &Device,
+        recorder: &mut Recorder<'_, '_>,
+        given: &dyn Fn(Place) -> BufferSlice<'b>,
+    ) {
+        let own = |place| self.buffers.iter().find(|(other, _)| *other == place).map(|(_, buffer)| buffer.slice(..));
+        for (number, Step { pipeline, binds, grid, .. }) in (0..).zip(&self.steps) {
+            let uniform = BufferBinding {
+                buffer: &self.uniforms,
+                offset: number * self.stride,
+                size: wgpu::BufferSize::new(size_of::<PieceParams>() as u64),
+            };
+            let mut entries = vec![BindGroupEntry { binding: 0, resource: BindingResource::Buffer(uniform) }];
+            entries.extend((1..).zip(binds).map(|(binding, bind)| {
+                let slice = own(bind.place).unwrap_or_else(|| given(bind.place));
+                let resource = BindingResource::Buffer(BufferBinding {
+                    buffer: slice.buffer(),
+                    offset: slice.offset() + bind.offset,
+                    size: wgpu::BufferSize::new(bind.size),
+                });
+                BindGroupEntry { binding, resource }
+            }));
+            recorder.dispatch(pipeline, &device.bind_group(pipeline, &entries), *grid);
+        }
+    }
+}
+
+/// Lines across the rows.
+struct Line {
+    extent: u32,
+    stride: u32,
+    step_squared: f32,
+}
+
+/// The voxels of a sample, as rows and lines across them.
+pub(super) struct Grid {
+    pub(super) voxels: u64,
+    width: u64,
+    rows: u64,
+    step_squared: f32,
+    lines: Vec<Line>,
+}
+
+impl Grid {
+    pub(super) fn new(distances: &Distances) -> Grid {
+        let Squeezed { extents: [depth, height, width], steps } = Squeezed::new(distances);
+        let line = |extent: usize, stride: usize, step: f64| Line {
+            extent: extent as u32,
+            stride: stride as u32,
+            step_squared: (step * step) as f32,
+        };
+        let lines = [line(height, width, steps[1]), line(depth, height * width, steps[0])];
+        Grid {
+            voxels: distances.shape.voxels(),
+            width: width as u64,
+            rows: (depth * height) as u64,
+            step_squared: (steps[2] * steps[2]) as f32,
+            lines: lines.into_iter().filter(|line| line.extent > 1).collect(),
+        }
+    }
+    fn pitch(&self) -> u64 {
+        self.width.div_ceil(WORD)
+    }
+    /// Words of the bits of a plane.
+    pub(super) fn words(&self) -> u64 {
+        self.rows * self.pitch()
+    }
+    pub(super) fn plane_bytes(&self) -> u64 {
+        self.voxels * VALUE
+    }
+    pub(super) fn bits_bytes(&self) -> u64 {
+        self.words() * size_of::<u32>() as u64
+    }
+    /// How many passes a transform has.
+    pub(super) fn passes(&self) -> u64 {
+        1 + self.lines.len() as u64
+    }
+    /// What is the same for all kernels of a piece.
+    pub(super) fn params(&self, piece: &Piece) -> PieceParams {
+        PieceParams {
+            voxels: self.voxels as u32,
+            width: self.width as u32,
+            pitch: self.pitch() as u32,
+            rows: self.rows as u32,
+            planes: (piece.samples.len() * piece.maps.len()) as u32,
+            maps: piece.maps.len() as u32,
+            first_class: piece.maps.start as u32,
+            ..PieceParams::default()
+        }
+    }
+    /// Workgroups of `distance_sides`.
+    pub(super) fn sides_groups(&self, piece: &Piece) -> u64 {
+        (piece.samples.len() as u64 * self.words()).div_ceil(THREADS / WORD)
+    }
+}
+
+/// Planes that are made together: some maps of one sample, or all of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) samples: Range<usize>,
+    pub(super) maps: Range<usize>,
+}
+
+/// All maps of all samples, as pieces of at most so many planes and samples.
+pub(super) fn pieces(samples: usize, maps: usize, planes: u64, samples_at_once: u64) -> Vec<Piece> {
+    let all = (samples * maps) as u64;
+    let planes = planes.clamp(1, all) as usize;
+    if planes >= maps {
+        let together = ((planes / maps) as u64).min(samples_at_once).max(1) as usize;
+        let piece = |first: usize| Piece { samples: first..samples.min(first + together), maps: 0..maps };
+        (0..samples).step_by(together).map(piece).collect()
+    } else {
+        let of = |sample| {
+            let piece =
+                move |first: usize| Piece { samples: sample..sample + 1, maps: first..maps.min(first + planes) };
+            (0..maps).step_by(planes).map(piece)
+        };
+        (0..samples).flat_map(of).collect()
+    }
+}
+
+/// The flags of what a map holds, see `map_value` of `kernels/wgsl/distance.wgsl`.
+fn holds(kind: Kind, squared: bool) -> &'static [&'static str] {
+    match (kind, squared) {
+        (Kind::Outside, false) => &["OUTSIDE"],
+        (Kind::Outside, true) => &["OUTSIDE", "SQUARED"],
+        (Kind::Inside, false) => &["INSIDE"],
+        (Kind::Inside, true) => &["INSIDE", "SQUARED"],
+        (Kind::TwoSided, false) => &["TWO_SIDED"],
+        (Kind::TwoSided, true) => &["TWO_SIDED", "SQUARED"],
+        (Kind::Difference, false) => &["DIFFERENCE"],
+        (Kind::Difference, true) => &["DIFFERENCE", "SQUARED"],
+        (Kind::Signed, false) => &["SIGNED"],
+        (Kind::Signed, true) => &["SIGNED_SQUARED"],
+    }
+}
+
+/// Distance maps on a device. It has a workspace of its own: two calls that run on the device at the same time need two
+/// executors; calls that follow each other on a queue do not.
+#[derive(Debug)]
+pub struct DistanceExecutor {
+    pub(super) device: Device,
+    distances: Distances,
+    stage: Stage,
+}
+
+impl DistanceExecutor {
+    pub(super) fn new(making: &Making<'_>, distances: &Distances) -> Result<DistanceExecutor, Error> {
+        distances.check()?;
+        let device = making.device();
+        let limits = &device.inner.limits;
+        let grid = Grid::new(distances);
+        let (samples, maps, voxels) = (distances.shape.samples(), distances.maps(), distances.shape.voxels());
+        let (source_elements, source_type) = distances.source_elements();
+        let source_bytes = source_elements / samples as u64 * source_type.size();
+        let value = distances.dtype.size();
+        let interleaved = distances.layout == Layout::Interleaved && maps > 1;
+        let direct = in_place(distances);
+        fits("bytes of a sample of the source of the distance maps in one storage binding", source_bytes, limits)?;
+        fits("bytes of a distance map in one storage binding", grid.plane_bytes().max(grid.bits_bytes()), limits)?;
+        let sample_bytes = maps as u64 * voxels * value;
+        if interleaved {
+            fits("bytes of the distance maps of a sample in one storage binding", sample_bytes, limits)?;
+        }
+        let scratch = if direct { (grid.passes() - 1).min(1) } else { grid.passes().min(2) };
+        let each = grid.bits_bytes() + scratch * grid.plane_bytes();
+        let most = (distances.budget / each).min(room(limits) / grid.plane_bytes().max(grid.bits_bytes()));
+        let most = if interleaved { most } else { most.min(room(limits) / (voxels * value)) };
+        let samples_at_once = (room(limits) / source_bytes).min((room(limits) / sample_bytes).max(1));
+
+        let mut builder = Builder::new(making);
+        let (rule, threshold) = match Rule::of(distances) {
+            Rule::Label => ("", 0.0),
+            Rule::Argmax => ("ARGMAX", 0.0),
+            Rule::Above(t) => ("ABOVE", t),
+            Rule::SoftmaxAbove(t) => ("SOFTMAX_ABOVE", t),
+        };
+        let sides = source::sides(&source::Sides {
+            classes: distances.shape.classes(),
+            labels: matches!(distances.source, Source::Labels(_)),
+            dtype: source_type,
+            interleaved: distances.layout == Layout::Interleaved,
+            ignore_label: distances.ignore_label,
+            rule,
+            keep: false,
+            counted_by: None,
+        });
+        let classes: Vec<u32> = (0..maps).map(|map| distances.class(map) as u32).collect();
+        let classes_bind = Bind::whole(Place::Classes, (classes.len() * size_of::<u32>()) as u64);
+        let emit = (!direct).then_some(Emit { half: distances.dtype == DType::F16, interleaved, maps: maps as u32 });
+        for piece in pieces(samples, maps, most, samples_at_once) {
+            let params = grid.params(&piece);
+            let bits = Bind::whole(Place::Bits, u64::from(params.planes) * grid.bits_bytes());
+            let range = piece.samples.start as u64 * source_bytes..piece.samples.end as u64 * source_bytes;
+            let (bind, source_base) = within(Place::Source, range, source_type.size(), limits);
+            builder.dispatch(
+                sides.clone(),
+                &[bind.read(), classes_bind.read(), bits],
+                PieceParams { source_base, threshold, ..params },
+                grid.sides_groups(&piece),
+            );
+            let first = piece.samples.start as u64 * sample_bytes;
+            let to = if interleaved {
+                let range = first..piece.samples.end as u64 * sample_bytes;
+                let (bind, base) = within(Place::Maps, range, value, limits);
+                Planes { bind, base: base + piece.maps.start as u32, sample: (maps as u64 * voxels) as u32 }
+            } else {
+                let start = first + piece.maps.start as u64 * voxels * value;
+                let (bind, base) =
+                    within(Place::Maps, start..start + u64::from(params.planes) * voxels * value, value, limits);
+                Planes { bind, base, sample: (maps as u64 * voxels) as u32 }
+            };
+            builder.transform(&grid, params, bits, holds(distances.kind, distances.squared), to, emit);
+        }
+        let stage = builder.build(&[(Place::Classes, &classes)]);
+        Ok(DistanceExecutor { device: device.clone(), distances: distances.clone(), stage })
+    }
+
+    /// What is computed.
+    pub fn distances(&self) -> &Distances {
+        &self.distances
+    }
+    /// Bytes of device memory that the executor holds.
+    pub fn workspace_bytes(&self) -> u64 {
+        self.stage.bytes()
+    }
+
+    /// Records the maps of a source into `encoder`; nothing is submitted. Both begin at a multiple of the device's storage
+    /// offset alignment and hold their elements up to a whole word of 4 bytes; their buffers have the usage `STORAGE`, and are
+    /// two.
+    ///
+    /// # Errors
+    /// When a buffer does not fit the settings or the device; nothing is recorded then.
+    pub fn encode(
+        &self,
+        encoder: &mut CommandEncoder,
+        source: BufferSlice<'_>,
+        maps: BufferSlice<'_>,
+    ) -> Result<(), Error> {
+        let (elements, dtype) = self.distances.source_elements();
+        self.device.check(SOURCE, &source, (elements * dtype.size()).next_multiple_of(4))?;
+        let bytes = self.distances.elements() * self.distances.dtype.size();
+        self.device.check(MAPS, &maps, bytes.next_multiple_of(4))?;
+        if source.buffer() == maps.buffer() {
+            return Err(Error::BufferShared { role: MAPS, other: SOURCE });
+        }
+        let mut recorder = Recorder::new(encoder, None);
+        self.stage.record(&self.device, &mut recorder, &|place| if place == Place::Maps { maps } else { source });
+        recorder.end();
+        Ok(())
+    }
+
+    /// Fills the workspace with a word, for tests that what an earlier call left there does not matter.
+    #[doc(hidden)]
+    pub fn fill_workspace(&self, word: u32) {
+        self.stage.scratch().for_each(|buffer| self.device.fill(buffer, word));
+    }
+}
+
+/// The names of the buffers in messages.
+pub(super) const SOURCE: &str = "the source of the distance maps";
+pub(super) const MAPS: &str = "the distance maps";
