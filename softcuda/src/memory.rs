@@ -9,6 +9,9 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 const BASE: u64 = 0x7_0000_0000;
 /// What `cuMemAlloc` aligns to.
 const ALIGNMENT: u64 = 512;
+/// With this variable, memory has the addresses that the host has for it, so that a program's own code can stand in for kernels that
+/// are not there. Then addresses are used again, and what the program writes itself is not known to have been written.
+const HOST_ADDRESSES_VARIABLE: &str = "SOFTCUDA_HOST_ADDRESSES";
 /// Bytes between two allocations that belong to none.
 const RED_ZONE: u64 = 4096;
 /// What memory holds before anything writes to it.
@@ -151,6 +154,8 @@ pub(crate) struct Memory {
     /// Held for reading by launches, for writing while the race checker starts anew.
     epoch: RwLock<()>,
     next_stamp: AtomicU32,
+    /// Whether memory has the addresses that the host has for it.
+    host_addresses: bool,
 }
 
 #[derive(Debug)]
@@ -165,7 +170,8 @@ struct State {
 impl Memory {
     pub(crate) fn new() -> Memory {
         let state = State { map: Arc::default(), next: BASE, bytes: 0, peak: 0, freed: VecDeque::new() };
-        Memory { map: RwLock::new(state), epoch: RwLock::new(()), next_stamp: AtomicU32::new(1) }
+        let host_addresses = std::env::var_os(HOST_ADDRESSES_VARIABLE).is_some();
+        Memory { map: RwLock::new(state), epoch: RwLock::new(()), next_stamp: AtomicU32::new(1), host_addresses }
     }
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.map.read().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -176,19 +182,23 @@ impl Memory {
     pub(crate) fn map(&self) -> Arc<Map> {
         self.read().map.clone()
     }
-    /// Allocates for a context, if that many bytes are left of `limit`. Addresses are never used twice.
+    /// Allocates for a context, if that many bytes are left of `limit`. Addresses are never used twice, but where they are the host's.
     pub(crate) fn allocate(&self, len: u64, context: usize, limit: u64) -> Option<u64> {
         let mut state = self.change();
         if len > limit.saturating_sub(state.bytes) {
             return None;
         }
-        let base = state.next;
-        let allocation = Arc::new(Allocation::new(base, len, context)?);
-        state.next = (base + len + RED_ZONE).next_multiple_of(ALIGNMENT);
+        let mut allocation = Allocation::new(state.next, len, context)?;
+        if self.host_addresses {
+            allocation.base = allocation.data as u64;
+        } else {
+            state.next = (allocation.base + len + RED_ZONE).next_multiple_of(ALIGNMENT);
+        }
+        let base = allocation.base;
         state.bytes += len;
         state.peak = state.peak.max(state.bytes);
-        // Addresses grow, so the list stays sorted.
-        Arc::make_mut(&mut state.map).0.push(allocation);
+        let at = state.map.0.partition_point(|other| other.base < base);
+        Arc::make_mut(&mut state.map).0.insert(at, Arc::new(allocation));
         Some(base)
     }
     /// Frees the allocation that begins at an address; whether there was one.

@@ -84,6 +84,15 @@ pub struct Moments {
     pub count: u64,
 }
 
+/// The coefficients of a head between the stages of a split call; see [`Executor::coefficients`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coefficients {
+    /// Their device address.
+    pub address: u64,
+    /// How many f32 there are.
+    pub count: u64,
+}
+
 /// What is to be computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
@@ -246,12 +255,27 @@ impl Executor {
     /// # Errors
     /// [`Error::BufferMissing`] where there is no workspace, [`Error::OtherPlan`] where there are not as many heads.
     pub fn moments(&self, head: usize, workspace: Option<Workspace>) -> Result<Moments, Error> {
-        let need = self.heads.len();
-        let on_device =
-            self.heads.get(head).ok_or(Error::OtherPlan { what: "the number of a head", need, got: head })?;
+        let on_device = self.head(head)?;
         let samples = self.plan.heads()[head].problem.shape.samples() as u64;
         let address = self.base(workspace)? + 4 * on_device.moments_at;
         Ok(Moments { address, count: on_device.geometry.row() * samples })
+    }
+
+    /// What [`Executor::finish`] leaves of a head to [`Executor::gradient`], `grad_output` multiplied in: f32
+    /// `[N][C][Head::slope_count]`, in the order of the last moments of [`Head::moments`]. A caller that has slopes of its own by
+    /// the sums writes them here, and needs no finish.
+    ///
+    /// # Errors
+    /// As [`Executor::moments`].
+    pub fn coefficients(&self, head: usize, workspace: Option<Workspace>) -> Result<Coefficients, Error> {
+        let address = self.base(workspace)? + 4 * self.head(head)?.coefficients_at;
+        let head = &self.plan.heads()[head];
+        Ok(Coefficients { address, count: (head.groups() * head.slope_count()) as u64 })
+    }
+
+    fn head(&self, number: usize) -> Result<&DeviceHead, Error> {
+        let need = self.heads.len();
+        self.heads.get(number).ok_or(Error::OtherPlan { what: "the number of a head", need, got: number })
     }
 
     /// Launches loss and gradient on `stream`, one set of buffers per head, and returns before they are done.

@@ -91,7 +91,6 @@ impl Executor {
                 validate::gradient(head, gradient)?;
             }
         }
-        let workspace = self.workspace.as_ref().ok_or(Error::BufferMissing { role: "the workspace" })?;
         let context = &self.device.inner.context;
         let uploaded = self
             .plan
@@ -100,25 +99,54 @@ impl Executor {
             .zip(heads)
             .map(|(head, inputs)| self.upload(head, inputs, gradients.is_some()))
             .collect::<Result<Vec<_>, _>>()?;
+        let buffers: Vec<Buffers> = uploaded.iter().map(Uploaded::buffers).collect();
+        // SAFETY: the buffers were made here, of the sizes that the plan says, and live until the stream has been waited for.
+        let evaluation = unsafe { self.wait_for(&buffers, gradients.is_some(), grad_output, Stream::DEFAULT)? };
+        let entered = context.enter()?;
+        for (gradient, uploaded) in gradients.into_iter().flatten().zip(&uploaded) {
+            entered.download(uploaded.gradient(), 0, gradient.as_bytes_mut())?;
+        }
+        Ok(evaluation)
+    }
+
+    /// The loss of device buffers, and with `gradients` their gradients: launches on `stream`, waits for it and reads back what the
+    /// loss is made of. `grad_output` is as for [`Executor::evaluate_into`]. Calls take turns: they share the executor's workspace.
+    ///
+    /// # Errors
+    /// As [`Executor::forward_backward`]; [`Error::BufferMissing`] where the executor has no workspace of its own,
+    /// [`Error::BufferLength`] where `grad_output` has another length.
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward`], until this returns. The stream is not captured.
+    pub unsafe fn wait_for(
+        &self,
+        heads: &[Buffers],
+        gradients: bool,
+        grad_output: Option<&[f64]>,
+        stream: impl Into<Stream>,
+    ) -> Result<Evaluation, Error> {
+        let stream = stream.into();
+        validate::grad_output(&self.plan, grad_output)?;
+        let workspace = self.workspace.as_ref().ok_or(Error::BufferMissing { role: "the workspace" })?;
+        let context = &self.device.inner.context;
         let grad_output = grad_output
             .map(|values| {
                 let single: Vec<f32> = values.iter().map(|&x| x as f32).collect();
                 Memory::of(context, "grad_output", bytemuck::cast_slice(&single))
             })
             .transpose()?;
-        let buffers: Vec<Buffers> = uploaded.iter().map(Uploaded::buffers).collect();
         let call = Call { grad_output: grad_output.as_ref().map(Memory::address), ..Call::default() };
         let entered = context.enter()?;
         // A panic while another held it leaves nothing half done that this call reads.
-        let turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SAFETY: the buffers were made here, of the sizes that the plan says, and live until the stream has been waited for.
+        let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // SAFETY: the caller's promise; the workspace is this call's until it returns.
         unsafe {
-            match gradients.is_some() {
-                true => self.forward_backward(&buffers, &call, Stream::DEFAULT)?,
-                false => self.forward(&buffers, &call, Stream::DEFAULT)?,
+            match gradients {
+                true => self.forward_backward(heads, &call, stream)?,
+                false => self.forward(heads, &call, stream)?,
             }
         }
-        entered.synchronize(Stream::DEFAULT)?;
+        entered.synchronize(stream)?;
         let download = |memory: &Memory, at: u64, bytes: u64| -> Result<Vec<u8>, Error> {
             let mut host = vec![0; bytes as usize];
             entered.download(memory, at, &mut host)?;
@@ -130,12 +158,7 @@ impl Executor {
             let bytes = 8 * self.moments(number, None)?.count;
             tables.push(readback::table(head, &download(workspace, 4 * self.heads[number].moments_at, bytes)?));
         }
-        drop(turn);
-        let evaluation = readback::evaluation(&self.plan, &tables, &result);
-        for (gradient, uploaded) in gradients.into_iter().flatten().zip(&uploaded) {
-            entered.download(uploaded.gradient(), 0, gradient.as_bytes_mut())?;
-        }
-        Ok(evaluation)
+        Ok(readback::evaluation(&self.plan, &tables, &result))
     }
 
     fn upload(&self, head: &Head, inputs: &Inputs<'_>, with_gradient: bool) -> Result<Uploaded, Error> {

@@ -32,4 +32,4 @@ pub use crate::recipe::ResultLayout;
 pub use device::{Device, Preparation};
 pub use distance::DistanceExecutor;
 pub use driver::Stream;
-pub use executor::{Buffers, Call, Executor, Moments, Workspace};
+pub use executor::{Buffers, Call, Coefficients, Executor, Moments, Workspace};

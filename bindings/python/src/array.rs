@@ -1,14 +1,17 @@
-//! Arrays of the caller: whatever speaks DLPack, `__array_interface__` or the buffer protocol, without a copy.
+//! Arrays of the caller: whatever speaks DLPack, `__array_interface__` or the buffer protocol, without a copy; in host memory, or
+//! in that of a CUDA device.
 
 use crate::error::Kind;
-use dlpark::ffi::{DLDataTypeCode, DLDeviceType};
-use dlpark::python::{ImportedDlpack, from_dlpack};
+use dlpark::ffi::{DLDataTypeCode, DLDevice, DLDeviceType};
+use dlpark::python::consumer::stream;
+use dlpark::python::{DlpackStream, ImportedDlpack, StreamArg, dlpack_device, from_dlpack};
 use half::{bf16, f16};
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use segfuse::{DType, Slice, SliceMut};
+use std::ffi::c_void;
 use std::fmt;
 
 /// The element type of an array.
@@ -80,6 +83,8 @@ pub(crate) enum Role {
     GradOutput,
     Source,
     Maps,
+    Workspace,
+    Result,
 }
 
 impl fmt::Display for Role {
@@ -97,6 +102,8 @@ impl fmt::Display for Role {
             Role::GradOutput => "grad_output",
             Role::Source => "the source of the distance maps",
             Role::Maps => "the distance maps",
+            Role::Workspace => "the workspace",
+            Role::Result => "the result",
         })
     }
 }
@@ -106,9 +113,67 @@ pub(crate) fn show(shape: &[usize]) -> String {
     format!("[{}]", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
 }
 
-/// An array in host memory, for as long as this lives.
+/// Whose memory an array lies in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Host,
+    /// A CUDA device, by its number.
+    Cuda(usize),
+    /// One that is not reached, by its name.
+    Other(String),
+}
+
+impl Place {
+    /// By the name that torch has for a device.
+    fn named(name: &str) -> Place {
+        match name {
+            "cpu" => Place::Host,
+            _ => match name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) {
+                Some(ordinal) => Place::Cuda(ordinal),
+                None => Place::Other(name.into()),
+            },
+        }
+    }
+
+    fn of(device: DLDevice) -> Place {
+        let DLDevice { device_type, device_id } = device;
+        match device_type {
+            DLDeviceType::CPU | DLDeviceType::CUDAHOST => Place::Host,
+            DLDeviceType::CUDA | DLDeviceType::CUDAMANAGED if device_id >= 0 => Place::Cuda(device_id as usize),
+            _ => Place::Other(format!("DLPack device {}:{device_id}", device_type.0)),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Host => f.write_str("the host"),
+            Place::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Place::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The stream that a call runs on, as its arrays' producers are told: they have it wait for what they do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnStream(pub(crate) usize);
+
+// SAFETY: the handle is the caller's, who says that it is a stream of the device and alive; 0 is the default stream, and the
+// argument is in the form that DLPack has for CUDA. Other devices are refused afterwards and told of no stream.
+unsafe impl DlpackStream for OnStream {
+    fn as_python_arg(&self, _py: Python<'_>, device: DLDevice) -> PyResult<StreamArg> {
+        Ok(match Place::of(device) {
+            Place::Cuda(_) => stream::cuda(self.0 as *mut c_void),
+            _ => stream::none(),
+        })
+    }
+}
+
+/// An array, for as long as this lives.
 pub(crate) struct Array {
     pub(crate) role: Role,
+    pub(crate) place: Place,
     pub(crate) address: usize,
     pub(crate) shape: Vec<usize>,
     /// In elements.
@@ -134,12 +199,12 @@ pub(crate) struct Memory {
     shape: Vec<usize>,
     strides: Vec<i64>,
     element: Element,
-    device: String,
+    place: Place,
 }
 
 #[pymethods]
 impl Memory {
-    /// Strides are in elements; `device` is what torch calls the kind of a device.
+    /// Strides are in elements; `device` is what torch calls the device.
     #[new]
     fn new(
         owner: Py<PyAny>,
@@ -153,62 +218,76 @@ impl Memory {
             let (axes, strides) = (shape.len(), strides.len());
             return Err(Kind::Value.error(format!("a shape of {axes} axes has as many strides, not {strides}")));
         }
-        Ok(Memory { owner, address, shape, strides, element: Element::named(dtype), device: device.into() })
+        Ok(Memory { owner, address, shape, strides, element: Element::named(dtype), place: Place::named(device) })
     }
 }
 
 impl Memory {
-    fn array(&self, role: Role, py: Python<'_>) -> PyResult<Array> {
-        if self.device != "cpu" {
-            return Err(on_device(role, &self.device));
-        }
-        Ok(Array {
+    fn array(&self, role: Role, py: Python<'_>) -> Array {
+        Array {
             role,
+            place: self.place.clone(),
             address: self.address,
             shape: self.shape.clone(),
             strides: self.strides.clone(),
             element: self.element.clone(),
             read_only: false,
             _owner: Owner::Object(self.owner.clone_ref(py)),
-        })
+        }
     }
 }
 
 impl Array {
-    /// The array in `object`.
+    /// The array in `object`, in host memory.
     pub(crate) fn new(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
+        let array = Array::anywhere(role, object, OnStream(0))?;
+        match array.place {
+            Place::Host => Ok(array),
+            place => Err(Kind::Device.error(format!("{role} is in the memory of {place}; this computes on the CPU"))),
+        }
+    }
+
+    /// The array in `object`, in host memory or that of a CUDA device, where work on the stream finds it ready.
+    pub(crate) fn anywhere(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
+        let array = Array::imported(role, object, stream)?;
+        match array.place {
+            Place::Other(name) => Err(Kind::Device
+                .error(format!("{role} is in the memory of {name}; segfuse computes on the CPU and on CUDA devices"))),
+            _ => Ok(array),
+        }
+    }
+
+    fn imported(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
         if let Ok(memory) = object.cast::<Memory>() {
-            return memory.get().array(role, object.py());
+            return Ok(memory.get().array(role, object.py()));
         }
         if let Some(interface) = attribute(object, intern!(object.py(), "__array_interface__"))? {
             return Array::from_interface(role, object, &interface);
         }
         if attribute(object, intern!(object.py(), "__dlpack__"))?.is_some() {
-            return Array::from_dlpack(role, object);
+            return Array::from_dlpack(role, object, stream);
         }
         Array::from_buffer(role, object)
     }
 
-    /// The array in `object`, unless that is `None`.
-    pub(crate) fn optional(role: Role, object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Array>> {
-        object.map(|object| Array::new(role, object)).transpose()
-    }
-
-    fn from_dlpack(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
-        let tensor = match from_dlpack(object.as_borrowed(), None, None) {
+    fn from_dlpack(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
+        let py = object.py();
+        let tensor = match from_dlpack(object.as_borrowed(), Some(&stream), None) {
             // A producer from before DLPack 1.0 takes no version.
-            Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
-                let capsule = object.call_method0(intern!(object.py(), "__dlpack__"))?;
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => {
+                let options = PyDict::new(py);
+                if matches!(Place::of(dlpack_device(object.as_borrowed())?), Place::Cuda(_)) {
+                    // 1 is the default stream there, and 0 nothing.
+                    options.set_item(intern!(py, "stream"), stream.0.max(1))?;
+                }
+                let capsule = object.call_method(intern!(py, "__dlpack__"), (), Some(&options))?;
                 from_dlpack(capsule.as_borrowed(), None, None)?
             }
             tensor => tensor?,
         };
         let read_only = tensor.flags().contains(dlpark::DlpackFlags::READ_ONLY);
         let view = tensor.validate().map_err(|error| Kind::Value.error(format!("{role}: {error}")))?;
-        let device = view.device();
-        if ![DLDeviceType::CPU, DLDeviceType::CUDAHOST].contains(&device.device_type) {
-            return Err(on_device(role, &format!("DLPack device {}:{}", device.device_type.0, device.device_id)));
-        }
+        let place = Place::of(view.device());
         let dtype = view.dtype();
         let name = match (dtype.code, dtype.bits, dtype.lanes) {
             (DLDataTypeCode::FLOAT, bits, 1) => format!("float{bits}"),
@@ -224,7 +303,7 @@ impl Array {
         let address = unsafe { view.offset_bytes_ptr() };
         let address = address.map_err(|error| Kind::Value.error(format!("{role}: {error}")))? as usize;
         let (strides, element) = (strides.to_vec(), Element::named(&name));
-        Ok(Array { role, address, shape, strides, element, read_only, _owner: Owner::Dlpack(tensor) })
+        Ok(Array { role, place, address, shape, strides, element, read_only, _owner: Owner::Dlpack(tensor) })
     }
 
     /// numpy's own protocol, which also has booleans, read-only arrays and every version of numpy.
@@ -264,7 +343,7 @@ impl Array {
             }
         };
         let _owner = Owner::Object(object.clone().unbind());
-        Ok(Array { role, address, shape, strides, element, read_only, _owner })
+        Ok(Array { role, place: Place::Host, address, shape, strides, element, read_only, _owner })
     }
 
     /// Buffers, through numpy: the stable interface of Python before 3.11 does not reach them.
@@ -342,6 +421,10 @@ impl Array {
         self.shape.iter().product()
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * self.element.size()
+    }
+
     /// The element type as the library names it; bytes for booleans.
     pub(crate) fn dtype(&self) -> Option<DType> {
         match self.element {
@@ -353,7 +436,7 @@ impl Array {
 
     /// Whether the two share memory.
     pub(crate) fn overlaps(&self, other: &Array) -> bool {
-        let end = |array: &Array| array.address + array.len() * array.element.size();
+        let end = |array: &Array| array.address + array.bytes();
         self.address < end(other) && other.address < end(self)
     }
 
@@ -394,6 +477,7 @@ impl Array {
     }
 
     fn aligned(&self) -> PyResult<DType> {
+        debug_assert_eq!(self.place, Place::Host);
         let Some(dtype) = self.dtype() else {
             return Err(self.mistyped("a type of the library"));
         };
@@ -410,7 +494,7 @@ impl Array {
 
     /// The elements, which lie at any address.
     fn copied<T: Copy>(&self) -> Vec<T> {
-        debug_assert!(self.is_compact() && size_of::<T>() == self.element.size());
+        debug_assert!(self.place == Place::Host && self.is_compact() && size_of::<T>() == self.element.size());
         let first = self.address as *const T;
         // SAFETY: the producer promises `len` elements of its type from this address on for as long as the array lives, and
         // every caller names that type; all types are plain numbers.
@@ -468,10 +552,6 @@ impl Array {
             unsafe { first.add(index).write_unaligned(value) };
         }
     }
-}
-
-fn on_device(role: Role, device: &str) -> PyErr {
-    Kind::Device.error(format!("{role} is in the memory of {device}; this build computes on the CPU"))
 }
 
 /// Strides of an array that is dense in the order of its axes.

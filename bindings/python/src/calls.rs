@@ -1,19 +1,49 @@
 //! One call: arrays that have been checked, and the work on them without the lock of the interpreter.
 
-use crate::array::{Array, Role};
+use crate::array::{Array, OnStream, Place, Role};
+use crate::cuda::{OnDevice, Stage};
 use crate::error::{Kind, python};
 use crate::settings::{Axes, Frame, Signature};
 use pyo3::prelude::*;
 use segfuse::cpu::RawBuffers;
+use segfuse::cuda::Buffers;
 use segfuse::{Coefficients, Evaluation, MomentTable, Plan, Slice, Target, cpu, exact};
 
 /// A plan and what runs it.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
-    pub(crate) executor: cpu::Executor,
+    runs: Runs,
+}
+
+enum Runs {
+    Cpu(cpu::Executor),
+    Cuda(OnDevice),
 }
 
 impl Prepared {
+    /// To run where the arrays are.
+    pub(crate) fn new(plan: Plan, place: &Place) -> PyResult<Prepared> {
+        let runs = match place {
+            Place::Cuda(ordinal) => Runs::Cuda(OnDevice::new(*ordinal)?),
+            Place::Host | Place::Other(_) => Runs::Cpu(cpu::Device::new().prepare(&plan)),
+        };
+        Ok(Prepared { plan, runs })
+    }
+
+    fn on_cpu(&self) -> PyResult<&cpu::Executor> {
+        match &self.runs {
+            Runs::Cpu(executor) => Ok(executor),
+            Runs::Cuda(_) => Err(Kind::Device.error("arrays on a CUDA device have the stages of `cuda_layout`")),
+        }
+    }
+
+    pub(crate) fn on_cuda(&self) -> PyResult<&OnDevice> {
+        match &self.runs {
+            Runs::Cuda(device) => Ok(device),
+            Runs::Cpu(_) => Err(Kind::Device.error("arrays of the host have the stages of `reduce`")),
+        }
+    }
+
     /// Moments, and coefficients, per sample and class.
     pub(crate) fn sizes(&self) -> (usize, usize) {
         let head = &self.plan.heads()[0];
@@ -33,7 +63,7 @@ impl Prepared {
 
     /// Loss and coefficients.
     pub(crate) fn finish(&self, table: MomentTable) -> PyResult<(Evaluation, Vec<f64>)> {
-        let (evaluation, coefficients) = self.executor.finish(&[table]).map_err(python)?;
+        let (evaluation, coefficients) = self.on_cpu()?.finish(&[table]).map_err(python)?;
         Ok((evaluation, coefficients[0].values().to_vec()))
     }
 }
@@ -44,6 +74,7 @@ pub(crate) struct Call {
     prediction: Array,
     /// Target, mask, weights, map, gradient.
     others: [Option<Array>; 5],
+    pub(crate) stream: OnStream,
 }
 
 /// Addresses, which may go to another thread.
@@ -60,12 +91,43 @@ impl Addresses {
 }
 
 impl Call {
-    pub(crate) fn new(prediction: Array, others: [Option<Array>; 5], axes: Axes) -> PyResult<Call> {
+    pub(crate) fn new(prediction: Array, others: [Option<Array>; 5], axes: Axes, stream: OnStream) -> PyResult<Call> {
         let (frame, mut signature) = Frame::new(&prediction, axes)?;
         for array in others.iter().flatten() {
+            if array.place != prediction.place {
+                let (role, place, other) = (array.role, &array.place, &prediction.place);
+                return Err(Kind::Device
+                    .error(format!("{role} is in the memory of {place}, the prediction in that of {other}")));
+            }
             frame.add(array, &mut signature)?;
         }
-        Ok(Call { signature, prediction, others })
+        Ok(Call { signature, prediction, others, stream })
+    }
+
+    /// The addresses, for a device.
+    pub(crate) fn buffers(&self) -> Buffers {
+        let [target, mask, weights, map, gradient] =
+            self.others.each_ref().map(|array| array.as_ref().map(|array| array.address as u64));
+        Buffers {
+            prediction: self.prediction.address as u64,
+            target: target.unwrap_or(0),
+            mask,
+            weights,
+            map,
+            gradient,
+        }
+    }
+
+    /// Launches a stage on the device of the arrays.
+    pub(crate) fn launch(&self, py: Python<'_>, prepared: &Prepared, stage: Stage, workspace: &Array) -> PyResult<()> {
+        if workspace.place != self.prediction.place {
+            let (place, other) = (&workspace.place, &self.prediction.place);
+            return Err(Kind::Device
+                .error(format!("the workspace is in the memory of {place}, the prediction in that of {other}")));
+        }
+        // SAFETY: the arrays are of the types and lengths of the plan, which was made from them; that their memory is reused in the
+        // order of the stream alone is the word of the modules of this package, which take it from torch.
+        unsafe { prepared.on_cuda()?.launch(py, &prepared.plan, stage, workspace, self.stream) }
     }
 
     fn addresses(&self) -> Addresses {
@@ -82,13 +144,20 @@ impl Call {
 
     /// The loss alone.
     pub(crate) fn forward(&self, py: Python<'_>, prepared: &Prepared) -> PyResult<Evaluation> {
+        let executor = match &prepared.runs {
+            // SAFETY: the arrays are held by `self`, of the types and lengths of the plan, which was made from them.
+            Runs::Cuda(device) => unsafe {
+                return device.evaluate(py, &prepared.plan, self.buffers(), false, None, self.stream);
+            },
+            Runs::Cpu(executor) => executor,
+        };
         if self.signature.exact {
             let table = self.reduce(py, prepared)?;
-            return prepared.executor.finish(&[table]).map(|(evaluation, _)| evaluation).map_err(python);
+            return executor.finish(&[table]).map(|(evaluation, _)| evaluation).map_err(python);
         }
         let addresses = self.addresses();
-        // SAFETY: the arrays are held by `self`, of the types and lengths of the plan, which was made from them.
-        py.detach(|| unsafe { prepared.executor.forward_raw(&[addresses.buffers()]) }).map_err(python)
+        // SAFETY: as above.
+        py.detach(|| unsafe { executor.forward_raw(&[addresses.buffers()]) }).map_err(python)
     }
 
     /// Loss and gradient.
@@ -98,33 +167,37 @@ impl Call {
         prepared: &Prepared,
         grad_output: Option<Vec<f64>>,
     ) -> PyResult<Evaluation> {
+        let executor = match &prepared.runs {
+            // SAFETY: as in `forward`; the gradient is an array that may be written to.
+            Runs::Cuda(device) => unsafe {
+                let scale = grad_output.as_deref();
+                return device.evaluate(py, &prepared.plan, self.buffers(), true, scale, self.stream);
+            },
+            Runs::Cpu(executor) => executor,
+        };
         if self.signature.exact {
             let table = self.reduce(py, prepared)?;
             let (evaluation, coefficients) = prepared.finish(table)?;
-            self.gradient(
-                py,
-                prepared,
-                coefficients,
-                grad_output.unwrap_or_else(|| vec![1.0; prepared.plan.losses()]),
-            )?;
+            let scale = grad_output.unwrap_or_else(|| vec![1.0; prepared.plan.losses()]);
+            self.gradient(py, prepared, coefficients, scale)?;
             return Ok(evaluation);
         }
         let addresses = self.addresses();
         let grad_output = grad_output.as_deref();
-        // SAFETY: as in `forward`; the gradient is an array that may be written to.
-        py.detach(|| unsafe { prepared.executor.forward_backward_raw(&[addresses.buffers()], grad_output) })
-            .map_err(python)
+        // SAFETY: as above.
+        py.detach(|| unsafe { executor.forward_backward_raw(&[addresses.buffers()], grad_output) }).map_err(python)
     }
 
     /// The sums.
     pub(crate) fn reduce(&self, py: Python<'_>, prepared: &Prepared) -> PyResult<MomentTable> {
+        let executor = prepared.on_cpu()?;
         if self.signature.exact {
             let exact = Doubles::new(self);
             return py.detach(|| exact::reduce(&prepared.plan, 0, &exact.inputs())).map_err(python);
         }
         let addresses = self.addresses();
         // SAFETY: as in `forward`.
-        py.detach(|| unsafe { prepared.executor.reduce_raw(0, &addresses.buffers()) }).map_err(python)
+        py.detach(|| unsafe { executor.reduce_raw(0, &addresses.buffers()) }).map_err(python)
     }
 
     /// The gradient.
@@ -135,7 +208,7 @@ impl Call {
         coefficients: Vec<f64>,
         grad_output: Vec<f64>,
     ) -> PyResult<()> {
-        let gradient = self.gradient_array()?;
+        let (executor, gradient) = (prepared.on_cpu()?, self.gradient_array()?);
         let coefficients = Coefficients::from_values(&prepared.plan.heads()[0], coefficients).map_err(python)?;
         if self.signature.exact {
             let exact = Doubles::new(self);
@@ -147,10 +220,8 @@ impl Call {
         }
         let addresses = self.addresses();
         // SAFETY: as in `forward_backward`.
-        py.detach(|| unsafe {
-            prepared.executor.gradient_raw(0, &addresses.buffers(), &coefficients, Some(&grad_output))
-        })
-        .map_err(python)
+        py.detach(|| unsafe { executor.gradient_raw(0, &addresses.buffers(), &coefficients, Some(&grad_output)) })
+            .map_err(python)
     }
 }
 

@@ -42,7 +42,15 @@ pub(crate) fn python(error: Error) -> PyErr {
         | Error::DeviceMemory { .. }
         | Error::DeviceLost { .. }
         | Error::Device { .. }
-        | Error::UnknownDevice { .. } => Kind::Device,
+        | Error::UnknownDevice { .. }
+        | Error::CannotMake { .. }
+        | Error::DriverMissing { .. }
+        | Error::DriverVersion { .. }
+        | Error::Ptx { .. }
+        | Error::Launch { .. }
+        | Error::BufferForeign { .. }
+        | Error::OtherDevice { .. }
+        | Error::OtherContext { .. } => Kind::Device,
         _ => Kind::Value,
     };
     kind.error(error)

@@ -1,10 +1,11 @@
 //! The extension module `segfuse._segfuse`: what the Python package of this folder is built on.
 //!
-//! Memory of the caller is reached by address in `array` alone; `calls` passes its conditions on.
+//! Memory of the caller is reached by address in `array` alone; `calls` and `cuda` pass its conditions on.
 
 mod array;
 mod calls;
 mod catalogue;
+mod cuda;
 mod distance;
 mod error;
 mod fork;

@@ -1,15 +1,16 @@
 //! `Loss`: an objective with its settings, and the plans of the shapes that it has met.
 
-use crate::array::{Array, Role};
+use crate::array::{Array, OnStream, Role};
 use crate::calls::{Call, Prepared};
 use crate::catalogue::json;
+use crate::cuda::{Layout, Stage};
 use crate::error::{Kind, python};
 use crate::fork;
 use crate::settings::{self, Settings, Signature, word};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use segfuse::loss::Absent;
-use segfuse::{Evaluation, Objective, Plan, Reduction, cpu};
+use segfuse::{Objective, Plan, Reduction};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +19,8 @@ const PLANS_MAX: usize = 256;
 
 /// An objective with its settings. `segfuse.Loss` is what people use.
 ///
-/// Arrays are anything that speaks DLPack, `__array_interface__` or the buffer protocol, in host memory.
+/// Arrays are anything that speaks DLPack, `__array_interface__` or the buffer protocol; all of a call in host memory, or all on one
+/// CUDA device. `stream` is the handle of a stream of that device, 0 its default stream.
 #[pyclass(frozen, module = "segfuse._segfuse")]
 pub(crate) struct Loss {
     objective: Objective,
@@ -27,7 +29,16 @@ pub(crate) struct Loss {
 }
 
 type Object<'a, 'py> = &'a Bound<'py, PyAny>;
-type Optional<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+/// The arrays of a call, a tuple: prediction, target, mask, weights and map, of which the last three may be None.
+#[derive(FromPyObject)]
+struct Arrays<'py>(
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Option<Bound<'py, PyAny>>,
+    Option<Bound<'py, PyAny>>,
+    Option<Bound<'py, PyAny>>,
+);
 
 #[pymethods]
 impl Loss {
@@ -73,34 +84,17 @@ impl Loss {
         self.objective.to_string()
     }
 
-    /// The loss: a float, or a list of one per sample with reduction 'none'.
-    #[pyo3(signature = (prediction, target, mask=None, weights=None, map=None))]
-    fn value<'py>(
-        &self,
-        py: Python<'py>,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (call, prepared) = self.call(prediction, target, mask, weights, map, None)?;
-        let evaluation = call.forward(py, &prepared)?;
-        self.losses(py, &evaluation)
+    /// The loss: a float, or a list of one per sample with reduction 'none'. On a device it waits for the stream.
+    #[pyo3(signature = (arrays, stream=0))]
+    fn value<'py>(&self, py: Python<'py>, arrays: Arrays<'py>, stream: usize) -> PyResult<Bound<'py, PyAny>> {
+        let (call, prepared) = self.call(&arrays, None, stream)?;
+        self.reduced(py, &call.forward(py, &prepared)?.losses)
     }
 
-    /// The loss, its terms, and how many voxels counted.
-    #[pyo3(signature = (prediction, target, mask=None, weights=None, map=None))]
-    fn evaluate<'py>(
-        &self,
-        py: Python<'py>,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let (call, prepared) = self.call(prediction, target, mask, weights, map, None)?;
+    /// The loss, its terms, and how many voxels counted. On a device it waits for the stream.
+    #[pyo3(signature = (arrays, stream=0))]
+    fn evaluate<'py>(&self, py: Python<'py>, arrays: Arrays<'py>, stream: usize) -> PyResult<Bound<'py, PyDict>> {
+        let (call, prepared) = self.call(&arrays, None, stream)?;
         let evaluation = call.forward(py, &prepared)?;
         let head = &evaluation.heads[0];
         let terms = PyList::empty(py);
@@ -109,7 +103,7 @@ impl Loss {
             terms.append((&term.name, term.weight, values, &term.groups))?;
         }
         let report = PyDict::new(py);
-        report.set_item("loss", self.losses(py, &evaluation)?)?;
+        report.set_item("loss", self.reduced(py, &evaluation.losses)?)?;
         report.set_item("terms", terms)?;
         report.set_item("valid_voxels", head.valid_voxels)?;
         report.set_item("invalid_labels", head.invalid_labels)?;
@@ -117,53 +111,28 @@ impl Loss {
     }
 
     /// The loss; its gradient by the prediction goes to `gradient`, times `grad_output` (a number, or one per sample with
-    /// reduction 'none').
-    #[pyo3(signature = (prediction, target, gradient, mask=None, weights=None, map=None, grad_output=None))]
-    #[expect(clippy::too_many_arguments, reason = "the arrays of a call")]
+    /// reduction 'none'). On a device it waits for the stream.
+    #[pyo3(signature = (arrays, gradient, grad_output=None, stream=0))]
     fn value_and_grad<'py>(
         &self,
         py: Python<'py>,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
+        arrays: Arrays<'py>,
         gradient: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
         grad_output: Option<Vec<f64>>,
+        stream: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (call, prepared) = self.call(prediction, target, mask, weights, map, Some(gradient))?;
-        let evaluation = call.forward_backward(py, &prepared, grad_output)?;
-        self.losses(py, &evaluation)
+        let (call, prepared) = self.call(&arrays, Some(gradient), stream)?;
+        self.reduced(py, &call.forward_backward(py, &prepared, grad_output)?.losses)
     }
 
     /// How many moments, and how many coefficients, there are per sample and class.
-    #[pyo3(signature = (prediction, target, mask=None, weights=None, map=None))]
-    fn sizes<'py>(
-        &self,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
-    ) -> PyResult<(usize, usize)> {
-        let (_, prepared) = self.call(prediction, target, mask, weights, map, None)?;
-        Ok(prepared.sizes())
+    fn sizes(&self, arrays: Arrays<'_>) -> PyResult<(usize, usize)> {
+        Ok(self.call(&arrays, None, 0)?.1.sizes())
     }
 
     /// The sums of this loss over the arrays, in `moments` `[N, C, moments]` of float64.
-    #[pyo3(signature = (prediction, target, mask, weights, map, moments))]
-    #[expect(clippy::too_many_arguments, reason = "the arrays of a call")]
-    fn reduce<'py>(
-        &self,
-        py: Python<'py>,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
-        moments: Object<'_, 'py>,
-    ) -> PyResult<()> {
-        let (call, prepared) = self.call(prediction, target, mask, weights, map, None)?;
+    fn reduce<'py>(&self, py: Python<'py>, arrays: Arrays<'py>, moments: Object<'_, 'py>) -> PyResult<()> {
+        let (call, prepared) = self.call(&arrays, None, 0)?;
         let moments = Array::new(Role::Moments, moments)?.compact()?.writable()?;
         moments.write(call.reduce(py, &prepared)?.values())
     }
@@ -173,31 +142,26 @@ impl Loss {
     ///
     /// The sums are those of these arrays, or `moments` `[N', C, moments]`: of all samples of several processes, of which the N
     /// of these arrays begin at `first`.
-    #[pyo3(signature = (prediction, target, mask, weights, map, losses, coefficients, moments=None, first=0))]
-    #[expect(clippy::too_many_arguments, reason = "the arrays of a call")]
+    #[pyo3(signature = (arrays, losses, coefficients, moments=None, first=0))]
     fn forward<'py>(
         &self,
         py: Python<'py>,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
+        arrays: Arrays<'py>,
         losses: Object<'_, 'py>,
         coefficients: Object<'_, 'py>,
-        moments: Optional<'_, 'py>,
+        moments: Option<Bound<'py, PyAny>>,
         first: usize,
     ) -> PyResult<()> {
-        let (call, prepared) = self.call(prediction, target, mask, weights, map, None)?;
+        let (call, prepared) = self.call(&arrays, None, 0)?;
         let losses = Array::new(Role::Losses, losses)?.compact()?.writable()?;
         let coefficients = Array::new(Role::Coefficients, coefficients)?.compact()?.writable()?;
-        let moments = Array::optional(Role::Moments, moments)?.map(Array::compact).transpose()?;
-        let (evaluation, all) = match &moments {
+        let (evaluation, all) = match moments {
             None => prepared.finish(call.reduce(py, &prepared)?)?,
             Some(moments) => {
+                let moments = Array::new(Role::Moments, &moments)?.compact()?;
                 let samples = moments.shape.first().copied().unwrap_or(0);
                 let whole = self.prepared(call.signature.with_samples(samples))?;
-                let table = whole.table(moments)?;
+                let table = whole.table(&moments)?;
                 whole.finish(table)?
             }
         };
@@ -212,63 +176,118 @@ impl Loss {
     }
 
     /// The gradient by the prediction, from what `forward` left in `coefficients`, times `grad_output` `[]` or `[N]`.
-    #[pyo3(signature = (prediction, target, mask, weights, map, coefficients, grad_output, gradient))]
-    #[expect(clippy::too_many_arguments, reason = "the arrays of a call")]
     fn gradient<'py>(
         &self,
         py: Python<'py>,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
+        arrays: Arrays<'py>,
         coefficients: Object<'_, 'py>,
         grad_output: Object<'_, 'py>,
         gradient: Object<'_, 'py>,
     ) -> PyResult<()> {
-        let (call, prepared) = self.call(prediction, target, mask, weights, map, Some(gradient))?;
+        let (call, prepared) = self.call(&arrays, Some(gradient), 0)?;
         let coefficients = Array::new(Role::Coefficients, coefficients)?.compact()?.to_f64();
         let grad_output = Array::new(Role::GradOutput, grad_output)?.compact()?.to_f64();
         call.gradient(py, &prepared, coefficients, grad_output)
     }
 
-    /// What a call with such arrays does: as text, and as JSON.
-    #[pyo3(signature = (prediction, target, mask=None, weights=None, map=None))]
-    fn explain<'py>(
+    /// What a workspace of the stages on the device of the arrays is made of, for these samples or as many as `samples`.
+    #[pyo3(signature = (arrays, samples=None))]
+    fn cuda_layout(&self, py: Python<'_>, arrays: Arrays<'_>, samples: Option<usize>) -> PyResult<Layout> {
+        let (_, prepared) = self.call_of(&arrays, samples, 0)?;
+        prepared.on_cuda()?.layout(py, &prepared.plan)
+    }
+
+    /// Launches the first stage on `stream`: the sums, to the workspace. This and the stages after it wait for nothing.
+    fn cuda_reduce<'py>(
         &self,
-        prediction: Object<'_, 'py>,
-        target: Object<'_, 'py>,
-        mask: Optional<'_, 'py>,
-        weights: Optional<'_, 'py>,
-        map: Optional<'_, 'py>,
-    ) -> PyResult<(String, String)> {
-        let (_, prepared) = self.call(prediction, target, mask, weights, map, None)?;
+        py: Python<'py>,
+        arrays: Arrays<'py>,
+        workspace: Object<'_, 'py>,
+        stream: usize,
+    ) -> PyResult<()> {
+        let (call, prepared) = self.call(&arrays, None, stream)?;
+        call.launch(py, &prepared, Stage::Reduce(call.buffers()), &writable(Role::Workspace, workspace, stream)?)
+    }
+
+    /// Launches the second stage: the sums in the workspace, of these samples or as many as `samples`, to the result and the
+    /// coefficients.
+    #[pyo3(signature = (arrays, workspace, result, stream, samples=None))]
+    fn cuda_finish<'py>(
+        &self,
+        py: Python<'py>,
+        arrays: Arrays<'py>,
+        workspace: Object<'_, 'py>,
+        result: Object<'_, 'py>,
+        stream: usize,
+        samples: Option<usize>,
+    ) -> PyResult<()> {
+        let (call, prepared) = self.call_of(&arrays, samples, stream)?;
+        let result = writable(Role::Result, result, stream)?;
+        let result = prepared.on_cuda()?.result(py, &prepared.plan, &result)?;
+        call.launch(py, &prepared, Stage::Finish(result), &writable(Role::Workspace, workspace, stream)?)
+    }
+
+    /// Launches the last stage: the gradient from the coefficients in the workspace.
+    fn cuda_gradient<'py>(
+        &self,
+        py: Python<'py>,
+        arrays: Arrays<'py>,
+        workspace: Object<'_, 'py>,
+        gradient: Object<'_, 'py>,
+        stream: usize,
+    ) -> PyResult<()> {
+        let (call, prepared) = self.call(&arrays, Some(gradient), stream)?;
+        call.launch(py, &prepared, Stage::Gradient(call.buffers()), &writable(Role::Workspace, workspace, stream)?)
+    }
+
+    /// What a call with such arrays does: as text, and as JSON.
+    fn explain(&self, arrays: Arrays<'_>) -> PyResult<(String, String)> {
+        let (_, prepared) = self.call(&arrays, None, 0)?;
         let explanation = prepared.plan.explain();
         Ok((explanation.to_string(), json(&explanation)?))
     }
+}
+
+/// An array to be written to, dense.
+fn writable(role: Role, object: &Bound<'_, PyAny>, stream: usize) -> PyResult<Array> {
+    Array::anywhere(role, object, OnStream(stream))?.compact()?.writable()
 }
 
 impl Loss {
     /// The arrays of a call, and their plan.
     fn call(
         &self,
-        prediction: Object<'_, '_>,
-        target: Object<'_, '_>,
-        mask: Optional<'_, '_>,
-        weights: Optional<'_, '_>,
-        map: Optional<'_, '_>,
-        gradient: Optional<'_, '_>,
+        arrays: &Arrays<'_>,
+        gradient: Option<Object<'_, '_>>,
+        stream: usize,
     ) -> PyResult<(Call, Arc<Prepared>)> {
-        let inputs = [
-            Some(Array::new(Role::Target, target)?),
-            Array::optional(Role::Mask, mask)?,
-            Array::optional(Role::Weights, weights)?,
-            Array::optional(Role::Map, map)?,
-            Array::optional(Role::Gradient, gradient)?.map(Array::writable).transpose()?,
-        ];
-        let call = Call::new(Array::new(Role::Prediction, prediction)?, inputs, self.settings.axes)?;
+        let call = self.arrays(arrays, gradient, stream)?;
         let prepared = self.prepared(call.signature.clone())?;
         Ok((call, prepared))
+    }
+
+    /// The arrays of a call, and their plan for as many samples.
+    fn call_of(&self, arrays: &Arrays<'_>, samples: Option<usize>, stream: usize) -> PyResult<(Call, Arc<Prepared>)> {
+        let call = self.arrays(arrays, None, stream)?;
+        let signature = call.signature.with_samples(samples.unwrap_or(call.signature.samples));
+        let prepared = self.prepared(signature)?;
+        Ok((call, prepared))
+    }
+
+    fn arrays(&self, arrays: &Arrays<'_>, gradient: Option<Object<'_, '_>>, stream: usize) -> PyResult<Call> {
+        let stream = OnStream(stream);
+        let Arrays(prediction, target, mask, weights, map) = arrays;
+        let array = |role, object: &Bound<'_, PyAny>| Array::anywhere(role, object, stream);
+        let optional =
+            |role, object: &Option<Bound<'_, PyAny>>| object.as_ref().map(|object| array(role, object)).transpose();
+        let others = [
+            Some(array(Role::Target, target)?),
+            optional(Role::Mask, mask)?,
+            optional(Role::Weights, weights)?,
+            optional(Role::Map, map)?,
+            gradient.map(|gradient| array(Role::Gradient, gradient)?.writable()).transpose()?,
+        ];
+        Call::new(array(Role::Prediction, prediction)?, others, self.settings.axes, stream)
     }
 
     fn prepared(&self, signature: Signature) -> PyResult<Arc<Prepared>> {
@@ -279,17 +298,12 @@ impl Loss {
         }
         let problem = signature.problem(&self.settings)?;
         let plan = Plan::new(&self.objective, &problem).map_err(python)?;
-        let executor = cpu::Device::new().prepare(&plan);
+        let prepared = Arc::new(Prepared::new(plan, &signature.place)?);
         if plans.len() == PLANS_MAX {
             plans.clear();
         }
-        let prepared = Arc::new(Prepared { plan, executor });
         plans.insert(signature, prepared.clone());
         Ok(prepared)
-    }
-
-    fn losses<'py>(&self, py: Python<'py>, evaluation: &Evaluation) -> PyResult<Bound<'py, PyAny>> {
-        self.reduced(py, &evaluation.losses)
     }
 
     /// A float, or a list with reduction 'none'.

@@ -1,6 +1,6 @@
 //! What a loss is told once, and the problem that its settings and the arrays of a call make.
 
-use crate::array::{Array, Element, Role, show};
+use crate::array::{Array, Element, Place, Role, show};
 use crate::error::{Kind, python};
 use pyo3::prelude::*;
 use segfuse::loss::Absent;
@@ -55,6 +55,7 @@ pub(crate) fn axes(given: &str) -> PyResult<Axes> {
 /// All that a plan depends on beside the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Signature {
+    pub(crate) place: Place,
     pub(crate) samples: usize,
     pub(crate) classes: usize,
     spatial: Vec<usize>,
@@ -141,6 +142,9 @@ impl Frame {
             Element::F64 => (DType::F32, true),
             _ => return Err(prediction.mistyped("float32, float16, bfloat16 or float64")),
         };
+        if exact && prediction.place != Place::Host {
+            return Err(prediction.mistyped("float32, float16 or bfloat16 on a CUDA device"));
+        }
         let axis = if axes == Axes::Second { 1 } else { rank - 1 };
         let mut voxels = full.clone();
         let classes = voxels.remove(axis);
@@ -152,6 +156,7 @@ impl Frame {
             Axes::Second => return Err(prediction.scattered("contiguous, or contiguous in channels_last order")),
         };
         let signature = Signature {
+            place: prediction.place.clone(),
             samples: voxels[0],
             classes,
             spatial: voxels[1..].to_vec(),

@@ -11,12 +11,16 @@ from ._errors import InvalidType
 def empty_like(array: Any) -> tuple[Any, Any]:
     """A new array of the shape, type and order of `array`, to be written to; and what makes of it an array of its library.
 
-    numpy and torch arrays are made by numpy and torch. For other libraries a numpy array is written and handed to `asarray` of
-    their namespace.
+    Arrays of numpy, torch and CuPy are made by them. For other libraries a numpy array is written and handed to `asarray` of their
+    namespace; on a GPU they make none that may be written to.
     """
     library = _library(array)
     if library == "torch":
         return _module("torch").empty_like(array, requires_grad=False), _same
+    if library == "cupy":
+        return _module("cupy").empty_like(array), _same
+    if _on_gpu(array):
+        raise InvalidType(f"a gradient in the memory of a GPU is made for torch and CuPy alone, not {library}; give `out`")
     numpy = _module("numpy")
     if library == "numpy":
         return numpy.empty_like(array, subok=False), _same
@@ -31,6 +35,20 @@ def empty(array: Any, shape: "tuple[int, ...]", dtype: Any) -> tuple[Any, Any]:
     numpy = _module("numpy")
     namespace = getattr(array, "__array_namespace__", None)
     return numpy.empty(shape, numpy.dtype(dtype)), _same if namespace is None else namespace().asarray
+
+
+def stream_of(array: Any) -> int:
+    """The stream that the library of an array works on, as a handle; 0, the default stream, where there is none."""
+    library = _library(array)
+    if library == "torch" and array.is_cuda:
+        return _module("torch").cuda.current_stream(array.device).cuda_stream
+    return _module("cupy").cuda.get_current_stream().ptr if library == "cupy" else 0
+
+
+def _on_gpu(array: Any) -> bool:
+    # Memory of CUDA, and memory that CUDA manages.
+    device = getattr(array, "__dlpack_device__", None)
+    return device is not None and device()[0] in (2, 13)
 
 
 def shape_and_type(array: Any) -> "tuple[tuple[int, ...], str]":

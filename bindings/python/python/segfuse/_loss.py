@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional, Sequence, Union
 
 from . import _segfuse
-from ._arrays import empty_like
+from ._arrays import empty_like, stream_of
 
 Value = Union[float, "list[float]"]
 
@@ -157,11 +157,20 @@ class Loss:
     def __repr__(self) -> str:
         return f"segfuse.Loss({self.spec!r})"
 
-    def __call__(self, prediction: Any, target: Any, *, mask: Any = None, weights: Any = None, map: Any = None) -> Value:
+    def __call__(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        mask: Any = None,
+        weights: Any = None,
+        map: Any = None,
+        stream: Optional[int] = None,
+    ) -> Value:
         """The loss: a float, or a list of N with reduction ``"none"``.
 
-        Arrays are anything in host memory that speaks DLPack, ``__array_interface__`` or the buffer protocol. None is copied; all
-        must be contiguous.
+        Arrays are anything that speaks DLPack, ``__array_interface__`` or the buffer protocol, in host memory or all of them on one
+        CUDA device. None is copied; all must be contiguous.
 
         Parameters
         ----------
@@ -178,13 +187,17 @@ class Loss:
         map:
             `[N, …]`, `[N, 1, …]` or the prediction's shape, float32: a map for `boundary`, `distance_ce` and `shape_aware_ce`,
             in place of the one that they make.
+        stream:
+            Of arrays on a CUDA device: the handle of the stream that the work goes to, and that is waited for; by default the
+            current one of torch or CuPy, for other libraries the default stream.
 
         Raises
         ------
         InvalidType, InvalidValue, DeviceError
             When an array does not fit; the message has the numbers.
         """
-        return self._core.value(prediction, target, mask, weights, map)
+        stream = stream_of(prediction) if stream is None else stream
+        return self._core.value((prediction, target, mask, weights, map), stream)
 
     def value_and_grad(
         self,
@@ -196,6 +209,7 @@ class Loss:
         map: Any = None,
         grad_output: Union[float, Sequence[float], None] = None,
         out: Any = None,
+        stream: Optional[int] = None,
     ) -> tuple[Value, Any]:
         """The loss and its gradient by the prediction; arguments as in :meth:`__call__`.
 
@@ -214,15 +228,24 @@ class Loss:
         gradient, finish = (out, None) if out is not None else empty_like(prediction)
         if grad_output is not None and not hasattr(grad_output, "__len__"):
             grad_output = [float(grad_output)]
-        value = self._core.value_and_grad(prediction, target, gradient, mask, weights, map, grad_output)
+        stream = stream_of(prediction) if stream is None else stream
+        value = self._core.value_and_grad((prediction, target, mask, weights, map), gradient, grad_output, stream)
         return value, gradient if finish is None else finish(gradient)
 
     def evaluate(
-        self, prediction: Any, target: Any, *, mask: Any = None, weights: Any = None, map: Any = None
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        mask: Any = None,
+        weights: Any = None,
+        map: Any = None,
+        stream: Optional[int] = None,
     ) -> Evaluation:
         """The loss with each of its terms, the voxels that counted and the labels out of range; arguments as in
         :meth:`__call__`."""
-        report = self._core.evaluate(prediction, target, mask, weights, map)
+        stream = stream_of(prediction) if stream is None else stream
+        report = self._core.evaluate((prediction, target, mask, weights, map), stream)
         return Evaluation(
             loss=report["loss"],
             terms=tuple(Term(*term) for term in report["terms"]),
@@ -259,13 +282,14 @@ class Loss:
         full = tuple(int(extent) for extent in shape)
         axis = 1 if self._settings["layout"] == "ncv" else len(full) - 1
         voxels = full[:axis] + full[axis + 1 :]
-        text, report = self._core.explain(
+        arrays = (
             described(full, dtype),
             described(full if dense else voxels, target),
             described(voxels, "uint8") if mask else None,
             described(voxels, "float32") if weights else None,
             None if map is None else described(full if map == "per_class" else voxels, "float32"),
         )
+        text, report = self._core.explain(arrays)
         explanation = json.loads(report)
         head = explanation["heads"][0]
         return Explanation(

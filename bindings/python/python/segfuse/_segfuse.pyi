@@ -1,6 +1,9 @@
-"""The extension module. Arrays are whatever speaks DLPack, `__array_interface__` or the buffer protocol, in host memory."""
+"""The extension module. Arrays are whatever speaks DLPack, `__array_interface__` or the buffer protocol."""
 
 from typing import Any, Optional, Sequence, Union
+
+#: Prediction, target, mask, weights, map.
+_Arrays = tuple[Any, Any, Any, Any, Any]
 
 VERSION: str
 
@@ -26,52 +29,24 @@ class Loss:
     ) -> "Loss": ...
     @property
     def spec(self) -> str: ...
-    def value(
-        self, prediction: Any, target: Any, mask: Any = None, weights: Any = None, map: Any = None
-    ) -> Union[float, list[float]]: ...
-    def evaluate(
-        self, prediction: Any, target: Any, mask: Any = None, weights: Any = None, map: Any = None
-    ) -> dict[str, Any]: ...
+    def value(self, arrays: _Arrays, stream: int = 0) -> Union[float, list[float]]: ...
+    def evaluate(self, arrays: _Arrays, stream: int = 0) -> dict[str, Any]: ...
     def value_and_grad(
-        self,
-        prediction: Any,
-        target: Any,
-        gradient: Any,
-        mask: Any = None,
-        weights: Any = None,
-        map: Any = None,
-        grad_output: Optional[Sequence[float]] = None,
+        self, arrays: _Arrays, gradient: Any, grad_output: Optional[Sequence[float]] = None, stream: int = 0
     ) -> Union[float, list[float]]: ...
-    def sizes(
-        self, prediction: Any, target: Any, mask: Any = None, weights: Any = None, map: Any = None
-    ) -> tuple[int, int]: ...
-    def reduce(self, prediction: Any, target: Any, mask: Any, weights: Any, map: Any, moments: Any) -> None: ...
+    def sizes(self, arrays: _Arrays) -> tuple[int, int]: ...
+    def reduce(self, arrays: _Arrays, moments: Any) -> None: ...
     def forward(
-        self,
-        prediction: Any,
-        target: Any,
-        mask: Any,
-        weights: Any,
-        map: Any,
-        losses: Any,
-        coefficients: Any,
-        moments: Any = None,
-        first: int = 0,
+        self, arrays: _Arrays, losses: Any, coefficients: Any, moments: Any = None, first: int = 0
     ) -> None: ...
-    def gradient(
-        self,
-        prediction: Any,
-        target: Any,
-        mask: Any,
-        weights: Any,
-        map: Any,
-        coefficients: Any,
-        grad_output: Any,
-        gradient: Any,
+    def gradient(self, arrays: _Arrays, coefficients: Any, grad_output: Any, gradient: Any) -> None: ...
+    def cuda_layout(self, arrays: _Arrays, samples: Optional[int] = None) -> dict[str, int]: ...
+    def cuda_reduce(self, arrays: _Arrays, workspace: Any, stream: int) -> None: ...
+    def cuda_finish(
+        self, arrays: _Arrays, workspace: Any, result: Any, stream: int, samples: Optional[int] = None
     ) -> None: ...
-    def explain(
-        self, prediction: Any, target: Any, mask: Any = None, weights: Any = None, map: Any = None
-    ) -> tuple[str, str]: ...
+    def cuda_gradient(self, arrays: _Arrays, workspace: Any, gradient: Any, stream: int) -> None: ...
+    def explain(self, arrays: _Arrays) -> tuple[str, str]: ...
 
 def distance(
     source: Any,

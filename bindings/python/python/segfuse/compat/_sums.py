@@ -138,7 +138,7 @@ def _names_of(config: str, classes: int, rank: int, kinds: tuple[Any, ...]) -> t
             None if kind is None else described(few if kind[0] else few[:1] + few[2:], _ops._name(kind[1]))
             for kind in kinds
         ]
-        _, text = _ops.native(config).explain(*small)
+        _, text = _ops.native(config).explain(tuple(small))
         _names[key] = tuple(json.loads(text)["heads"][0]["moments"])
     return _names[key]
 

@@ -156,11 +156,13 @@ class Loss(torch.nn.Module):
         weights: Optional[Tensor] = None,
         map: Optional[Tensor] = None,
     ) -> Evaluation:
-        """The loss with its terms, the voxels that counted and the labels out of range, without gradient; of this process alone."""
+        """The loss with its terms, the voxels that counted and the labels out of range, without gradient; of this process alone. On
+        a CUDA device it waits for the current stream."""
         arrays = _ready(prediction.detach(), target, mask, weights, map)
         loss = ArrayLoss(self.spec, **self._settings)
-        described = [_ops.describe(x) for x in arrays]
-        return loss.evaluate(described[0], described[1], mask=described[2], weights=described[3], map=described[4])
+        prediction, target, mask, weights, map = _ops.describe_all(*arrays)
+        stream = _ops.stream_of(arrays[0])
+        return loss.evaluate(prediction, target, mask=mask, weights=weights, map=map, stream=stream)
 
     def _one(self, prediction: Any, target: Any, mask: Any, weights: Any, map: Any) -> Tensor:
         prediction, target, mask, weights, map = _ready(prediction, target, mask, weights, map)

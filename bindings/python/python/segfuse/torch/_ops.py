@@ -9,6 +9,7 @@ The operators take a string of settings where a loss stands, since that is what 
 """
 
 import json
+import math
 from typing import Any, Optional, Tuple
 
 import torch
@@ -56,8 +57,82 @@ def describe(tensor: Optional[Tensor]) -> Any:
     if tensor is None:
         return None
     return _segfuse.Memory(
-        tensor, tensor.data_ptr(), tensor.shape, tensor.stride(), _name(tensor.dtype), tensor.device.type
+        tensor, tensor.data_ptr(), tensor.shape, tensor.stride(), _name(tensor.dtype), _device(tensor)
     )
+
+
+def describe_all(*tensors: Optional[Tensor]) -> "tuple[Any, ...]":
+    """The tensors of a call; on a CUDA device at addresses from which the kernels read several elements at once."""
+    if _is_cuda(tensors[0]):
+        tensors = tuple(x if x is None or x.data_ptr() % _ALIGNMENT == 0 else x.clone() for x in tensors)
+    return tuple(describe(x) for x in tensors)
+
+
+#: Bytes of four elements of the widest type.
+_ALIGNMENT = 32
+
+
+def _device(tensor: Tensor) -> str:
+    return "cpu" if tensor.is_cpu else str(tensor.device)
+
+
+def _is_cuda(tensor: Any) -> bool:
+    return tensor.is_cuda
+
+
+def stream_of(tensor: Tensor) -> int:
+    """The stream that torch works on, on the device of a tensor."""
+    return torch.cuda.current_stream(tensor.device).cuda_stream if _is_cuda(tensor) else 0
+
+
+def _device_bytes(tensor: Tensor, count: int) -> Tensor:
+    """Memory on the device of a tensor; torch gives it to others in the order of the current stream."""
+    return torch.empty(count, dtype=torch.uint8, device=tensor.device)
+
+
+class _CudaStages:
+    """The stages of a loss on a CUDA device. All that is done is launched on torch's current stream, and nothing waits for it.
+
+    Between the stages the sums and the coefficients lie in a workspace; `moments` `[N, C·moments]` and `coefficients`
+    `[N, C, coefficients]` are views of it. `samples` are those of several processes.
+    """
+
+    def __init__(self, config: str, tensors: Any, samples: Optional[int] = None) -> None:
+        prediction = tensors[0]
+        self._loss, self._arrays = native(config), describe_all(*tensors)
+        self._stream = stream_of(prediction)
+        layout = self._loss.cuda_layout(self._arrays, samples)
+        self._samples = samples
+        self._workspace = _device_bytes(prediction, layout["workspace_bytes"])
+        self._result = _device_bytes(prediction, layout["result_bytes"])
+        self._memory = describe(self._workspace)
+        moments, slopes = sizes(*tensors, config)
+        samples, classes = samples or prediction.shape[0], prediction.shape[1]
+        self._rows = self._part(layout["moments_at"], torch.float64, samples, layout["row"])
+        self.moments = self._rows[:, : classes * moments]
+        self.coefficients = self._part(layout["coefficients_at"], torch.float32, samples, classes, slopes)
+
+    def _part(self, begin: int, dtype: torch.dtype, *shape: int) -> Tensor:
+        end = begin + dtype.itemsize * math.prod(shape)
+        return self._workspace[begin:end].view(dtype).view(shape)
+
+    def reduce(self) -> None:
+        self._loss.cuda_reduce(self._arrays, self._memory, self._stream)
+
+    def take(self, moments: Tensor) -> None:
+        """Sums from elsewhere, `[N, C, moments]`."""
+        # What else a row has are counts for reports.
+        self._rows.zero_()
+        self.moments.copy_(moments.reshape(self.moments.shape))
+
+    def finish(self, losses: int) -> Tensor:
+        """The losses."""
+        result = describe(self._result)
+        self._loss.cuda_finish(self._arrays, self._memory, result, self._stream, self._samples)
+        return self._result.view(torch.float32)[:losses]
+
+    def gradient(self, gradient: Tensor) -> None:
+        self._loss.cuda_gradient(self._arrays, self._memory, describe(gradient), self._stream)
 
 
 #: Bytes from which on the memory of a gradient is kept for the next one; below, an allocator has it ready.
@@ -66,7 +141,7 @@ _KEPT_FROM = 1 << 20
 
 def _like(prediction: Tensor) -> Tensor:
     """A tensor for the gradient: of a prediction's type and order, in memory that a gradient before it had, where it is large."""
-    if prediction.device.type != "cpu" or prediction.nbytes < _KEPT_FROM:
+    if not prediction.is_cpu or prediction.nbytes < _KEPT_FROM:
         return torch.empty_like(prediction)
     return torch.from_dlpack(
         _segfuse.gradient_memory(prediction.shape, prediction.stride(), _name(prediction.dtype))
@@ -91,7 +166,7 @@ def sizes(
         few = (1, classes) + (1,) * (rank - 2)
         shapes = [few if kind is None or kind[0] else few[:1] + few[2:] for kind in kinds]
         small = [None if kind is None else described(shape, _name(kind[1])) for kind, shape in zip(kinds, shapes)]
-        found = _sizes[key] = native(config).sizes(*small)
+        found = _sizes[key] = native(config).sizes(tuple(small))
     return found
 
 
@@ -110,9 +185,12 @@ def reduce(
 ) -> Tensor:
     """The sums, `[N, C, moments]` of float64."""
     moments = _empty_moments(prediction, target, mask, weights, map, config)
-    native(config).reduce(
-        describe(prediction), describe(target), describe(mask), describe(weights), describe(map), describe(moments)
-    )
+    if _is_cuda(prediction):
+        stages = _CudaStages(config, (prediction, target, mask, weights, map))
+        stages.reduce()
+        moments.view(stages.moments.shape).copy_(stages.moments)
+    else:
+        native(config).reduce(describe_all(prediction, target, mask, weights, map), describe(moments))
     return moments
 
 
@@ -141,17 +219,22 @@ def _forward(
     losses, coefficients = _empty_losses(
         prediction, target, mask, weights, map, moments, config, per_sample, first, scale
     )
-    native(config).forward(
-        describe(prediction),
-        describe(target),
-        describe(mask),
-        describe(weights),
-        describe(map),
-        describe(losses),
-        describe(coefficients),
-        describe(moments),
-        first,
-    )
+    tensors = (prediction, target, mask, weights, map)
+    if _is_cuda(prediction):
+        samples = prediction.shape[0]
+        everyone = samples if moments is None else moments.shape[0]
+        stages = _CudaStages(config, tensors, everyone)
+        if moments is None:
+            stages.reduce()
+        else:
+            stages.take(moments)
+        found = stages.finish(everyone if per_sample else 1)
+        own = slice(first, first + samples)
+        losses.copy_(found[own] if per_sample else found[0])
+        coefficients.copy_(stages.coefficients[own])
+    else:
+        arrays, given = describe_all(*tensors), describe(moments)
+        native(config).forward(arrays, describe(losses), describe(coefficients), given, first)
     return losses, coefficients if scale == 1.0 else coefficients.mul_(scale)
 
 
@@ -178,16 +261,14 @@ def _gradient(
 ) -> Tensor:
     """The gradient by the prediction, of its type and in its order in memory, times `grad_output` `[]` or `[N]`."""
     result = _like(prediction)
-    native(config).gradient(
-        describe(prediction),
-        describe(target),
-        describe(mask),
-        describe(weights),
-        describe(map),
-        describe(coefficients),
-        describe(grad_output),
-        describe(result),
-    )
+    tensors = (prediction, target, mask, weights, map)
+    if _is_cuda(prediction):
+        stages = _CudaStages(config, tensors)
+        stages.coefficients.copy_(coefficients * grad_output.to(torch.float64).reshape(-1, 1, 1))
+        stages.gradient(result)
+    else:
+        arrays = describe_all(*tensors)
+        native(config).gradient(arrays, describe(coefficients), describe(grad_output), describe(result))
     return result
 
 
