@@ -88,6 +88,11 @@ fn copy(prefix: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The file of the software driver of CUDA, built with `--release`.
+pub(crate) fn software_driver() -> PathBuf {
+    target().join("release").join(format!("{DLL_PREFIX}softcuda{DLL_SUFFIX}"))
+}
+
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
@@ -130,8 +135,7 @@ pub(crate) fn test() -> anyhow::Result<Outcome> {
         succeeds(valgrind.envs(["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].map(|name| (name, "/dev/null"))))?;
     }
     // Under valgrind, the driver in software would take minutes; it looks at every access of a kernel itself.
-    let driver = target().join("release").join(format!("{DLL_PREFIX}softcuda{DLL_SUFFIX}"));
-    succeeds(command(&build.join("cuda").display().to_string(), "").arg(driver))?;
+    succeeds(command(&build.join("cuda").display().to_string(), "").arg(software_driver()))?;
     if !has("pkg-config", "--version") {
         return missing("pkg-config");
     }

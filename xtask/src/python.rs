@@ -1,6 +1,7 @@
 //! `cargo xtask python`: the Python package, installed as its users install it, and its tests.
 
-use crate::{root, vectors};
+use crate::steps::{command, succeeds};
+use crate::{c_library, root, vectors};
 use anyhow::{Context, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,12 +13,15 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     // The build backend is there already; a build environment of its own would download it each time.
     let package = folder().display().to_string();
     vectors::pip(&python, &["--no-deps", "--no-build-isolation", "--force-reinstall", &package])?;
-    let mut command = Command::new(&python);
+    succeeds(&mut command("cargo", "build --release --package softcuda"))?;
+    let mut tests = Command::new(&python);
     // Elsewhere than the package, so that what is tested is what was installed.
-    command.current_dir(root().join("target")).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir"]).arg(folder());
-    command.arg(folder().join("tests")).args(arguments);
-    let status = command.status().with_context(|| format!("cannot run {}", python.display()))?;
+    tests.current_dir(root().join("target")).env("PYTHONDONTWRITEBYTECODE", "1");
+    // The tests of CUDA load it themselves; the package knows nothing of it.
+    tests.env("SEGFUSE_TEST_CUDA_DRIVER", c_library::software_driver());
+    tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir"]).arg(folder());
+    tests.arg(folder().join("tests")).args(arguments);
+    let status = tests.status().with_context(|| format!("cannot run {}", python.display()))?;
     ensure!(status.success(), "pytest: {status}");
     Ok(())
 }

@@ -64,12 +64,14 @@ def describe(tensor: Optional[Tensor]) -> Any:
 def describe_all(*tensors: Optional[Tensor]) -> "tuple[Any, ...]":
     """The tensors of a call; on a CUDA device at addresses from which the kernels read several elements at once."""
     if _is_cuda(tensors[0]):
-        tensors = tuple(x if x is None or x.data_ptr() % _ALIGNMENT == 0 else x.clone() for x in tensors)
+        tensors = tuple(x if x is None or x.data_ptr() % _ALIGNMENT == 0 else _copy(x) for x in tensors)
     return tuple(describe(x) for x in tensors)
 
 
 #: Bytes of four elements of the widest type.
 _ALIGNMENT = 32
+
+_copy = torch.clone
 
 
 def _device(tensor: Tensor) -> str:
