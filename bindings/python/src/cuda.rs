@@ -4,6 +4,7 @@ use crate::array::{Array, OnStream, Role};
 use crate::error::{Kind, python};
 use pyo3::prelude::*;
 use segfuse::cuda::{Buffers, Call, Device, Executor, Preparation, Workspace};
+use segfuse::distance::Distances;
 use segfuse::{Error, Evaluation, Plan};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,17 +39,41 @@ pub(crate) enum Stage {
     Gradient(Buffers),
 }
 
+/// The device of this number; kernels that were loaded on it serve all calls of the process.
+fn device(ordinal: usize) -> Result<Device, Error> {
+    static DEVICES: Mutex<Option<HashMap<usize, Device>>> = Mutex::new(None);
+    let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    let devices = devices.get_or_insert_default();
+    match devices.get(&ordinal) {
+        Some(device) => Ok(device.clone()),
+        None => Ok(devices.entry(ordinal).or_insert(Device::new(ordinal)?).clone()),
+    }
+}
+
+/// Launches distance maps on the device of this number; work on the stream that comes later finds them there.
+///
+/// # Safety
+/// The arrays are of the types and lengths of the settings, and their memory is reused in the order of the stream.
+pub(crate) unsafe fn distances(
+    py: Python<'_>,
+    ordinal: usize,
+    settings: &Distances,
+    source: &Array,
+    maps: &Array,
+    OnStream(stream): OnStream,
+) -> PyResult<()> {
+    let (source, maps) = (source.address as u64, maps.address as u64);
+    let launched = py.detach(|| {
+        let executor = device(ordinal)?.prepare_distances(settings)?;
+        // SAFETY: the caller's promise; the workspace is the executor's, which waits for the kernels where it is dropped.
+        unsafe { executor.run(source, maps, None, stream) }
+    });
+    launched.map_err(python)
+}
+
 impl OnDevice {
-    /// The device of this number; kernels that were loaded on it serve all plans of the process.
     pub(crate) fn new(ordinal: usize) -> PyResult<OnDevice> {
-        static DEVICES: Mutex<Option<HashMap<usize, Device>>> = Mutex::new(None);
-        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        let devices = devices.get_or_insert_default();
-        let device = match devices.get(&ordinal) {
-            Some(device) => device.clone(),
-            None => devices.entry(ordinal).or_insert(Device::new(ordinal).map_err(python)?).clone(),
-        };
-        Ok(OnDevice { device, executors: Mutex::default() })
+        Ok(OnDevice { device: device(ordinal).map_err(python)?, executors: Mutex::default() })
     }
 
     /// The plan, prepared now or before. Slow the first time: the driver compiles its kernels.

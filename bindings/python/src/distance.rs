@@ -1,17 +1,18 @@
 //! Distance maps.
 
-use crate::array::{Array, Role};
+use crate::array::{Array, OnStream, Place, Role};
 use crate::error::{Kind, python};
-use crate::fork;
 use crate::settings::{Axes, activation, axes, word};
+use crate::{cuda, fork};
 use pyo3::prelude::*;
 use segfuse::distance::{Distances, Hard, Kind as MapKind, Source};
 use segfuse::{Activation, Layout, Shape};
 
-/// Writes the distance maps of `source` to `maps`; `segfuse.distance` is what people use.
+/// Writes the distance maps of `source` to `maps`; `segfuse.distance` is what people use. On a CUDA device they are launched on
+/// `stream`, a handle.
 #[pyfunction]
 #[pyo3(signature = (
-    source, maps, *, of, num_classes, kind, activation_name, threshold, spacing, squared, classes, ignore_index, layout
+    source, maps, *, of, num_classes, kind, activation_name, threshold, spacing, squared, classes, ignore_index, layout, stream
 ))]
 #[expect(clippy::too_many_arguments, reason = "the settings of a transform, by name")]
 pub(crate) fn distance(
@@ -28,6 +29,7 @@ pub(crate) fn distance(
     classes: Option<Vec<usize>>,
     ignore_index: Option<i64>,
     layout: &str,
+    stream: usize,
 ) -> PyResult<()> {
     const KINDS: [(&str, MapKind); 5] = [
         ("outside", MapKind::Outside),
@@ -39,8 +41,14 @@ pub(crate) fn distance(
     let kind = word("kind", kind, &KINDS)?;
     let axes = axes(layout)?;
     fork::ready()?;
-    let source = Array::new(Role::Source, source)?.compact()?;
-    let mut maps = Array::new(Role::Maps, maps)?.compact()?.writable()?;
+    let stream = OnStream(stream);
+    let source = Array::anywhere(Role::Source, source, stream)?.compact()?;
+    let mut maps = Array::anywhere(Role::Maps, maps, stream)?.compact()?.writable()?;
+    if source.place != maps.place {
+        let (from, to) = (&source.place, &maps.place);
+        let message = format!("the distance maps are in the memory of {to}, their source in that of {from}");
+        return Err(Kind::Device.error(message));
+    }
     let Some(dtype) = source.dtype() else {
         return Err(source.mistyped("bool, uint8, int16, int32, int64, float32, float16 or bfloat16"));
     };
@@ -87,6 +95,10 @@ pub(crate) fn distance(
     }
     if source.overlaps(&maps) {
         return Err(Kind::Value.error("the distance maps share memory with their source"));
+    }
+    if let Place::Cuda(ordinal) = source.place {
+        // SAFETY: shapes and types were seen to be those of the settings; the arrays' producers were told of the stream.
+        return unsafe { cuda::distances(py, ordinal, &distances, &source, &maps, stream) };
     }
     let from = source.slice()?;
     let into = maps.slice_mut()?;

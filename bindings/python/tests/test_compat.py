@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import pathlib
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -196,6 +199,15 @@ def test_deep_supervision():
         loss = module.DC_and_CE_loss({"ddp": False}, {})
         values.append(module.DeepSupervisionWrapper(loss, [1, 0, 0.25])(outputs, targets))
     torch.testing.assert_close(*values, rtol=1e-5, atol=0)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes():
+    script = pathlib.Path(__file__).with_name("two_processes_compat.py")
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), OMP_NUM_THREADS="1")
+    out = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300)
+    assert out.returncode == 0, out.stdout + out.stderr
+    assert sorted(out.stdout.splitlines()) == ["ok 0", "ok 1"], out.stdout
 
 
 #: A loss of MONAI, and the same by a spec string: the migration table of docs/compat.md.

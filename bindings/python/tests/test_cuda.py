@@ -135,9 +135,25 @@ def test_memory_that_is_gone():
         segfuse.loss("dice")(z, y)
 
 
-def test_distances_are_made_on_the_cpu():
-    with pytest.raises(segfuse.DeviceError, match="cuda:0; this computes on the CPU"):
+@pytest.mark.parametrize("kind", ["two_sided", "signed", "outside"])
+def test_distances(kind):
+    y = labels()
+    expected = segfuse.distance(y, num_classes=3, kind=kind, spacing=[1.0, 2.0])
+    source, out = device(y), device(np.zeros_like(expected))
+    same = segfuse.distance(source, num_classes=3, kind=kind, spacing=[1.0, 2.0], out=out, stream=DRIVER.stream.value)
+    assert same is out and source.streams == [DRIVER.stream.value]
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-6)
+
+
+def test_distances_of_a_prediction():
+    z = logits()
+    out = device(np.zeros_like(z))
+    segfuse.distance(device(z), of="prediction", out=out)
+    np.testing.assert_allclose(out.numpy(), segfuse.distance(z, of="prediction"), rtol=1e-6)
+    with pytest.raises(segfuse.DeviceError, match="maps are in the memory of the host, their source in that of cuda:0"):
         segfuse.distance(device(labels()), num_classes=3, out=np.empty(SHAPE, np.float32))
+    with pytest.raises(segfuse.InvalidType, match="give `out`"):
+        segfuse.distance(device(labels()), num_classes=3)
 
 
 def test_a_gradient_without_a_place():

@@ -19,8 +19,7 @@ def empty_like(array: Any) -> tuple[Any, Any]:
         return _module("torch").empty_like(array, requires_grad=False), _same
     if library == "cupy":
         return _module("cupy").empty_like(array), _same
-    if _on_gpu(array):
-        raise InvalidType(f"a gradient in the memory of a GPU is made for torch and CuPy alone, not {library}; give `out`")
+    _refuse_gpu(array, library)
     numpy = _module("numpy")
     if library == "numpy":
         return numpy.empty_like(array, subok=False), _same
@@ -29,9 +28,13 @@ def empty_like(array: Any) -> tuple[Any, Any]:
 
 def empty(array: Any, shape: "tuple[int, ...]", dtype: Any) -> tuple[Any, Any]:
     """As :func:`empty_like`, contiguous and of this shape and type."""
-    if _library(array) == "torch":
+    library = _library(array)
+    if library == "torch":
         torch = _module("torch")
-        return torch.empty(shape, dtype=getattr(torch, str(dtype))), _same
+        return torch.empty(shape, dtype=getattr(torch, str(dtype)), device=array.device), _same
+    if library == "cupy":
+        return _module("cupy").empty(shape, str(dtype)), _same
+    _refuse_gpu(array, library)
     numpy = _module("numpy")
     namespace = getattr(array, "__array_namespace__", None)
     return numpy.empty(shape, numpy.dtype(dtype)), _same if namespace is None else namespace().asarray
@@ -45,10 +48,11 @@ def stream_of(array: Any) -> int:
     return _module("cupy").cuda.get_current_stream().ptr if library == "cupy" else 0
 
 
-def _on_gpu(array: Any) -> bool:
+def _refuse_gpu(array: Any, library: str) -> None:
     # Memory of CUDA, and memory that CUDA manages.
     device = getattr(array, "__dlpack_device__", None)
-    return device is not None and device()[0] in (2, 13)
+    if device is not None and device()[0] in (2, 13):
+        raise InvalidType(f"arrays in the memory of a GPU are made for torch and CuPy alone, not {library}; give `out`")
 
 
 def shape_and_type(array: Any) -> "tuple[tuple[int, ...], str]":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from . import _segfuse
-from ._arrays import empty, shape_and_type
+from ._arrays import empty, shape_and_type, stream_of
 from ._errors import InvalidValue
 
 
@@ -24,6 +24,7 @@ def distance(
     layout: str = "ncv",
     dtype: str = "float32",
     out: Any = None,
+    stream: Optional[int] = None,
 ) -> Any:
     """Exact Euclidean distance maps of all classes, `[N, K, …]` with 1 to 3 spatial axes.
 
@@ -35,7 +36,7 @@ def distance(
     Parameters
     ----------
     source:
-        Contiguous, in host memory. By `of`: ``"labels"`` `[N, …]` (bool, uint8, int16, int32, int64; with one class, label 1 is
+        Contiguous, in host memory or on a CUDA device. By `of`: ``"labels"`` `[N, …]` (bool, uint8, int16, int32, int64; with one class, label 1 is
         the class); ``"dense"`` `[N, C, …]`, where a class is above 0.5 (bool, uint8, float32, float16, bfloat16); or
         ``"prediction"`` `[N, C, …]` (float32, float16, bfloat16).
     num_classes:
@@ -59,11 +60,14 @@ def distance(
     dtype:
         ``"float32"`` or ``"float16"``.
     out:
-        Where the maps go; without it they are made, of the library of `source`.
+        Where the maps go, on the device of `source`; without it they are made, of the library of `source`.
+    stream:
+        Of arrays on a CUDA device: the handle of the stream that the maps are launched on; by default the current one of torch or
+        CuPy, for other libraries the default stream.
 
     Raises
     ------
-    InvalidType, InvalidValue
+    InvalidType, InvalidValue, DeviceError
         When an array or a setting does not fit.
     """
     shape, kind_of_source = shape_and_type(source)
@@ -96,5 +100,6 @@ def distance(
         classes=classes,
         ignore_index=ignore_index,
         layout=layout,
+        stream=stream_of(source) if stream is None else stream,
     )
     return maps if finish is None else finish(maps)
