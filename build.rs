@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The kernels that are pipelines; what they import is in the same folder, or in `kernels/gen`.
-const KERNELS: [&str; 9] = [
+const KERNELS: [&str; 14] = [
     "reduce",
     "gradient",
     "one_pass",
@@ -15,6 +15,11 @@ const KERNELS: [&str; 9] = [
     "distance_rows",
     "distance_lines",
     "distance_emit",
+    "distance_contours",
+    "distance_derive",
+    "distance_extremes",
+    "distance_mean",
+    "distance_fill",
 ];
 
 fn main() {

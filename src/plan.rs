@@ -164,7 +164,7 @@ impl Head {
         &self.maps
     }
     /// Refuses a plan whose maps a backend cannot make.
-    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    #[cfg(feature = "cuda")]
     pub(crate) fn without_made_maps(&self, backend: &'static str) -> Result<(), Error> {
         match self.maps.first() {
             Some(map) => Err(Error::CannotMake { backend, map: map.input.label() }),

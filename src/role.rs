@@ -16,6 +16,8 @@ pub(crate) enum Role {
     Workspace,
     #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only wgpu binds it; CUDA has its address"))]
     Costs,
+    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only wgpu binds it; CUDA has its address"))]
+    Made,
 }
 
 impl Role {
@@ -31,6 +33,7 @@ impl Role {
             Role::Gradient => "gradient",
             Role::Workspace => "workspace",
             Role::Costs => "costs",
+            Role::Made => "made_maps",
         }
     }
     /// Its name in messages.
@@ -44,6 +47,7 @@ impl Role {
             Role::Gradient => "the gradient",
             Role::Workspace => "the workspace",
             Role::Costs => "the cost matrix",
+            Role::Made => "the made maps",
         }
     }
     /// The element type of a buffer of the caller.
@@ -55,7 +59,7 @@ impl Role {
             },
             Role::Mask => DType::U8,
             Role::Gradient => problem.gradient_dtype(),
-            Role::Weights | Role::Map | Role::Workspace | Role::Costs => DType::F32,
+            Role::Weights | Role::Map | Role::Workspace | Role::Costs | Role::Made => DType::F32,
         }
     }
     /// Whether it has one element per voxel and class, not one per voxel.
@@ -64,7 +68,7 @@ impl Role {
             Role::Prediction | Role::Gradient => true,
             Role::Target => matches!(problem.target, Target::Dense(_)),
             Role::Map => problem.map == Some(Map::PerClass),
-            Role::Mask | Role::Weights | Role::Workspace | Role::Costs => false,
+            Role::Mask | Role::Weights | Role::Workspace | Role::Costs | Role::Made => false,
         }
     }
     pub(crate) fn per_voxel(self, problem: &Problem) -> u64 {

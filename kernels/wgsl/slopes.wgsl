@@ -111,7 +111,8 @@ fn base(slot: u32) -> real {
     var x = real(0.0);
 #if DENSE_TERMS
     let slopes = pixel_slopes(
-        p[slot], ln_p_of(slot), q_of(slot), ln_q_of(slot), g_of(slot), map_of(slot), pixel_coefficients(class_of(slot)));
+        p[slot], ln_p_of(slot), q_of(slot), ln_q_of(slot), g_of(slot), map_of(slot), made_of(slot),
+        pixel_coefficients(class_of(slot)));
     x += slopes[0];
 #if LN_Q
     let b = slopes[1] * p[slot];
@@ -172,7 +173,7 @@ fn differentiate() {
 #endif
 #if OWN_CLASS
     // Terms of the own class come by x = ∂L/∂ln p of it: x·(1 − p) for itself, −x·p for the others.
-    let x = own_slope(pixel_slopes(own_p, own_ln_p, own_q, real(0.0), real(1.0), own_map()));
+    let x = own_slope(pixel_slopes(own_p, own_ln_p, own_q, real(0.0), real(1.0), own_map(), own_made()));
 #endif
 #each k
         // e·(1 − p) − p·(Σ of the others) for the largest class, with 1 − p as it is.

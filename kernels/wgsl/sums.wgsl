@@ -48,7 +48,7 @@ fn accumulate() {
     counted[1] += select(real(0.0), real(1.0), invalid);
 #if SUM_PIXEL
 #if OWN_CLASS
-    let of_own = pixel_values(own_p, own_ln_p, own_q, real(0.0), real(1.0), own_map());
+    let of_own = pixel_values(own_p, own_ln_p, own_q, real(0.0), real(1.0), own_map(), own_made());
 #endif
 #endif
 #if COST
@@ -110,9 +110,9 @@ fn accumulate() {
         add_pixel_sums(at, m, is_own(k), of_own);
 #else
 #if CENSUS
-        let values = pixel_values(real(0.0), real(0.0), real(0.0), real(0.0), g_of(k), map_of(k));
+        let values = pixel_values(real(0.0), real(0.0), real(0.0), real(0.0), g_of(k), map_of(k), made_of(k));
 #else
-        let values = pixel_values(p[k], ln_p_of(k), q_of(k), ln_q_of(k), g_of(k), map_of(k));
+        let values = pixel_values(p[k], ln_p_of(k), q_of(k), ln_q_of(k), g_of(k), map_of(k), made_of(k));
 #endif
         add_pixel_sums(at, m, kept & truth(present(k)), values);
 #endif

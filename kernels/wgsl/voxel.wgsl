@@ -29,6 +29,7 @@ struct Window {
     weights_base: u32,
     map_base: u32,
     gradient_base: u32,
+    made_base: u32,
     // Always 0, which no compiler knows; see `exactly`.
     zero: u32,
 }
@@ -155,6 +156,47 @@ fn own_map() -> real {
     return map_of(0u);
 #endif
 }
+#endif
+
+#if MADE
+// The maps that the plan makes, in the order of the plan; the host writes `made_at`, which reads those of a class.
+alias Made = array<real, MADE_MAPS>;
+
+fn made_of(slot: u32) -> Made {
+    return made_at(min(class_of(slot), CLASSES - 1u));
+}
+#else
+alias Made = real;
+
+fn made_of(slot: u32) -> Made {
+    return real(0.0);
+}
+#endif
+
+#if OWN_CLASS
+// Those of the voxel's own class.
+#if MADE
+fn own_made() -> Made {
+    var own_maps: Made;
+    for (var map = 0u; map < MADE_MAPS; map++) {
+        own_maps[map] = real(0.0);
+    }
+#each k
+        var of_slot = made_of(k);
+        for (var map = 0u; map < MADE_MAPS; map++) {
+            own_maps[map] = select(own_maps[map], of_slot[map], truth(present(k)) & is_own(k));
+        }
+#end
+    for (var map = 0u; map < MADE_MAPS; map++) {
+        own_maps[map] = team_sum(own_maps[map]);
+    }
+    return own_maps;
+}
+#else
+fn own_made() -> Made {
+    return real(0.0);
+}
+#endif
 #endif
 
 // The voxel of this thread in a round of a run of a workgroup: a workgroup's runs follow each other.

@@ -30,6 +30,7 @@ macro_rules! kernel {
         include_str!(concat!(env!("OUT_DIR"), "/", $name, ".wgsl"))
     };
 }
+pub(super) use kernel;
 
 /// The uniform `Piece` of `kernels/wgsl/distance.wgsl`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
@@ -61,12 +62,18 @@ pub(super) struct PieceParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Source,
+    /// The labels of a plan that say which voxels of a prediction count.
+    Truths,
+    Keep,
     Maps,
     Classes,
     Bits,
+    Contours,
     /// Planes between the passes.
     First,
     Second,
+    Extremes,
+    Partials,
 }
 
 /// A range of a buffer.
@@ -114,11 +121,15 @@ pub(super) fn fits(what: &'static str, need: u64, limits: &Limits) -> Result<(),
     if need <= got { Ok(()) } else { Err(Error::DeviceLimit { what, need, got }) }
 }
 
-struct Step {
-    pipeline: Pipeline,
-    params: PieceParams,
-    binds: Vec<Bind>,
-    grid: [u32; 2],
+enum Step {
+    /// Fills with zeros.
+    Clear(Place),
+    Dispatch {
+        pipeline: Pipeline,
+        params: PieceParams,
+        binds: Vec<Bind>,
+        grid: [u32; 2],
+    },
 }
 
 /// The steps of a stage while they are put together.
@@ -130,6 +141,10 @@ pub(super) struct Builder<'m, 'd> {
 impl<'m, 'd> Builder<'m, 'd> {
     pub(super) fn new(making: &'m Making<'d>) -> Self {
         Builder { making, steps: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self, place: Place) {
+        self.steps.push(Step::Clear(place));
     }
 
     /// One dispatch of so many workgroups.
@@ -147,7 +162,7 @@ impl<'m, 'd> Builder<'m, 'd> {
         let across = groups.min(most);
         let params = PieceParams { grid: across as u32, ..params };
         let grid = [across as u32, groups.div_ceil(across) as u32];
-        self.steps.push(Step { pipeline, params, binds: binds.to_vec(), grid });
+        self.steps.push(Step::Dispatch { pipeline, params, binds: binds.to_vec(), grid });
     }
 
     /// From bits to maps: along the rows, across them, and to what the maps hold.
@@ -227,7 +242,7 @@ impl<'m, 'd> Builder<'m, 'd> {
         let mut params: Vec<u8> = Vec::new();
         let alignment = inner.device.limits().min_uniform_buffer_offset_alignment as usize;
         for step in &self.steps {
-            let Step { params: piece, binds, .. } = step;
+            let Step::Dispatch { params: piece, binds, .. } = step else { continue };
             params.resize(params.len().next_multiple_of(alignment), 0);
             params.extend_from_slice(bytemuck::bytes_of(piece));
             for bind in binds {
@@ -239,7 +254,9 @@ impl<'m, 'd> Builder<'m, 'd> {
             }
         }
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-        let own = sizes.iter().filter(|(place, _)| !matches!(place, Place::Source | Place::Maps));
+        let own = sizes
+            .iter()
+            .filter(|(place, _)| !matches!(place, Place::Source | Place::Truths | Place::Keep | Place::Maps));
         let buffers = own.map(|&(place, size)| match filled.iter().find(|(other, _)| *other == place) {
             Some((_, words)) => (place, device.filled("distance", bytemuck::cast_slice(words), usage)),
             None => (place, device.buffer("distance", size, usage)),
@@ -293,12 +310,23 @@ impl Stage {
         given: &dyn Fn(Place) -> BufferSlice<'b>,
     ) {
         let own = |place| self.buffers.iter().find(|(other, _)| *other == place).map(|(_, buffer)| buffer.slice(..));
-        for (number, Step { pipeline, binds, grid, .. }) in (0..).zip(&self.steps) {
+        let mut number = 0;
+        for step in &self.steps {
+            let (pipeline, binds, grid) = match step {
+                Step::Clear(place) => {
+                    if let Some(slice) = own(*place) {
+                        recorder.clear(slice.buffer());
+                    }
+                    continue;
+                }
+                Step::Dispatch { pipeline, binds, grid, .. } => (pipeline, binds, *grid),
+            };
             let uniform = BufferBinding {
                 buffer: &self.uniforms,
                 offset: number * self.stride,
                 size: wgpu::BufferSize::new(size_of::<PieceParams>() as u64),
             };
+            number += 1;
             let mut entries = vec![BindGroupEntry { binding: 0, resource: BindingResource::Buffer(uniform) }];
             entries.extend((1..).zip(binds).map(|(binding, bind)| {
                 let slice = own(bind.place).unwrap_or_else(|| given(bind.place));
@@ -309,7 +337,7 @@ impl Stage {
                 });
                 BindGroupEntry { binding, resource }
             }));
-            recorder.dispatch(pipeline, &device.bind_group(pipeline, &entries), *grid);
+            recorder.dispatch(pipeline, &device.bind_group(pipeline, &entries), grid);
         }
     }
 }
@@ -326,6 +354,8 @@ pub(super) struct Grid {
     pub(super) voxels: u64,
     width: u64,
     rows: u64,
+    /// Rows of a slice.
+    pub(super) slice_rows: u32,
     step_squared: f32,
     lines: Vec<Line>,
 }
@@ -343,6 +373,7 @@ impl Grid {
             voxels: distances.shape.voxels(),
             width: width as u64,
             rows: (depth * height) as u64,
+            slice_rows: height as u32,
             step_squared: (steps[2] * steps[2]) as f32,
             lines: lines.into_iter().filter(|line| line.extent > 1).collect(),
         }
@@ -378,8 +409,8 @@ impl Grid {
         }
     }
     /// Workgroups of `distance_sides`.
-    pub(super) fn sides_groups(&self, piece: &Piece) -> u64 {
-        (piece.samples.len() as u64 * self.words()).div_ceil(THREADS / WORD)
+    pub(super) fn sides_groups(&self, samples: u64) -> u64 {
+        (samples * self.words()).div_ceil(THREADS / WORD)
     }
 }
 
@@ -486,7 +517,7 @@ impl DistanceExecutor {
                 sides.clone(),
                 &[bind.read(), classes_bind.read(), bits],
                 PieceParams { source_base, threshold, ..params },
-                grid.sides_groups(&piece),
+                grid.sides_groups(piece.samples.len() as u64),
             );
             let first = piece.samples.start as u64 * sample_bytes;
             let to = if interleaved {

@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use super::geometry::{self, Geometry, Staging, WORKGROUP, Window, WindowParams, WindowPlaces};
+use super::maps::Maps;
 use super::pipeline::{Making, Pipeline, Specification};
 use super::source::{self, Bound, Kernel, Options};
 use crate::error::Error;
@@ -50,7 +51,7 @@ impl<'a> Buffers<'a> {
             Role::Map => self.map,
             Role::Gradient if in_place => Some(self.prediction),
             Role::Gradient => self.gradient,
-            Role::Workspace | Role::Costs => None,
+            Role::Workspace | Role::Costs | Role::Made => None,
         }
     }
 }
@@ -109,6 +110,7 @@ pub(super) struct DeviceHead {
     combine: Vec<(BindGroup, [u32; 2])>,
     recipe: Buffer,
     costs: Option<Buffer>,
+    maps: Option<Maps>,
     /// Where planes are gathered, for buffers beyond a binding.
     stages: Vec<(Role, Buffer)>,
     /// Word of the workspace at which the moments begin, and doubles of a sample.
@@ -153,7 +155,6 @@ impl Executor {
     pub(super) fn new(making: &Making<'_>, plan: &Plan, in_place: bool, split: bool) -> Result<Executor, Error> {
         let device = making.device();
         for head in plan.heads() {
-            head.without_made_maps("wgpu")?;
             let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
             if in_place && need != got {
                 return Err(Error::BufferType { role: "a gradient in place", need, got });
@@ -243,13 +244,15 @@ impl Executor {
     /// because a sample is beyond one binding.
     pub fn workspace_bytes(&self) -> u64 {
         let stages = self.heads.iter().flat_map(|head| &head.stages).map(|(_, buffer)| buffer.size());
-        self.workspace.size() + self.result.size() + stages.sum::<u64>()
+        let maps = self.heads.iter().filter_map(|head| head.maps.as_ref()).map(Maps::bytes);
+        self.workspace.size() + self.result.size() + stages.sum::<u64>() + maps.sum::<u64>()
     }
 
     /// Fills workspace and result with a word, for tests that what an earlier call left there does not matter.
     #[doc(hidden)]
     pub fn fill_workspace(&self, word: u32) {
-        for buffer in [&self.workspace, &self.result] {
+        let maps = self.heads.iter().filter_map(|head| head.maps.as_ref()).flat_map(Maps::scratch);
+        for buffer in [&self.workspace, &self.result].into_iter().chain(maps) {
             self.device.fill(buffer, word);
         }
     }
@@ -283,6 +286,7 @@ impl Executor {
         self.check(heads, &Call::default(), Pass::Forward)?;
         let mut recorder = Recorder::new(encoder, None);
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
+            self.make_maps(&mut recorder, on_device, buffers);
             self.dispatch(&mut recorder, head, on_device, &on_device.reduce, buffers);
             self.sum_up(&mut recorder, on_device);
         }
@@ -354,6 +358,7 @@ impl Executor {
         let mut recorder = Recorder::new(encoder, call.timestamps.as_ref());
         let recorder = &mut recorder;
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
+            self.make_maps(recorder, on_device, buffers);
             let mut voxels = |pipeline: &VoxelPipeline| self.dispatch(recorder, head, on_device, pipeline, buffers);
             match (pass, on_device.schedule) {
                 (Pass::Forward, _) => {
@@ -547,7 +552,10 @@ impl Executor {
                         Some((_, buffer, _)) => buffer.as_entire_binding(),
                         None => {
                             let span = window.spans.iter().find(|s| s.role == role).expect("a window has all buffers");
-                            let slice = of(role);
+                            let slice = match (role, &on_device.maps) {
+                                (Role::Made, Some(maps)) => maps.made().slice(..),
+                                _ => of(role),
+                            };
                             BindingResource::Buffer(BufferBinding {
                                 buffer: slice.buffer(),
                                 offset: slice.offset() + span.offset,
@@ -568,6 +576,13 @@ impl Executor {
                     }
                 }
             }
+        }
+    }
+
+    /// The maps that the passes of a head read.
+    fn make_maps(&self, recorder: &mut Recorder<'_, '_>, head: &DeviceHead, buffers: &Buffers<'_>) {
+        if let Some(maps) = &head.maps {
+            maps.record(&self.device, recorder, buffers);
         }
     }
 
@@ -639,6 +654,12 @@ impl<'e, 't> Recorder<'e, 't> {
     fn copy(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
         self.pass = None;
         self.encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, bytes);
+    }
+
+    /// Fills a buffer with zeros.
+    pub(super) fn clear(&mut self, buffer: &Buffer) {
+        self.pass = None;
+        self.encoder.clear_buffer(buffer, 0, None);
     }
 
     /// Closes the last pass; the closing timestamp is that of an empty pass after it.
@@ -723,6 +744,11 @@ impl DeviceHead {
             let options =
                 Options { kernel, in_place, subgroups: device.variant().subgroups, f16: device.variant().f16 };
             let bound = source::bound(head, options);
+            let got = u64::from(inner.device.limits().max_storage_buffers_per_shader_stage);
+            if bound.len() as u64 > got {
+                let what = "storage buffers per stage";
+                return Err(Error::DeviceLimit { what, need: bound.len() as u64, got });
+            }
             let mut bindings = vec![BufferBindingType::Uniform];
             bindings.extend(bound.iter().map(|b| if b.read_only { READ_ONLY } else { STORAGE }));
             let specification = Specification {
@@ -759,6 +785,7 @@ impl DeviceHead {
             combine: combine_groups(device, head, geometry, places, workspace, combine),
             recipe: device.filled("recipe", bytemuck::cast_slice(&words), BufferUsages::STORAGE),
             costs,
+            maps: Maps::new(making, head)?,
             stages,
             moments_at: places.moments.into(),
             row: geometry.row.into(),

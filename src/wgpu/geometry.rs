@@ -1,6 +1,7 @@
 //! How a head is cut into windows, rows and threads: from the shape and the device's limits alone, so that the order of every
 //! sum is the same from run to run.
 
+use super::maps;
 use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Layout, Problem, Target};
@@ -25,6 +26,9 @@ const SUMS_ALONE: usize = 128;
 const SUMS_OF_MEMBER: usize = 96;
 /// Values that a thread keeps in registers where it holds four voxels at once.
 const VALUES_VECTOR: usize = 112;
+
+/// Bytes of a value of a made map.
+const MADE_BYTES: u64 = 4;
 
 /// Bytes of a buffer of the caller, up to whole words: a binding has no other size.
 pub(super) fn whole_words(role: Role, problem: &Problem) -> u64 {
@@ -73,6 +77,7 @@ pub(super) struct WindowParams {
     pub(super) weights_base: u32,
     pub(super) map_base: u32,
     pub(super) gradient_base: u32,
+    pub(super) made_base: u32,
     /// Always 0.
     pub(super) zero: u32,
 }
@@ -87,12 +92,13 @@ impl WindowParams {
             Role::Weights => &mut self.weights_base,
             Role::Map => &mut self.map_base,
             Role::Gradient => &mut self.gradient_base,
+            Role::Made => &mut self.made_base,
             Role::Workspace | Role::Costs => unreachable!("no buffer of the caller"),
         }
     }
 }
 
-/// A range of a buffer of the caller, from where its own slice begins.
+/// A range of a buffer of the caller, or of the made maps, from where its own slice begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) role: Role,
@@ -109,6 +115,15 @@ pub(super) struct Window {
     pub(super) spans: Vec<Span>,
     /// Where the planes of a range of voxels are gathered before they are bound.
     pub(super) staging: Option<Staging>,
+}
+
+impl Window {
+    /// Binds the bytes `range` of a buffer, up to a whole word.
+    fn bind(&mut self, limits: &Limits, role: Role, range: std::ops::Range<u64>, element: u64) {
+        let offset = range.start / limits.alignment * limits.alignment;
+        *self.params.base_mut(role) = ((range.start - offset) / element) as u32;
+        self.spans.push(Span { role, offset, size: range.end.next_multiple_of(4) - offset });
+    }
 }
 
 /// Ranges of the planes of one sample, which lie apart in the buffers of the caller and together in a staging buffer.
@@ -226,8 +241,9 @@ impl Geometry {
         let problem = &head.problem;
         let (samples, voxels) = (problem.shape.samples() as u64, problem.shape.voxels());
         let roles = roles(problem);
-        let (room, bytes) = (limits.room(), voxel_bytes(problem));
-        let elements = roles.iter().map(|role| role.per_voxel(problem)).max().expect("there is a prediction");
+        let made = maps::planes_of_sample(head);
+        let (room, bytes) = (limits.room(), voxel_bytes(problem).max(MADE_BYTES * made));
+        let elements = roles.iter().map(|role| role.per_voxel(problem)).max().expect("there is a prediction").max(made);
         // Elements are numbered in 32 bits.
         let most = (room / bytes).min(u64::from(u32::MAX) / elements - limits.alignment);
         if voxels <= most {
@@ -236,9 +252,19 @@ impl Geometry {
             return Ok(starts
                 .map(|first| {
                     let count = at_once.min(samples - first);
-                    self.window(problem, limits, places, first, count, 0..voxels)
+                    let mut window = self.window(problem, limits, places, first, count, 0..voxels);
+                    if made > 0 {
+                        let sample = made * voxels * MADE_BYTES;
+                        let range = first * sample..(first + count) * sample;
+                        window.bind(limits, Role::Made, range, MADE_BYTES);
+                    }
+                    window
                 })
                 .collect());
+        }
+        if made > 0 {
+            let what = "bytes of a sample, or of its made maps, in one storage binding";
+            return Err(Error::DeviceLimit { what, need: bytes * voxels, got: room });
         }
         let contiguous = self.interleaved || problem.shape.classes() == 1;
         let most = if contiguous { most } else { most.min(STAGING_BYTES / bytes) };
@@ -297,7 +323,7 @@ impl Geometry {
     ) -> Window {
         let voxels = problem.shape.voxels();
         let count = range.end - range.start;
-        let mut params = WindowParams {
+        let params = WindowParams {
             voxels: count as u32,
             // A range of voxels has no use for it: its planes are side by side, or gathered.
             plane: voxels as u32,
@@ -311,17 +337,13 @@ impl Geometry {
             ..WindowParams::default()
         };
         let first_voxel = first_sample * voxels + range.start;
-        let mut spans = Vec::new();
+        let rows = count.div_ceil(self.voxels_of_row());
+        let mut window = Window { params, grid: [rows as u32, samples as u32], spans: Vec::new(), staging: None };
         for role in roles(problem) {
             let per_voxel = role.voxel_bytes(problem);
             let start = first_voxel * per_voxel;
-            let end = (start + samples * count * per_voxel).next_multiple_of(4);
-            let offset = start / limits.alignment * limits.alignment;
-            let base = ((start - offset) / role.dtype(problem).size()) as u32;
-            *params.base_mut(role) = base;
-            spans.push(Span { role, offset, size: end - offset });
+            window.bind(limits, role, start..start + samples * count * per_voxel, role.dtype(problem).size());
         }
-        let rows = count.div_ceil(self.voxels_of_row());
-        Window { params, grid: [rows as u32, samples as u32], spans, staging: None }
+        window
     }
 }

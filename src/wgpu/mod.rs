@@ -13,6 +13,7 @@ mod distance;
 mod executor;
 mod geometry;
 mod host;
+mod maps;
 mod pipeline;
 mod source;
 #[cfg(test)]

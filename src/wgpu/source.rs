@@ -5,6 +5,7 @@
 //! no type and leave no binding out.
 
 use super::geometry::{Geometry, WORKGROUP};
+use super::maps;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Head;
@@ -78,6 +79,8 @@ pub(super) fn bound(head: &Head, options: Options) -> Vec<Bound> {
     bind(Role::Gradient, kernel.writes_gradient(), false);
     bind(Role::Workspace, true, kernel == Kernel::Gradient);
     bind(Role::Costs, head.cost_matrix.is_some() && kernel != Kernel::Census, true);
+    let terms = kernel != Kernel::Census || !head.pixels.recorded.target_values.is_empty();
+    bind(Role::Made, !head.maps.is_empty() && terms, true);
     all
 }
 
@@ -383,9 +386,27 @@ impl Source {
                     }
                     self.store(problem.gradient_dtype(), name, vector);
                 }
+                Role::Made => self.made(head, vector),
                 Role::Workspace | Role::Costs => {}
             }
         }
+    }
+
+    /// The made maps of a slot.
+    fn made(&mut self, head: &Head, vector: bool) {
+        let first = maps::first_class(head);
+        let classes = head.problem.shape.classes() - first;
+        self.flag("MADE", true);
+        self.constant("MADE_MAPS", head.maps.len());
+        self.function("load_made", "real", &read(DType::F32, Role::Made.name(), vector, false, false));
+        let each: Vec<String> =
+            (0..head.maps.len()).map(|map| format!("load_made(at + {}u * window.plane)", map * classes)).collect();
+        self.line(format!(
+            "fn made_at(c: u32) -> Made {{\n    let at = window.made_base + (sample * {}u + max(c, {first}u) - {first}u) * \
+             window.plane + voxel;\n    return Made({});\n}}",
+            maps::planes_of_sample(head),
+            each.join(", ")
+        ));
     }
 
     fn function(&mut self, name: &str, result: &str, value: &str) {
@@ -444,9 +465,9 @@ impl Source {
             return Ok(());
         }
         self.constant("PIXELS", count);
-        let voxel = "p: real, ln_p: real, q: real, ln_q: real, g: real, phi: real";
+        let voxel = "p: real, ln_p: real, q: real, ln_q: real, g: real, phi: real, made: Made";
         if options.kernel.sums() {
-            let body = lowered(&recorded.graph, values)?;
+            let body = lowered(head, &recorded.graph, values)?;
             self.line(format!("fn pixel_values({voxel}) -> array<real, PIXELS> {{\n{}}}", returning(&body, "PIXELS")));
             let mut adds = String::new();
             // A term may turn out to depend on the target alone after its moment was placed: a census sums what it has room for.
@@ -464,7 +485,7 @@ impl Source {
             ));
         }
         if options.kernel.writes_gradient() {
-            let body = lowered(&recorded.slope_graph, &recorded.slopes)?;
+            let body = lowered(head, &recorded.slope_graph, &recorded.slopes)?;
             let place = |k: usize| {
                 let slopes = &head.moments[head.target_moments..];
                 slopes.iter().position(|&m| m == Moment::Pixel(k as u8))
@@ -507,11 +528,13 @@ fn shares_words(problem: &Problem, geometry: &Geometry) -> bool {
     !geometry.vector && problem.gradient_dtype() != DType::F32
 }
 
-fn lowered(graph: &Graph, outputs: &[Id]) -> Result<String, Error> {
+fn lowered(head: &Head, graph: &Graph, outputs: &[Id]) -> Result<String, Error> {
     let names = ["p", "ln_p", "q", "ln_q", "g", "phi"];
-    let input = |slot: u8| match names.get(slot as usize) {
-        Some(name) => (*name).into(),
-        None => format!("real(c[{}])", slot as usize - VoxelInput::ALL.len()),
+    let made = |slot: u8| head.maps.iter().position(|map| map.input as u8 == slot);
+    let input = |slot: u8| match (names.get(slot as usize), made(slot)) {
+        (Some(name), _) => (*name).into(),
+        (None, Some(map)) => format!("made[{map}]"),
+        (None, None) => format!("real(c[{}])", slot as usize - VoxelInput::ALL.len()),
     };
     Ok(lower(graph, outputs, Language::Wgsl, &input, &|k| format!("values[{k}]"))?)
 }

@@ -354,12 +354,22 @@ fn of_buffers_that_heads_share() {
     assert_error!(error, Error::BufferShared { role: "the result", other: "grad_output" });
 }
 
+/// Nine buffers are one more than WebGPU has for a kernel.
 #[test]
-fn of_maps_that_no_kernel_makes() {
+fn of_made_maps_beside_every_other_buffer() {
     let device = device_or_return!();
-    for spec in ["boundary", "dice + hausdorff_dt"] {
-        let case = example(spec, &[1, 2, 6, 7], DType::F32, Layout::Planar, 83);
-        let error = device.prepare(&case.plan()).map(|_| ()).expect_err("no kernel makes maps");
-        assert_error!(error, Error::CannotMake { backend: "wgpu", .. });
-    }
+    let problem = Problem::new(Shape::new(1, 3, [6, 7]).expect("a shape")).mask().weights().map(Map::Shared);
+    let objective = "wasserstein_dice + hausdorff_dt + boundary".parse().expect("a valid spec");
+    let plan = Plan::new(&objective, &problem).expect("a plan");
+    let error = device.prepare(&plan).map(|_| ()).expect_err("nine buffers");
+    assert_error!(error, Error::DeviceLimit { what: "storage buffers per stage", need: 9, got: 8 });
+}
+
+#[test]
+fn of_samples_whose_made_maps_are_beyond_a_binding() {
+    let device = device_or_return!();
+    let small = device.with_variant(Variant { binding: 4096, ..device.variant() });
+    let case = example("boundary + hausdorff_dt", &[1, 2, 40, 50], DType::F32, Layout::Planar, 83);
+    let error = small.prepare(&case.plan()).map(|_| ()).expect_err("three maps of 8000 bytes");
+    assert_error!(error, Error::DeviceLimit { .. });
 }

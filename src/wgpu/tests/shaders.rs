@@ -5,6 +5,7 @@ use crate::loss::ENTRIES;
 use crate::plan::{Plan, Schedule};
 use crate::problem::{Map, Problem, Target};
 use crate::shape::Shape;
+use crate::wgpu::distance::PieceParams;
 use crate::wgpu::executor::CombineParams;
 use crate::wgpu::geometry::{Geometry, Limits, WindowParams};
 use crate::wgpu::source::{self, Kernel, Options};
@@ -21,6 +22,13 @@ use std::sync::Mutex;
 const LIMITS: Limits = Limits { binding: 128 << 20, alignment: 256, workgroups: 65_535 };
 
 const COMBINE: &str = include_str!(concat!(env!("OUT_DIR"), "/combine.wgsl"));
+const PLAIN_DISTANCE: [&str; 4] = [
+    include_str!(concat!(env!("OUT_DIR"), "/distance_contours.wgsl")),
+    include_str!(concat!(env!("OUT_DIR"), "/distance_extremes.wgsl")),
+    include_str!(concat!(env!("OUT_DIR"), "/distance_mean.wgsl")),
+    include_str!(concat!(env!("OUT_DIR"), "/distance_fill.wgsl")),
+];
+const DISTANCE_DERIVE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_derive.wgsl"));
 const DISTANCE_ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_rows.wgsl"));
 const DISTANCE_LINES: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_lines.wgsl"));
 const DISTANCE_EMIT: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_emit.wgsl"));
@@ -90,8 +98,7 @@ fn of_every_loss() -> Vec<Shader> {
     let mut shaders = Vec::new();
     let mut refused = 0;
     let mut turn = 0;
-    // The Hausdorff losses read maps that this backend does not make, whatever the caller gives.
-    for entry in ENTRIES.iter().filter(|entry| !entry.name.contains("hausdorff")) {
+    for entry in ENTRIES {
         for activation in [Activation::Softmax, Activation::Sigmoid, Activation::None] {
             for target in [Target::Labels(DType::U8), Target::Dense(DType::F32)] {
                 // Classes, voxels: a vector, a single voxel, a team of threads.
@@ -104,7 +111,9 @@ fn of_every_loss() -> Vec<Shader> {
                         }
                         let shape = Shape::new(2, classes, [voxels]).expect("a shape");
                         let problem = Problem::new(shape).prediction(DType::F32, activation).layout(layout);
-                        let problem = problem.map([Map::Shared, Map::PerClass][turn / 2 % 2]);
+                        // Without a map of the caller's, losses over distances read one that the plan makes.
+                        let makes = ["boundary", "distance_ce", "shape_aware_ce"].contains(&entry.name) && turn % 4 == 0;
+                        let problem = if makes { problem } else { problem.map([Map::Shared, Map::PerClass][turn / 2 % 2]) };
                         let problem = match target {
                             Target::Labels(dtype) => problem.labels(dtype).ignore_label(255),
                             Target::Dense(dtype) => problem.dense(dtype),
@@ -178,6 +187,12 @@ fn of_distances() -> Vec<Shader> {
         let name = format!("distance {}", shaders.len());
         shaders.push(Shader { name, text, subgroups: false, f16: false, constants: vec![] });
     };
+    for kernel in PLAIN_DISTANCE {
+        push(source::distance(kernel, &[]));
+    }
+    for flag in ["SIGNED", "CLOSENESS"] {
+        push(source::distance(DISTANCE_DERIVE, &[flag]));
+    }
     for text in [DISTANCE_ROWS, DISTANCE_LINES, DISTANCE_EMIT] {
         for kind in ["OUTSIDE", "INSIDE", "TWO_SIDED", "DIFFERENCE", "SIGNED", "SIGNED_SQUARED", "SQUARES"] {
             for flags in [&["SQUARED"][..], &["HALF"], &["INTERLEAVED"], &["HALF", "INTERLEAVED"]] {
@@ -406,10 +421,36 @@ fn uniforms_have_the_layout_of_the_host() {
         weights_base,
         map_base,
         gradient_base,
+        made_base,
         zero,
     });
     for shader in &shaders {
         assert_eq!(layout(&shader.text, "Window"), window, "{}", shader.name);
+    }
+    let piece = fields!(PieceParams {
+        voxels,
+        width,
+        pitch,
+        rows,
+        planes,
+        maps,
+        extent,
+        stride,
+        step_squared,
+        from_base,
+        from_sample,
+        to_base,
+        to_sample,
+        to_maps,
+        source_base,
+        keep_base,
+        truths_base,
+        threshold,
+        first_class,
+        grid,
+    });
+    for shader in of_distances() {
+        assert_eq!(layout(&shader.text, "Piece"), piece, "{}", shader.name);
     }
     let combine =
         fields!(CombineParams { partials_at, partials, row, moments_at, first_slot, first_sample, samples, unused });
