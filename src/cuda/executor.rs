@@ -49,7 +49,7 @@ impl Buffers {
             Role::Map => self.map,
             Role::Gradient if in_place => Some(self.prediction),
             Role::Gradient => self.gradient,
-            Role::Workspace | Role::Costs => None,
+            Role::Workspace | Role::Costs | Role::Made => None,
         }
     }
 }

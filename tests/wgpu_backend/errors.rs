@@ -3,7 +3,7 @@
 use super::buffers::{Loaded, download, submit};
 use super::common::{Case, example, variable};
 use super::evaluate;
-use segfuse::wgpu::{Buffers, Call, Device, Executor};
+use segfuse::wgpu::{Buffers, Call, Device, Executor, Variant};
 use segfuse::{DType, Error, Inputs, Layout, Map, Plan, Problem, Shape};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, Features, Limits};
 

@@ -112,8 +112,10 @@ fn of_every_loss() -> Vec<Shader> {
                         let shape = Shape::new(2, classes, [voxels]).expect("a shape");
                         let problem = Problem::new(shape).prediction(DType::F32, activation).layout(layout);
                         // Without a map of the caller's, losses over distances read one that the plan makes.
-                        let makes = ["boundary", "distance_ce", "shape_aware_ce"].contains(&entry.name) && turn % 4 == 0;
-                        let problem = if makes { problem } else { problem.map([Map::Shared, Map::PerClass][turn / 2 % 2]) };
+                        let makes =
+                            ["boundary", "distance_ce", "shape_aware_ce"].contains(&entry.name) && turn % 4 == 0;
+                        let problem =
+                            if makes { problem } else { problem.map([Map::Shared, Map::PerClass][turn / 2 % 2]) };
                         let problem = match target {
                             Target::Labels(dtype) => problem.labels(dtype).ignore_label(255),
                             Target::Dense(dtype) => problem.dense(dtype),
