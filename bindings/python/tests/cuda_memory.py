@@ -76,10 +76,6 @@ class Driver:
         self.blocks[address.value] = count
         return address.value
 
-    def release(self, address):
-        del self.blocks[address]
-        self.call("cuMemFree_v2", c.c_uint64(address))
-
     def upload(self, address, array):
         self.call("cuMemcpyHtoD_v2", c.c_uint64(address), c.c_void_p(array.ctypes.data), c.c_size_t(array.nbytes))
 
