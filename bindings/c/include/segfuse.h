@@ -73,7 +73,7 @@
  * The version of this interface. It grows with every addition; a program built against an older header runs with a newer
  * library as long as the shared library's own name, which holds the major version, stays the same.
  */
-#define SEGFUSE_ABI_VERSION 1
+#define SEGFUSE_ABI_VERSION 2
 
 /**
  * What became of a call. Later versions may add codes: treat those you do not know as errors.
@@ -483,6 +483,15 @@ typedef struct segfuse_problem {
      * How many: C, or 0.
      */
     size_t class_weight_count;
+    /**
+     * Between voxels that follow each other along each axis, above 0, for losses that make distance maps; read while the plan is
+     * made, null for 1. From version 2 of the interface on.
+     */
+    const double *spacing;
+    /**
+     * How many: as many as extents, or 0.
+     */
+    size_t spacing_count;
 } segfuse_problem;
 
 /**

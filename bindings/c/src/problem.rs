@@ -4,6 +4,7 @@ use crate::memory::{Growing, array};
 use crate::status::Failure;
 use segfuse::loss::Absent;
 use segfuse::{Activation, DType, Layout, Map, Problem, Reduction, SPATIAL_MAX, Shape};
+use std::mem::offset_of;
 
 /// The element type of a buffer; 0 stands for the default of the field.
 pub type segfuse_dtype = u32;
@@ -135,19 +136,24 @@ pub struct segfuse_problem {
     pub class_weights: *const f64,
     /// How many: C, or 0.
     pub class_weight_count: usize,
+    /// Between voxels that follow each other along each axis, above 0, for losses that make distance maps; read while the plan is
+    /// made, null for 1. From version 2 of the interface on.
+    pub spacing: *const f64,
+    /// How many: as many as extents, or 0.
+    pub spacing_count: usize,
 }
 
 // SAFETY: integers and pointers, of which the first is the size.
 unsafe impl Growing for segfuse_problem {
     const NAME: &'static str = "segfuse_problem";
-    const FIRST: usize = size_of::<segfuse_problem>();
+    const FIRST: usize = offset_of!(segfuse_problem, spacing);
 }
 
 const _: () = assert!(SPATIAL_MAX == 5);
 
 impl segfuse_problem {
     /// # Safety
-    /// `class_weights` is null or points to as many numbers as it says.
+    /// `class_weights` and `spacing` are null or point to as many numbers as they say.
     pub(crate) unsafe fn read(&self) -> Result<Problem, Failure> {
         let spatial = self.spatial.iter().position(|&extent| extent == 0).unwrap_or(self.spatial.len());
         if self.spatial[spatial..].iter().any(|&extent| extent != 0) {
@@ -214,7 +220,12 @@ impl segfuse_problem {
         }
         // SAFETY: the caller's promise.
         let weights = unsafe { array(self.class_weights, self.class_weight_count, "class_weights")? };
-        Ok(if weights.is_empty() { problem } else { problem.class_weights(weights) })
+        if !weights.is_empty() {
+            problem = problem.class_weights(weights);
+        }
+        // SAFETY: the caller's promise.
+        let spacing = unsafe { array(self.spacing, self.spacing_count, "spacing")? };
+        Ok(if spacing.is_empty() { problem } else { problem.spacing(spacing) })
     }
 
     fn has(&self, flag: u32) -> bool {

@@ -9,7 +9,7 @@ use std::ptr;
 
 /// The version of this interface. It grows with every addition; a program built against an older header runs with a newer
 /// library as long as the shared library's own name, which holds the major version, stays the same.
-pub const SEGFUSE_ABI_VERSION: u32 = 1;
+pub const SEGFUSE_ABI_VERSION: u32 = 2;
 
 /// Text or JSON.
 pub type segfuse_format = u32;

@@ -1,6 +1,8 @@
 /* Every function of segfuse.h from C11: right results, and a status for every misuse that can be seen. */
 #include "check.h"
 
+#include <stddef.h>
+
 static segfuse_device cpu;
 
 static segfuse_problem described(void) {
@@ -363,7 +365,7 @@ static void refused_plans(void) {
 
     wrong.size = 0;
     CHECK_STATUS(segfuse_plan_create("dice", &wrong, &plan), SEGFUSE_INVALID_ARGUMENT);
-    wrong.size = sizeof wrong - sizeof(size_t);
+    wrong.size = offsetof(segfuse_problem, spacing) - sizeof(size_t);
     CHECK_STATUS(segfuse_plan_create("dice", &wrong, &plan), SEGFUSE_INVALID_ARGUMENT);
     wrong = described();
     wrong.flags = 1U << 31;
@@ -474,6 +476,41 @@ static void stale_handles(void) {
     OK(segfuse_plan_destroy(next));
 }
 
+static double hausdorff(const segfuse_problem *problem) {
+    static float logits[ELEMENTS];
+    static uint8_t labels[SAMPLES * VOXELS];
+    fill(logits, labels);
+    segfuse_plan plan = planned("hausdorff_dt(alpha=1)", problem);
+    segfuse_buffers buffers = buffered(logits, labels, NULL);
+    double loss = NAN;
+    segfuse_call call = called(&loss, 1);
+    OK(segfuse_forward(cpu, plan, &buffers, 1, &call));
+    OK(segfuse_plan_destroy(plan));
+    return loss;
+}
+
+static void spacing(void) {
+    const double unit[] = {1.0, 1.0}, twice[] = {2.0, 2.0}, negative[] = {1.0, -1.0};
+    segfuse_problem problem = described();
+    double plain = hausdorff(&problem);
+    problem.spacing_count = 2;
+    problem.spacing = unit;
+    CHECK(plain > 0.0 && hausdorff(&problem) == plain);
+    problem.spacing = twice;
+    CHECK(fabs(hausdorff(&problem) - 2.0 * plain) < 1e-6 * plain);
+    /* A program built against the header of version 1 has no such field. */
+    problem.size = offsetof(segfuse_problem, spacing);
+    CHECK(hausdorff(&problem) == plain);
+    problem.size = sizeof problem;
+    segfuse_plan plan;
+    problem.spacing = negative;
+    CHECK_STATUS(segfuse_plan_create("hausdorff_dt", &problem, &plan), SEGFUSE_INVALID_PROBLEM);
+    problem.spacing_count = 1;
+    CHECK_STATUS(segfuse_plan_create("hausdorff_dt", &problem, &plan), SEGFUSE_INVALID_PROBLEM);
+    problem.spacing = NULL;
+    CHECK_STATUS(segfuse_plan_create("hausdorff_dt", &problem, &plan), SEGFUSE_NULL_POINTER);
+}
+
 static void texts(void) {
     CHECK(segfuse_abi_version() == SEGFUSE_ABI_VERSION);
     CHECK(strchr(segfuse_version(), '.') != NULL);
@@ -522,6 +559,7 @@ int main(void) {
     refused_plans();
     refused_buffers();
     stale_handles();
+    spacing();
     OK(segfuse_device_destroy(cpu));
     printf("%d failures\n", failures);
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
