@@ -5,7 +5,8 @@
 mod common;
 
 use common::{Case, example, variable};
-use segfuse::{DType, Gradient, Layout, SliceMut};
+use segfuse::distance::{Distances, Kind, Source};
+use segfuse::{DType, Gradient, Layout, Shape, SliceMut};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -146,6 +147,49 @@ fn banks_do_not_conflict() {
             assert!(lost <= CONFLICTS, "{}, {kernel}: {passes} passes, {ideal} without conflicts: {lost:.3}", m.name);
             assert_eq!(counters.local_requests, 0, "{}, {kernel}", m.name);
         }
+    }
+}
+
+/// Bytes of a binary volume of u8 per voxel that three separable passes read and write at least: 1 + 4, 4 + 4 and 4 + 4.
+const DISTANCE_BYTES: [[f64; 2]; 3] = [[1.0, 4.0], [4.0, 4.0], [4.0, 4.0]];
+/// How many times the caches give a square of a line to the block that has the line, at most.
+const LINE_READS: f64 = 6.0;
+
+/// What the transform moves: every pass writes each voxel once, reads whole sectors, and the first reads each label once. A block of the
+/// others reads its lines from memory once and then from the caches, which these counters do not tell apart.
+#[test]
+fn distances_move_what_three_passes_must() {
+    let Some(device) = common::cuda_device() else { return };
+    let Ok(Some(driver)) = softcuda::install() else { return };
+    let extents = [64, 64, 128];
+    let shape = Shape::new(1, 1, extents).expect("a shape");
+    let ball = |voxel: usize| {
+        let place = [voxel / (64 * 128), voxel / 128 % 64, voxel % 128];
+        let off = place.iter().zip([40.0, 30.0, 70.0]).map(|(&x, middle)| (x as f64 - middle).powi(2));
+        u8::from(off.sum::<f64>() < 400.0)
+    };
+    let labels: Vec<u8> = (0..shape.voxels() as usize).map(ball).collect();
+    let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::TwoSided);
+    let mut values = vec![0.0f32; labels.len()];
+    driver.reset();
+    device.distances(&maps, &labels, &mut values).expect("the device makes the maps");
+    driver.assert_no_reports();
+    let launches = driver.launches();
+    let kernels: Vec<&str> = launches.iter().map(|launch| launch.kernel.as_str()).collect();
+    assert_eq!(kernels, ["distance_rows", "distance_lines", "distance_lines"]);
+    for (launch, [read, written]) in launches.iter().zip(DISTANCE_BYTES) {
+        let (counters, voxels) = (&launch.counters, labels.len() as f64);
+        let [loads, stores] = [counters.load_sectors, counters.store_sectors].map(|n| 32.0 * n as f64 / voxels);
+        let each = counters.thread_instructions as f64 / voxels;
+        println!("{}: sectors of {loads:.2} and {stores:.2} bytes per voxel, {each:.0} instructions", launch.kernel);
+        assert_eq!(counters.store_bytes as f64, written * voxels, "{}", launch.kernel);
+        assert!(counters.store_efficiency() >= EFFICIENCY, "{}: {:.3}", launch.kernel, counters.store_efficiency());
+        assert!(counters.load_efficiency() >= EFFICIENCY, "{}: {:.3}", launch.kernel, counters.load_efficiency());
+        let most = if launch.kernel == "distance_rows" { 1.0 } else { LINE_READS };
+        assert!(loads <= most * read / EFFICIENCY, "{}: sectors of {loads:.2} bytes per voxel", launch.kernel);
+        assert_eq!(counters.local_requests, 0, "{}", launch.kernel);
+        let conflicts = (counters.shared_wavefronts - counters.shared_wavefronts_ideal) as f64;
+        assert!(conflicts <= CONFLICTS * counters.warp_instructions as f64, "{}: {conflicts}", launch.kernel);
     }
 }
 

@@ -63,7 +63,10 @@ impl Geometry {
         let classes = problem.shape.classes() as u32;
         let interleaved = problem.layout == Layout::Interleaved && classes > 1;
         let sums = head.moments.len() as u32 + if problem.hard_counts { 3 } else { 0 };
-        let values = if matches!(problem.target, Target::Dense(_)) { 3 } else { 2 };
+        // Of a value of each class: itself, p, g where it is no label, and the made maps that pixel terms of every class read.
+        // What terms of more than two maps keep at the same time is more than the maps.
+        let made = if head.own_class { 0 } else { head.maps.len() as u32 };
+        let values = if matches!(problem.target, Target::Dense(_)) { 3 } else { 2 } + made + 2 * made.saturating_sub(2);
         let fits = |team: u32, width: u32| {
             let slots = classes.div_ceil(team);
             slots <= SLOTS_MAX[usize::from(width > 1)] && slots * (sums + values * width) <= REGISTERS

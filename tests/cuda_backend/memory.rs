@@ -18,6 +18,9 @@ const SHAPES: [([usize; 3], Layout); 6] = [
 ];
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
+/// Every map that a plan can make.
+pub(crate) const MAPS: &str = "boundary + hausdorff_dt + distance_ce + shape_aware_ce";
+
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (turn, (shape, layout)) in SHAPES.into_iter().enumerate() {
@@ -28,7 +31,15 @@ pub(crate) fn cases() -> Vec<Case> {
             }
         }
     }
-    cases
+    // With maps that the plan makes, of target and prediction; first, so that whoever takes every so-many-th takes one.
+    let mut made = vec![
+        example(MAPS, &[2, 3, 6, 7, 8], DType::F32, Layout::Planar, 46),
+        example(MAPS, &[2, 3, 9, 13], DType::F16, Layout::Interleaved, 47),
+        example("boundary", &[3, 1, 61], DType::F32, Layout::Planar, 48),
+    ];
+    made[1].problem = made[1].problem.clone().spacing([0.7, 2.0]);
+    made.extend(cases);
+    made
 }
 
 /// Whatever gradient buffer and guards hold, the gradient is written whole, and nothing beside it; the inputs stay as they
