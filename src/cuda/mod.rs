@@ -22,7 +22,6 @@ mod geometry;
 mod host;
 #[doc(hidden)]
 pub mod inspect;
-mod maps;
 mod params;
 mod skeleton;
 #[cfg(test)]

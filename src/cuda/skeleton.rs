@@ -123,7 +123,4 @@ macro_rules! plain {
         }
     };
 }
-plain!(
-    "combine" "finish"
-    "distance_sides" "distance_rows" "distance_lines" "distance_contours" "distance_extremes" "distance_maps"
-);
+plain!("combine" "finish" "distance_sides" "distance_rows" "distance_lines");

@@ -18,7 +18,6 @@ macro_rules! device_or_return {
 }
 
 mod buffers;
-mod distances;
 mod errors;
 mod memory;
 mod order;
