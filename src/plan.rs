@@ -163,14 +163,6 @@ impl Head {
     pub fn maps(&self) -> &[PlannedMap] {
         &self.maps
     }
-    /// Refuses a plan whose maps a backend cannot make.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn without_made_maps(&self, backend: &'static str) -> Result<(), Error> {
-        match self.maps.first() {
-            Some(map) => Err(Error::CannotMake { backend, map: map.input.label() }),
-            None => Ok(()),
-        }
-    }
     /// The order of the passes.
     pub fn schedule(&self) -> Schedule {
         self.schedule

@@ -1,12 +1,11 @@
 //! The README's table of losses is the list of losses.
 
 use segfuse::loss::{ENTRIES, Entry};
-use segfuse::{Activation, DType, Map, Objective, Plan, Problem, Shape};
+use segfuse::{Activation, DType, Objective, Plan, Problem, Shape};
 
-/// The types of a prediction for which there is a plan of this loss on a problem with these changes that `suits` a backend. A
-/// backend runs every plan but those whose maps it cannot make: none refuses one for its losses or types, and tests/vectors.rs runs
-/// every loss in these types on the device that it is given.
-fn planned(entry: &Entry, change: fn(Problem) -> Problem, suits: fn(&Plan) -> bool) -> String {
+/// The types of a prediction for which there is a plan of this loss. Every backend runs every plan: none refuses one for its losses or
+/// types, and tests/vectors.rs runs every loss in these types on the device that it is given.
+fn planned(entry: &Entry) -> String {
     use DType::*;
     // Some losses need one of their parameters that have no default.
     let without = entry.parameters().into_iter().filter(|parameter| parameter.default == "none");
@@ -17,25 +16,12 @@ fn planned(entry: &Entry, change: fn(Problem) -> Problem, suits: fn(&Plan) -> bo
     let takes = |dtype: &DType| {
         [(2, Activation::Softmax), (1, Activation::Sigmoid)].into_iter().any(|(classes, activation)| {
             let problem = Problem::new(Shape::new(1, classes, [4]).expect("a shape")).labels(U8);
-            let problem = change(problem.prediction(*dtype, activation));
-            objectives.iter().any(|objective| Plan::new(objective, &problem).is_ok_and(|plan| suits(&plan)))
+            let problem = problem.prediction(*dtype, activation);
+            objectives.iter().any(|objective| Plan::new(objective, &problem).is_ok())
         })
     };
     let types = [F32, F16, BF16, U8, I16, I32, I64].into_iter().filter(takes);
     types.map(DType::name).collect::<Vec<_>>().join(" ")
-}
-
-/// What the column of a backend that makes no maps says.
-fn without_made_maps(entry: &Entry) -> String {
-    let suits = |plan: &Plan| plan.heads()[0].maps().is_empty();
-    let plain = planned(entry, |problem| problem, suits);
-    if !plain.is_empty() {
-        return plain;
-    }
-    match planned(entry, |problem| problem.map(Map::Shared), suits) {
-        none if none.is_empty() => "–".into(),
-        types => format!("{types} ¹"),
-    }
 }
 
 #[test]
@@ -52,9 +38,8 @@ fn every_loss_has_its_row() {
     let listed: Vec<String> = ENTRIES.iter().map(|entry| entry.name.to_string()).collect();
     assert_eq!(named, listed);
     for (row, entry) in rows.iter().zip(ENTRIES) {
-        let of_cpu = planned(entry, |problem| problem, |_| true);
-        let without = without_made_maps(entry);
-        assert_eq!(row[1..], [&of_cpu, &of_cpu, &without], "{}", row[0]);
+        let of_all = planned(entry);
+        assert_eq!(row[1..], [&of_all, &of_all, &of_all], "{}", row[0]);
     }
 }
 

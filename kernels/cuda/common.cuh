@@ -9,9 +9,13 @@
 typedef unsigned long long u64;
 typedef unsigned int u32;
 
+// Maps that plans may make.
+static constexpr int MADE = 5;
+
 // `VoxelParams` of src/cuda/params.rs, which explains the fields.
 struct Params {
     u64 prediction, target, mask, weights, map, gradient, rows, coefficients, costs, ticket;
+    u64 made[MADE];
     u64 voxels;
     u32 samples, first_sample, rows_of_sample, runs, rounds, unused;
 };
@@ -25,6 +29,18 @@ static constexpr u32 WHOLE_WARP = 0xffffffffu;
 // A number of the plan. Not volatile: it is a constant, which may be moved and shared.
 #define PLAN(name) ([] { int v; asm("mov.b32 %0, SEGFUSE_" #name ";" : "=r"(v)); return v; }())
 #define PLAN_WIDE(name) ([] { long long v; asm("mov.b64 %0, SEGFUSE_" #name ";" : "=l"(v)); return v; }())
+
+// Whether the plan makes the M-th map that plans may make, and the first class that it is made for.
+template <int M> __device__ __forceinline__ int is_made() {
+    int v;
+    asm("mov.b32 %0, SEGFUSE_MADE_%1;" : "=r"(v) : "n"(M));
+    return v;
+}
+template <int M> __device__ __forceinline__ int first_made() {
+    int v;
+    asm("mov.b32 %0, SEGFUSE_MADE_FIRST_%1;" : "=r"(v) : "n"(M));
+    return v;
+}
 
 // `each<n>([&](auto k) { … })` is the body for k from 0 to n − 1, written out: an array indexed by anything but constants would
 // lie in memory, and a completed comment needs the number.
@@ -42,5 +58,4 @@ __device__ __forceinline__ int thread() { return threadIdx.x; }
 __device__ __forceinline__ int lane() { return threadIdx.x % WARP; }
 __device__ __forceinline__ int warp() { return threadIdx.x / WARP; }
 
-// Aligned for four numbers at once.
-extern __shared__ __align__(16) float shared[];
+extern __shared__ float shared[];

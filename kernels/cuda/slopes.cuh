@@ -81,10 +81,8 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
         if constexpr (INTERLEAVED) {
             if (PLAN(STAGED)) {
                 __syncwarp();
-                v.stage.template own<SLOTS>([&](auto k, auto &place) {
-                    auto some = place;
-                    each<some.COUNT>([&](auto j) { some.x[j] = dz[k + j][0]; });
-                    if (v.present(k)) place = some;
+                v.slots([&](auto k) {
+                    if (v.present(k)) v.stage.mine[v.stage.step(k)] = dz[k][0];
                 });
                 v.stage.template drain<SLOTS>(v.params.gradient);
                 return;
@@ -110,10 +108,11 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
             base[k][l] = u[k][l] = 0.0f;
             if (PLAN(PIXELS) && !PLAN(OWN_CLASS)) {
                 float slope, by_ln_q;
-                asm("// SEGFUSE_PIXEL_SLOPES %2 %0 %1 %3 %4 %5 %6 %7 %8"
+                asm("// SEGFUSE_PIXEL_SLOPES %2 %0 %1 %3 %4 %5 %6 %7 %8 %9 %10 %11 %12 %13"
                     : "=f"(slope), "=f"(by_ln_q)
                     : "n"(int(k)), "f"(v.p[k][l]), "f"(v.ln_p_of(k, l)), "f"(v.q_of(k, l)), "f"(v.ln_q_of(k, l)),
-                      "f"(v.g_of(k, l)), "f"(v.map_of(k, l)));
+                      "f"(v.g_of(k, l)), "f"(v.map_of(k, l)), "f"(v.made[0][k][l]), "f"(v.made[1][k][l]), "f"(v.made[2][k][l]),
+                      "f"(v.made[3][k][l]), "f"(v.made[4][k][l]));
                 base[k][l] = slope;
                 if (PLAN(LN_Q)) {
                     const float b = by_ln_q * v.p[k][l];
@@ -193,9 +192,11 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
             v.own_map(map);
             each<WIDTH>([&](auto l) {
                 const u64 of_class = coefficients + u32(min(max(v.own[l], 0), PLAN(CLASSES) - 1) * PLAN(SLOPES)) * 4;
-                asm volatile("// SEGFUSE_OWN_SLOPE %0 %1 %2 %3 %4 %5"
+                asm volatile("// SEGFUSE_OWN_SLOPE %0 %1 %2 %3 %4 %5 %6 %7 %8 %9 %10"
                              : "=f"(own_slope[l])
-                             : "f"(v.own_p[l]), "f"(v.own_ln_p[l]), "f"(v.own_q[l]), "f"(map[l]), "l"(of_class));
+                             : "f"(v.own_p[l]), "f"(v.own_ln_p[l]), "f"(v.own_q[l]), "f"(map[l]), "f"(v.template own_made<0>(l)),
+                               "f"(v.template own_made<1>(l)), "f"(v.template own_made<2>(l)), "f"(v.template own_made<3>(l)),
+                               "f"(v.template own_made<4>(l)), "l"(of_class));
             });
         }
         float dz[SLOTS][WIDTH];

@@ -36,8 +36,10 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Sums {
             float map[WIDTH];
             v.own_map(map);
             each<WIDTH>([&](auto l) {
-                asm volatile("// SEGFUSE_OWN_VALUES %0 %1 %2 %3 %4" ::"n"(int(l)), "f"(v.own_p[l]), "f"(v.own_ln_p[l]),
-                             "f"(v.own_q[l]), "f"(map[l]));
+                asm volatile("// SEGFUSE_OWN_VALUES %0 %1 %2 %3 %4 %5 %6 %7 %8 %9" ::"n"(int(l)), "f"(v.own_p[l]),
+                             "f"(v.own_ln_p[l]), "f"(v.own_q[l]), "f"(map[l]), "f"(v.template own_made<0>(l)),
+                             "f"(v.template own_made<1>(l)), "f"(v.template own_made<2>(l)), "f"(v.template own_made<3>(l)),
+                             "f"(v.template own_made<4>(l)));
             });
         }
         v.values([&](auto k, auto l) {
@@ -58,8 +60,10 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Sums {
             if (PLAN(OWN_PIXELS)) {
                 asm volatile("// SEGFUSE_OWN_SUM %0 %1 %2 %3" ::"n"(int(k)), "n"(int(l)), "f"(m), "r"(int(v.is_own(k, l))));
             } else if (PLAN(PIXELS)) {
-                asm volatile("// SEGFUSE_PIXEL_SUM %0 %1 %2 %3 %4 %5 %6 %7 %8" ::"n"(int(k)), "f"(m), "r"(int(v.kept(l))),
-                             "f"(p), "f"(v.ln_p_of(k, l)), "f"(v.q_of(k, l)), "f"(v.ln_q_of(k, l)), "f"(g), "f"(v.map_of(k, l)));
+                asm volatile("// SEGFUSE_PIXEL_SUM %0 %1 %2 %3 %4 %5 %6 %7 %8 %9 %10 %11 %12 %13" ::"n"(int(k)), "f"(m),
+                             "r"(int(v.kept(l))), "f"(p), "f"(v.ln_p_of(k, l)), "f"(v.q_of(k, l)), "f"(v.ln_q_of(k, l)), "f"(g),
+                             "f"(v.map_of(k, l)), "f"(v.made[0][k][l]), "f"(v.made[1][k][l]), "f"(v.made[2][k][l]),
+                             "f"(v.made[3][k][l]), "f"(v.made[4][k][l]));
             }
         });
         if (PLAN(COST)) add_costs(v);

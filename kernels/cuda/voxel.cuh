@@ -17,6 +17,8 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Voxel {
     int own[WIDTH];
     float weight[WIDTH];
     float dense[SLOTS][WIDTH], phi[SLOTS][WIDTH];
+    // The maps that the plan makes, where pixel terms look at every class.
+    float made[MADE][SLOTS][WIDTH];
     float z[SLOTS][WIDTH], p[SLOTS][WIDTH], q[SLOTS][WIDTH];
     // Softmax: the largest logit, ln Σe^(z − largest), 1 − p of the first of the largest classes, and which it is.
     float largest[WIDTH], ln_sum[WIDTH], q_top[WIDTH];
@@ -66,14 +68,7 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Voxel {
         if constexpr (INTERLEAVED) {
             if (PLAN(STAGED)) {
                 stage.template fill<SLOTS>(buffer, load);
-                stage.template own<SLOTS>([&](auto k, auto &place) {
-                    if (!present(k)) {
-                        x[k][0] = nothing;
-                        return;
-                    }
-                    const auto some = place;
-                    each<some.COUNT>([&](auto j) { x[k + j][0] = some.x[j]; });
-                });
+                slots([&](auto k) { x[k][0] = present(k) ? stage.mine[stage.step(k)] : nothing; });
                 return;
             }
             if constexpr (SLOTS <= 4 && !TEAMED) {
@@ -124,6 +119,22 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Voxel {
             each<WIDTH>([&](auto l) { phi[0][l] = 0.0f; });
             if (inside) load_map(phi[0], params.map, place);
         }
+        if (PLAN(PIXELS) && !PLAN(OWN_CLASS)) {
+            each<MADE>([&](auto m) { load_made(m); });
+        }
+    }
+
+    template <int M> __device__ __forceinline__ void load_made(Index<M>) {
+        values([&](auto k, auto l) { made[M][k][l] = 0.0f; });
+        if (is_made<M>() && inside)
+            slots([&](auto k) {
+                if (present(k) && class_of(k) >= first_made<M>()) load_map(made[M][k], params.made[M], made_element<M>(class_of(k)));
+            });
+    }
+    // Number of the voxel in a made map, which is planar and begins with the plane of the first class that it is made for.
+    template <int M> __device__ __forceinline__ u64 made_element(int of_class) const {
+        const int first = first_made<M>();
+        return (sample * (PLAN(CLASSES) - first) + (of_class - first)) * params.voxels + voxel;
     }
 
     // Loads the prediction and makes p, and what the pass reads beside it.
@@ -262,6 +273,15 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Voxel {
             values([&](auto k, auto l) { x[l] = is_own(k, l) ? phi[k][l] : x[l]; });
             team_sum<TEAMED>(x);
         }
+    }
+    // A made map of the voxel's own class; 0 where it is not made for that.
+    template <int M> __device__ __forceinline__ float own_made(int l) const {
+        float x[1] = {0.0f};
+        if (is_made<M>()) {
+            const int first = first_made<M>(), of_class = PLAN(CLASSES) == 1 ? 0 : own[l];
+            if (kept(l) && of_class >= first) load_map(x, params.made[M], made_element<M>(of_class) + l);
+        }
+        return x[0];
     }
 };
 

@@ -8,12 +8,12 @@
 //! | `SEGFUSE_SUM name slot x when` | sum += x where `when` is not 0; nothing, where the plan has no such sum |
 //! | `SEGFUSE_SUM_PRODUCT name slot a b when` | sum += a·b |
 //! | `SEGFUSE_BATCH x… batch` | as many sums as there are x, from sum 8·batch on |
-//! | `SEGFUSE_OWN_VALUES voxel p ln_p q map` | the pixel terms of the voxel's own class |
+//! | `SEGFUSE_OWN_VALUES voxel p ln_p q map made…` | the pixel terms of the voxel's own class |
 //! | `SEGFUSE_OWN_SUM slot voxel m when` | their sums in a slot |
-//! | `SEGFUSE_PIXEL_SUM slot m when p ln_p q ln_q g map` | pixel terms that look at every class, and their sums |
+//! | `SEGFUSE_PIXEL_SUM slot m when p ln_p q ln_q g map made…` | pixel terms that look at every class, and their sums |
 //! | `SEGFUSE_TAKE_COEFFICIENTS slot at` | the coefficients of the pixel terms of a slot, kept for the next |
-//! | `SEGFUSE_PIXEL_SLOPES slot x y p ln_p q ln_q g map` | x, y = the two slopes of those terms |
-//! | `SEGFUSE_OWN_SLOPE x p ln_p q map at` | x = Σ slope·coefficient of the terms of the voxel's own class |
+//! | `SEGFUSE_PIXEL_SLOPES slot x y p ln_p q ln_q g map made…` | x, y = the two slopes of those terms |
+//! | `SEGFUSE_OWN_SLOPE x p ln_p q map made… at` | x = Σ slope·coefficient of the terms of the voxel's own class |
 //!
 //! The registers that hold sums between comments are the host's, and so is their number.
 
@@ -62,7 +62,11 @@ pub(super) fn input_name(input: VoxelInput) -> &'static str {
         VoxelInput::LnQ => "ln_q",
         VoxelInput::G => "g",
         VoxelInput::Map => "map",
-        made => unreachable!("refused: no kernel makes a {}", made.label()),
+        VoxelInput::SignedDistance => "signed_distance",
+        VoxelInput::TargetSquared => "target_squared",
+        VoxelInput::PredictionSquared => "prediction_squared",
+        VoxelInput::Closeness => "closeness",
+        VoxelInput::ContourDistance => "contour_distance",
     }
 }
 
@@ -82,7 +86,9 @@ impl Completion<'_> {
         }
         match line.split_once("SEGFUSE_") {
             Some((before, after)) => {
-                let end = after.find(|c: char| !(c.is_ascii_uppercase() || c == '_')).unwrap_or(after.len());
+                let end = after
+                    .find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+                    .unwrap_or(after.len());
                 let number = self.source.number(&after[..end]);
                 emit!(self, "{before}{number}{}", &after[end..]);
             }
@@ -118,10 +124,11 @@ impl Completion<'_> {
                 }
             }
             ("BATCH", [to @ .., batch]) => self.batch(to, batch),
-            ("OWN_VALUES", [voxel, p, ln_p, q, map]) => {
+            ("OWN_VALUES", [voxel, p, ln_p, q, maps @ ..]) => {
                 let source = self.source;
-                let zero = ptx_literal(0.0);
-                let values = self.inline(&source.values, &[p, ln_p, q, &zero, &ptx_literal(1.0), map], "");
+                let (zero, one) = (ptx_literal(0.0), ptx_literal(1.0));
+                let values =
+                    self.inline(&source.values, &[&[p, ln_p, q, zero.as_str(), one.as_str()], maps].concat(), "");
                 for (k, value) in values.iter().enumerate() {
                     emit!(self, "mov.f32 {}, {value};", self.own_value(voxel, k));
                 }
@@ -156,10 +163,11 @@ impl Completion<'_> {
                     emit!(self, "mov.f32 {to}, {from};");
                 }
             }
-            ("OWN_SLOPE", [x, p, ln_p, q, map, at]) => {
+            ("OWN_SLOPE", [x, p, ln_p, q, maps @ .., at]) => {
                 let source = self.source;
-                let zero = ptx_literal(0.0);
-                let slopes = self.inline(&source.slopes, &[p, ln_p, q, &zero, &ptx_literal(1.0), map], "");
+                let (zero, one) = (ptx_literal(0.0), ptx_literal(1.0));
+                let slopes =
+                    self.inline(&source.slopes, &[&[p, ln_p, q, zero.as_str(), one.as_str()], maps].concat(), "");
                 let mut total = zero;
                 for (slope, place) in slopes.iter().zip(&source.pixel_coefficients) {
                     if let Some(place) = place {
@@ -308,8 +316,7 @@ impl Completion<'_> {
                 ("p", Ok(k)) => format!("%xp{}", predicates + k),
                 ("c", Ok(k)) => self.coefficient(slot, k),
                 _ => {
-                    let given = VoxelInput::ALL.iter().filter(|input| !VoxelInput::MADE.contains(input));
-                    let index = given.map(|&input| input_name(input)).position(|input| input == name);
+                    let index = VoxelInput::ALL.iter().position(|&input| input_name(input) == name);
                     inputs[index.unwrap_or_else(|| panic!("${name} is no input of a pixel term"))].to_string()
                 }
             }

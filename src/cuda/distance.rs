@@ -126,7 +126,11 @@ struct TransformParams {
 /// `RULE_…` of `kernels/cuda/distance_sides.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SidesRule {
+    Label = 0,
     Argmax = 1,
+    /// The class whose p is above ½.
+    Majority = 2,
+    Above = 3,
     SoftmaxAbove = 4,
 }
 

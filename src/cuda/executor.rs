@@ -4,6 +4,7 @@ use super::device::{Device, Preparation, Text};
 use super::driver::{Entered, Function, Memory, Stream};
 use super::finish::{Combine, FinishParams, Interpreter, THREADS};
 use super::geometry::Geometry;
+use super::maps::{MadeMaps, Sources};
 use super::params::VoxelParams;
 use super::text::{self, Kernel};
 use crate::error::Error;
@@ -116,9 +117,12 @@ pub(super) struct DeviceHead {
     gradient: Option<Arc<Function>>,
     one_pass: Option<Arc<Function>>,
     interpreter: Interpreter,
-    /// Addresses of the recipe and of the cost matrix.
+    /// The maps that are made before the passes.
+    maps: Option<MadeMaps>,
+    /// Addresses of the recipe, of the cost matrix and of the table of all classes.
     recipe: u64,
     costs: u64,
+    classes: u64,
     /// Places in the workspace, in words.
     pub(super) moments_at: u64,
     pub(super) coefficients_at: u64,
@@ -130,6 +134,8 @@ pub(super) struct Shared {
     partials: u64,
     ticket: u64,
     pub(super) result: u64,
+    /// The memory of the stage `distance`: made maps, and what they are made in.
+    maps: u64,
     words: u64,
 }
 
@@ -137,8 +143,8 @@ pub(super) struct Shared {
 /// be captured into a CUDA graph. Calls that run on the device at the same time need a workspace each ([`Call::workspace`]);
 /// calls that follow each other on a stream do not.
 ///
-/// Dropping it waits for the kernels that use its memory. Neither that nor preparing one disturbs a capture of another thread, in
-/// whatever mode.
+/// Dropping it waits for the kernels that use its memory; not to be done while a thread captures a stream in the global
+/// mode, in which the driver permits no thread to free memory.
 #[derive(Debug)]
 pub struct Executor {
     /// Recipes and cost matrices.
@@ -158,7 +164,6 @@ pub struct Executor {
 impl Executor {
     pub(super) fn new(device: &Device, plan: &Plan, preparation: Preparation) -> Result<Executor, Error> {
         for head in plan.heads() {
-            head.without_made_maps("cuda")?;
             let (need, got) = (head.problem.prediction, head.problem.gradient_dtype());
             if preparation.in_place && need != got {
                 return Err(Error::BufferType { role: "a gradient in place", need, got });
@@ -167,10 +172,12 @@ impl Executor {
         let at_once: Vec<u64> = plan.heads().iter().map(|head| samples_at_once(device, head, preparation)).collect();
         let geometries: Vec<Geometry> =
             plan.heads().iter().zip(&at_once).map(|(head, &at_once)| Geometry::new(head, at_once)).collect();
-        let (shared, places) = places(plan, &geometries)?;
+        let maps = plan.heads().iter().map(|head| MadeMaps::new(device, head)).collect::<Result<Vec<_>, _>>()?;
+        let map_bytes = maps.iter().flatten().map(MadeMaps::bytes).max().unwrap_or(0);
+        let (shared, places) = places(plan, &geometries, map_bytes)?;
         let mut constants = Constants::default();
         let mut heads = Vec::new();
-        for (k, (head, geometry)) in plan.heads().iter().zip(geometries).enumerate() {
+        for (k, ((head, geometry), maps)) in plan.heads().iter().zip(geometries).zip(maps).enumerate() {
             let schedule = if preparation.split { Schedule::TwoPass } else { head.schedule };
             let one_pass = matches!(schedule, Schedule::OnePass { .. });
             let voxels = |kernel| -> Result<Arc<Function>, Error> {
@@ -192,6 +199,11 @@ impl Executor {
                     let single: Vec<f32> = matrix.iter().map(|&x| x as f32).collect();
                     constants.take(bytemuck::cast_slice(&single))
                 }),
+                classes: maps.as_ref().map_or(NO_OFFSET, |_| {
+                    let classes: Vec<u32> = (0..head.problem.shape.classes() as u32).collect();
+                    constants.take(bytemuck::cast_slice(&classes))
+                }),
+                maps,
                 moments_at: places[k].moments.into(),
                 coefficients_at: places[k].coefficients.into(),
                 geometry,
@@ -201,7 +213,9 @@ impl Executor {
         let constants = Memory::of(context, "the recipes of a plan", &constants.0)?;
         for head in &mut heads {
             head.recipe += constants.address();
-            head.costs = if head.costs == NO_OFFSET { 0 } else { constants.address() + head.costs };
+            for place in [&mut head.costs, &mut head.classes] {
+                *place = if *place == NO_OFFSET { 0 } else { constants.address() + *place };
+            }
         }
         let workspace =
             preparation.workspace.then(|| Memory::new(context, "the workspace", 4 * shared.words)).transpose()?;
@@ -326,6 +340,7 @@ impl Executor {
             let launch = self.launch(&entered, number, Some(buffers), call, base, stream);
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
+                launch.distance()?;
                 launch.voxels(&self.heads[number].reduce, Kernel::Reduce, launch.all())?;
                 let params = launch.combined(launch.all(), false);
                 combine.launch(&entered, [params.pieces(), 1, 1], THREADS, 0, stream, params)?;
@@ -371,7 +386,11 @@ impl Executor {
         for (number, buffers) in heads.iter().enumerate() {
             let launch = self.launch(&entered, number, Some(buffers), call, base, stream);
             // SAFETY: checked above as far as it can be, and promised by the caller.
-            unsafe { launch.voxels(made(&self.heads[number].gradient), Kernel::Gradient, launch.all())? };
+            unsafe {
+                // The maps of another head may lie in their place meanwhile: they are made again, of the same buffers.
+                launch.distance()?;
+                launch.voxels(made(&self.heads[number].gradient), Kernel::Gradient, launch.all())?;
+            }
         }
         Ok(())
     }
@@ -394,6 +413,7 @@ impl Executor {
             let whole = launch.whole();
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
+                launch.distance()?;
                 match (pass, on_device.schedule) {
                     (Pass::Forward, _) => {
                         launch.voxels(&on_device.reduce, Kernel::Reduce, all)?;
@@ -577,7 +597,7 @@ pub(super) fn check(
     if !address.is_multiple_of(alignment) {
         return Err(Error::BufferAlignment { role, need: alignment as usize, address: address as usize });
     }
-    match entered.locate(role, address, bytes)? {
+    match entered.locate(role, address)? {
         Some(got) if got < bytes => Err(Error::BufferBytes { role, need: bytes, got }),
         _ => Ok(()),
     }
@@ -634,6 +654,23 @@ impl Launch<'_> {
         Combine::new(self.head, geometry, samples, census, self.base, partials, moments, ticket)
     }
 
+    /// The maps that the plan makes.
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward`], after [`Executor::check`].
+    unsafe fn distance(&self) -> Result<(), Error> {
+        let (Some(maps), Some(buffers)) = (&self.on_device.maps, self.buffers) else { return Ok(()) };
+        let sources = Sources {
+            prediction: buffers.prediction,
+            target: buffers.target,
+            mask: buffers.mask.unwrap_or(0),
+            classes: self.on_device.classes,
+            base: self.base + 4 * self.executor.shared.maps,
+        };
+        // SAFETY: the workspace has room for the stage, and the rest was checked and promised.
+        unsafe { maps.launch(self.entered, self.head, &sources, self.stream) }
+    }
+
     /// One pass over the voxels of some samples.
     ///
     /// # Safety
@@ -653,6 +690,11 @@ impl Launch<'_> {
             coefficients: self.base + 4 * self.on_device.coefficients_at,
             costs: self.on_device.costs,
             ticket: self.base + 4 * self.executor.shared.ticket,
+            made: self
+                .on_device
+                .maps
+                .as_ref()
+                .map_or_else(Default::default, |maps| maps.addresses(self.base + 4 * self.executor.shared.maps)),
             first_sample: samples.start as u32,
             samples: (samples.end - samples.start) as u32,
             ..geometry.params()
@@ -711,8 +753,8 @@ fn samples_at_once(device: &Device, head: &Head, preparation: Preparation) -> u6
     }
 }
 
-/// Where everything lies in the workspace.
-fn places(plan: &Plan, geometries: &[Geometry]) -> Result<(Shared, Vec<recipe::Places>), Error> {
+/// Where everything lies in the workspace, the memory of the stage `distance` last.
+fn places(plan: &Plan, geometries: &[Geometry], map_bytes: u64) -> Result<(Shared, Vec<recipe::Places>), Error> {
     let each = || plan.heads().iter().zip(geometries).map(|(head, g)| (head, g, head.problem.shape.samples() as u64));
     // Rows and partial sums are one head's at a time; what follows them is each head's own.
     let rows = each().map(|(_, g, samples)| 2 * samples * g.rows() * g.row()).max().unwrap_or(0);
@@ -735,10 +777,11 @@ fn places(plan: &Plan, geometries: &[Geometry]) -> Result<(Shared, Vec<recipe::P
             [moments, coefficients, take(recipe::scratch_words(head))]
         })
         .collect();
-    let shared = Shared { partials, ticket, result, words };
     if words > u64::from(u32::MAX) {
         return Err(Error::DeviceLimit { what: "bytes of workspace", need: 4 * words, got: 4 * u64::from(u32::MAX) });
     }
+    let maps = words;
+    let shared = Shared { partials, ticket, result, maps, words: maps + map_bytes.div_ceil(4) };
     let places = each_head.iter().enumerate().map(|(k, &[moments, coefficients, scratch])| recipe::Places {
         moments: moments as u32,
         scratch: scratch as u32,

@@ -22,6 +22,7 @@ mod geometry;
 mod host;
 #[doc(hidden)]
 pub mod inspect;
+mod maps;
 mod params;
 mod skeleton;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the voxel kernels are launched with; `Params` of `kernels/cuda/common.cuh`.
 
+use crate::spec::VoxelInput;
 use bytemuck::{Pod, Zeroable};
 
 /// The one parameter of `reduce`, `gradient` and `one_pass`, passed by value. Addresses are those of sample 0, and 0 where the
@@ -21,6 +22,8 @@ pub(super) struct VoxelParams {
     pub(super) costs: u64,
     /// A u32 that `finish` counts its blocks by, which `reduce` and `one_pass` clear.
     pub(super) ticket: u64,
+    /// The maps that the plan makes, each at its place in `VoxelInput::MADE`: f32 `[N, C − first class, V]`.
+    pub(super) made: [u64; VoxelInput::MADE.len()],
     /// V
     pub(super) voxels: u64,
     /// Samples of this launch, and the first of them.

@@ -123,4 +123,7 @@ macro_rules! plain {
         }
     };
 }
-plain!("combine" "finish" "distance_sides" "distance_rows" "distance_lines");
+plain!(
+    "combine" "finish"
+    "distance_sides" "distance_rows" "distance_lines" "distance_contours" "distance_extremes" "distance_maps"
+);

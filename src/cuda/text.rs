@@ -100,13 +100,20 @@ pub(super) fn plain(name: &str) -> &'static str {
     skeleton::plain(name)
 }
 
+/// Words of each map that plans may make: whether this one does, and the first class that it is made for.
+const MADE_NAMES: [[&str; 2]; VoxelInput::MADE.len()] = [
+    ["MADE_0", "MADE_FIRST_0"],
+    ["MADE_1", "MADE_FIRST_1"],
+    ["MADE_2", "MADE_FIRST_2"],
+    ["MADE_3", "MADE_FIRST_3"],
+    ["MADE_4", "MADE_FIRST_4"],
+];
+
 /// The kernel of a head: what its text is made of.
 ///
 /// # Errors
-/// [`Error::Program`] when a pixel term has a constant that single precision cannot hold, [`Error::CannotMake`] when one reads a
-/// made map.
+/// [`Error::Program`] when a pixel term has a constant that single precision cannot hold.
 pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place: bool) -> Result<Source, Error> {
-    head.without_made_maps("cuda")?;
     let problem = &head.problem;
     let census = kernel == Kernel::Census;
     let (labels, target) = match problem.target {
@@ -146,7 +153,7 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
     let pixels = !value_ids.is_empty();
     let of_thread = geometry.slots as usize * sums.len() + 2;
     let flag = i64::from;
-    let numbers = BTreeMap::from([
+    let mut numbers = BTreeMap::from([
         ("CLASSES", classes as i64),
         ("TEAM", i64::from(geometry.team)),
         ("TEAM_SHIFT", i64::from(geometry.team.ilog2())),
@@ -155,13 +162,11 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         ("FULL_SLOTS", flag(classes.is_multiple_of(geometry.team as usize))),
         ("STAGED", flag(geometry.staged)),
         ("STAGE_WIDTH", i64::from(geometry.stage_width)),
-        ("STAGE_OWN", i64::from(geometry.stage_own)),
-        ("STAGE_PAD", i64::from(geometry.stage_pad)),
-        ("STAGE_PERIOD_SHIFT", i64::from(geometry.stage_period.ilog2())),
+        ("STAGE_STRIDE", i64::from(geometry.stage_stride)),
         ("STAGE_NUMBERS", i64::from(geometry.stage_numbers())),
         ("TILE", i64::from(geometry.tile())),
-        // i/period is (i·reciprocal) >> 20 for every i of a tile, which has at most 512 elements.
-        ("STAGE_PERIOD_RECIPROCAL", (1i64 << 20) / (i64::from(geometry.stage_period) * classes as i64) + 1),
+        // i/CLASSES is (i·reciprocal) >> 20 for every i of a tile.
+        ("CLASSES_RECIPROCAL", (1i64 << 20) / classes as i64 + 1),
         ("SHARES_MEMORY", flag(geometry.staged)),
         ("CENSUS", flag(census)),
         ("SOFTMAX", flag(problem.activation == Activation::Softmax)),
@@ -196,6 +201,11 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         ("BY_PP", place(Moment::PP)),
         ("BY_COST", place(Moment::Cost)),
     ]);
+    for (names, input) in MADE_NAMES.into_iter().zip(VoxelInput::MADE) {
+        let map = head.maps.iter().find(|map| map.input == input);
+        let first = map.map_or(0, |map| map.first_class);
+        numbers.extend(names.into_iter().zip([flag(map.is_some()), first as i64]));
+    }
     Ok(Source {
         skeleton: skeleton::of(kernel, geometry),
         numbers,

@@ -48,10 +48,6 @@ impl Bench {
     pub fn is_cpu(&self) -> bool {
         !self.compiles
     }
-    /// Whether the backend has what the case asks for: CUDA makes no maps.
-    pub fn runs(&self, case: &Case) -> bool {
-        !self.runtime.name().starts_with("cuda") || case.plan().heads()[0].maps().is_empty()
-    }
     /// Each how many-th of a long list is taken: all of them with `SEGFUSE_TEST_FULL`, or where nothing is compiled slowly.
     pub fn every(&self, compiled: usize) -> usize {
         if self.slowly && variable("SEGFUSE_TEST_FULL").is_none() { compiled } else { 1 }

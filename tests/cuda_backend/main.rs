@@ -18,6 +18,7 @@ macro_rules! device_or_return {
 }
 
 mod buffers;
+mod distances;
 mod errors;
 mod memory;
 mod order;

@@ -4,6 +4,7 @@ use super::buffers::{Loaded, Results, stream};
 use super::common::against_cpu::{SPECS, check_stages, dense_cases};
 use super::common::{Case, assert_no_faults, example};
 use super::evaluate;
+use super::memory::MAPS;
 use segfuse::cuda::{Call, Device};
 use segfuse::{DType, Layout};
 
@@ -41,7 +42,7 @@ fn of_dense_targets() {
 #[test]
 fn one_by_one() {
     let device = device_or_return!();
-    for (turn, spec) in SPECS.into_iter().enumerate() {
+    for (turn, spec) in SPECS.into_iter().chain([MAPS]).enumerate() {
         let layout = [Layout::Planar, Layout::Interleaved][turn % 2];
         let case = example(spec, &[2, 3, 900], DType::F32, layout, turn as u64 + 20);
         let executor = device.prepare_split(&case.plan()).expect("the device takes the plan");

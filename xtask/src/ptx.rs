@@ -33,7 +33,16 @@ const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "
 /// Whose registers the launch table shows.
 const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 /// Kernels that know nothing of a plan.
-const PLAIN: [&str; 5] = ["combine", "finish", "distance_sides", "distance_rows", "distance_lines"];
+const PLAIN: [&str; 8] = [
+    "combine",
+    "finish",
+    "distance_sides",
+    "distance_rows",
+    "distance_lines",
+    "distance_contours",
+    "distance_extremes",
+    "distance_maps",
+];
 /// Kernels that are compiled in every shape of `kernels/variants.rs`.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
 /// Calls the compiler, whose text is the same wherever it runs.
@@ -344,7 +353,14 @@ fn assembled(ptxas: &Path) -> anyhow::Result<String> {
             jobs.extend(ARCHITECTURES.map(|architecture| (name.clone(), kernel.clone(), path.clone(), architecture)));
         }
     }
-    println!("assembling {} kernels for {}", seen.len(), ARCHITECTURES.join(", "));
+    for name in PLAIN {
+        let path = scratch.join(format!("{name}.ptx"));
+        let text = decompressed(&root().join(format!("kernels/ptx/{name}.ptx.gz")))?;
+        fs::write(&path, &text)?;
+        let kernel = inspect::Completed { kernel: name, entry: name, text, shared_bytes: 0, elements: 1 };
+        jobs.extend(ARCHITECTURES.map(|architecture| (name.into(), kernel.clone(), path.clone(), architecture)));
+    }
+    println!("assembling {} kernels for {}", seen.len() + PLAIN.len(), ARCHITECTURES.join(", "));
     let used = in_parallel(jobs, |(plan, kernel, path, architecture)| {
         let out = Command::new(ptxas).args(["-v", "-arch", architecture, "-o", "/dev/null"]).arg(&path).output()?;
         let said = String::from_utf8_lossy(&out.stderr);
@@ -355,7 +371,9 @@ fn assembled(ptxas: &Path) -> anyhow::Result<String> {
             kernel.entry
         );
         let registers = number_before(&said, " registers").context("ptxas tells no registers")?;
-        Ok((kernel.entry, architecture, Use { registers, shared: kernel.shared_bytes }))
+        // What a kernel declares, beside what it is launched with.
+        let declared = number_before(&said, " bytes smem").unwrap_or(0);
+        Ok((kernel.entry, architecture, Use { registers, shared: kernel.shared_bytes + declared }))
     })?;
     let mut most: BTreeMap<(&str, &str), Use> = BTreeMap::new();
     for (entry, architecture, used) in used {
