@@ -95,7 +95,7 @@ impl Completion<'_> {
             None => emit!(self, "{line}"),
         }
         if line.starts_with(".maxntid") {
-            emit!(self, ".minnctapersm {}", self.source.skeleton.resident());
+            emit!(self, ".minnctapersm {}", self.source.resident());
         }
         if line == "{" && self.body.is_none() {
             self.body = Some(self.text.len());

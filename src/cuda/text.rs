@@ -89,6 +89,12 @@ impl Source {
     pub(super) fn text(&self) -> String {
         complete::complete(self)
     }
+    /// Blocks of a multiprocessor that the driver's compiler must leave registers for: where pixel terms of every class read made maps,
+    /// each takes a register for every value.
+    pub(super) fn resident(&self) -> u32 {
+        let reads_made = self.number("OWN_CLASS") == 0 && MADE_NAMES.iter().any(|[name, _]| self.number(name) != 0);
+        if reads_made { 1 } else { self.skeleton.resident() }
+    }
     /// The number that a word of the skeletons stands for.
     pub(super) fn number(&self, name: &str) -> i64 {
         *self.numbers.get(name).unwrap_or_else(|| panic!("a skeleton asks for {name}, which is no number of a plan"))
