@@ -200,6 +200,19 @@ impl<'h> Block<'h> {
     pub(super) fn all_kept(&self) -> bool {
         self.valid == self.len as u64
     }
+    /// With [`by_share`] and C classes, the columns of a range. Their parts are cut to one length, so that a loop over them does not
+    /// ask of each whether it is there.
+    #[inline(always)]
+    pub(super) fn few<const C: usize>(&self, columns: std::ops::Range<usize>) -> Few<'_, C> {
+        Few {
+            e: array::from_fn(|class| self.p.part(class, columns.clone())),
+            share: self.share.part(0, columns.clone()),
+            rest_sum: self.rest_sum.part(0, columns.clone()),
+            weight: self.weight.part(0, columns.clone()),
+            labels: &self.labels.as_chunks().0[columns],
+            all_kept: self.all_kept(),
+        }
+    }
     /// `x`·m, and 0 where a voxel does not count, whatever `x` is there.
     #[inline(always)]
     pub(super) fn weigh<S: Simd>(&self, simd: S, column: usize, x: f32x16<S>) -> f32x16<S> {
@@ -225,21 +238,10 @@ impl<'h> Block<'h> {
     pub(super) fn by_share(&self) -> bool {
         self.by_share
     }
-    /// With [`by_share`], e^(z − largest z) of a class.
-    #[inline(always)]
-    pub(super) fn e_at<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
-        self.p.load(simd, class, column)
-    }
     /// With [`by_share`], p of the largest class.
     #[inline(always)]
-    pub(super) fn share<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+    fn share<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
         self.share.load(simd, 0, column)
-    }
-    /// With [`by_share`], 1 − p of the voxel's own class, whose e is `own_e`.
-    #[inline(always)]
-    pub(super) fn own_q_at<S: Simd>(&self, simd: S, column: usize, own_e: f32x16<S>) -> f32x16<S> {
-        let (one, share) = (f32x16::splat(simd, 1.0), self.share(simd, column));
-        own_e.simd_eq(one).select(self.rest_sum.load(simd, 0, column) * share, one - own_e * share)
     }
     /// 1 − p of a class; only after sigmoid, or where a program reads it.
     #[inline(always)]
@@ -385,6 +387,7 @@ impl<'h> Block<'h> {
         match problem.target {
             Target::Labels(_) => {
                 let limit = self.classes.max(2) as i32;
+                sources.target.prefetch_after(first, range.len);
                 sources.target.read_labels(first, limit, problem.ignore_label, labels);
             }
             Target::Dense(_) => labels.fill(0),
@@ -717,33 +720,43 @@ impl<'h> Block<'h> {
     /// p and 1 − p of the own class.
     #[inline(always)]
     fn own_shares<S: Simd, const C: usize>(&mut self, simd: S) {
-        for column in 0..self.columns() {
-            let truth = self.truth(simd, column);
+        let mut own_planes = std::mem::take(&mut self.own);
+        let columns = self.columns();
+        let few = self.few::<C>(0..columns);
+        let [own_p, _, own_q] = own_planes.each_mut(columns);
+        for column in 0..columns {
+            let own = few.own(simd, column);
             let mut own_e = f32x16::splat(simd, 0.0);
-            for class in 0..C {
-                own_e = truth.is_own(class).select(self.e_at(simd, class, column), own_e);
+            for (class, own) in own.into_iter().enumerate() {
+                own_e = own.select(few.e(simd, class, column), own_e);
             }
-            let (p, q) = (own_e * self.share(simd, column), self.own_q_at(simd, column, own_e));
-            self.own.store(Own::P as usize, column, p);
-            self.own.store(Own::Q as usize, column, q);
+            (own_e * few.share(simd, column)).store_array(&mut own_p[column]);
+            few.own_q(simd, column, own_e).store_array(&mut own_q[column]);
         }
+        self.own = own_planes;
     }
 
     /// ln p of the own class.
     #[inline(always)]
     fn own_ln_p<S: Simd, const C: usize>(&mut self, simd: S, z: [&[[f32; LANES]]; C]) {
         let one = f32x16::splat(simd, 1.0);
-        for column in 0..self.columns() {
-            let truth = self.truth(simd, column);
-            let largest = self.largest.load(simd, 0, column);
+        let mut own_planes = std::mem::take(&mut self.own);
+        let columns = self.columns();
+        let few = self.few::<C>(0..columns);
+        let largests = self.largest.part(0, 0..columns);
+        let [_, own_ln_p] = own_planes.each_mut(columns);
+        for column in 0..columns {
+            let own = few.own(simd, column);
+            let largest = largests.load(simd, column);
             let mut own_z = largest;
-            for (class, z) in z.iter().enumerate() {
-                own_z = truth.is_own(class).select(f32x16::load_array_ref(simd, &z[column]), own_z);
+            for (own, z) in own.into_iter().zip(z) {
+                own_z = own.select(f32x16::load_array_ref(simd, &z[column]), own_z);
             }
-            let rest = self.rest_sum.load(simd, 0, column);
-            let ln_p = (own_z - largest) - ln_of_sum(simd, rest, one + rest, self.share(simd, column));
-            self.own.store(Own::LnP as usize, column, math::finite_ln(simd, ln_p));
+            let rest = few.rest_sum(simd, column);
+            let ln_p = (own_z - largest) - ln_of_sum(simd, rest, one + rest, few.share(simd, column));
+            math::finite_ln(simd, ln_p).store_array(&mut own_ln_p[column]);
         }
+        self.own = own_planes;
     }
 
     /// φ of each voxel's own class.
@@ -865,6 +878,62 @@ impl Logits for Slices<'_> {
     #[inline(always)]
     fn plane(&self, class: usize) -> &[[f32; LANES]] {
         self.0[class]
+    }
+}
+
+/// Columns of a block of few classes; see [`Block::few`].
+pub(super) struct Few<'a, const C: usize> {
+    e: [Vectors<'a>; C],
+    share: Vectors<'a>,
+    rest_sum: Vectors<'a>,
+    weight: Vectors<'a>,
+    labels: &'a [[i32; LANES]],
+    all_kept: bool,
+}
+
+impl<const C: usize> Few<'_, C> {
+    /// e^(z − largest z) of a class.
+    #[inline(always)]
+    pub(super) fn e<S: Simd>(&self, simd: S, class: usize, column: usize) -> f32x16<S> {
+        self.e[class].load(simd, column)
+    }
+    /// p of the largest class.
+    #[inline(always)]
+    pub(super) fn share<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+        self.share.load(simd, column)
+    }
+    /// m of every voxel; 0 where it does not count.
+    #[inline(always)]
+    pub(super) fn weight<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+        self.weight.load(simd, column)
+    }
+    /// The sum of e without that of the largest class.
+    #[inline(always)]
+    fn rest_sum<S: Simd>(&self, simd: S, column: usize) -> f32x16<S> {
+        self.rest_sum.load(simd, column)
+    }
+    /// Where each class is the voxel's own.
+    #[inline(always)]
+    pub(super) fn own<S: Simd>(&self, simd: S, column: usize) -> [mask32x16<S>; C] {
+        let labels = i32x16::load_array_ref(simd, &self.labels[column]);
+        array::from_fn(|class| labels.simd_eq(i32x16::splat(simd, label_of(class, C))))
+    }
+    /// 1 − p of the voxel's own class, whose e is `own_e`.
+    #[inline(always)]
+    pub(super) fn own_q<S: Simd>(&self, simd: S, column: usize, own_e: f32x16<S>) -> f32x16<S> {
+        let (one, share) = (f32x16::splat(simd, 1.0), self.share(simd, column));
+        own_e.simd_eq(one).select(self.rest_sum(simd, column) * share, one - own_e * share)
+    }
+    /// As [`Block::weigh`], for all classes of a column.
+    #[inline(always)]
+    pub(super) fn weigh<S: Simd>(&self, simd: S, column: usize, x: &mut [f32x16<S>; C]) {
+        let weight = self.weight(simd, column);
+        x.iter_mut().for_each(|x| *x *= weight);
+        if !self.all_kept {
+            let (zero, none) = (f32x16::splat(simd, 0.0), i32x16::splat(simd, 0));
+            let kept = i32x16::load_array_ref(simd, &self.labels[column]).simd_ge(none);
+            x.iter_mut().for_each(|x| *x = kept.select(*x, zero));
+        }
     }
 }
 

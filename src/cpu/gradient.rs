@@ -243,20 +243,22 @@ fn columns_of_few<S: Simd, const C: usize>(
         *affine = [by_p + by_pg, by_p, by_pp].map(|c| f32x16::splat(simd, c));
     }
     let columns = into[0].len();
-    for k in 0..columns {
-        let column = first + k;
-        let (truth, share) = (block.truth(simd, column), block.share(simd, column));
+    let few = block.few::<C>(first..first + columns);
+    let own_slopes = head.own_class.then(|| scratch.own.part(0, first..first + columns));
+    let into = into.map(|plane| &mut plane[..columns]);
+    for column in 0..columns {
+        let (own, share) = (few.own(simd, column), few.share(simd, column));
         let (mut p, mut slope) = ([zero; C], [zero; C]);
         let (mut shift, mut own_e) = (zero, zero);
         for class in 0..C {
-            prefetch(into[class].as_ptr().wrapping_add(k + columns));
-            let e = block.e_at(simd, class, column);
+            prefetch(into[class].as_ptr().wrapping_add(column + columns));
+            let e = few.e(simd, class, column);
             p[class] = e * share;
             let [of_own, of_other, by_p] = affine[class];
-            slope[class] = p[class].mul_add(by_p, truth.is_own(class).select(of_own, of_other));
+            slope[class] = p[class].mul_add(by_p, own[class].select(of_own, of_other));
             // Of a largest class.
             shift = e.simd_eq(one).select(slope[class], shift);
-            own_e = truth.is_own(class).select(e, own_e);
+            own_e = own[class].select(e, own_e);
         }
         let mut sum = zero;
         for class in 0..C {
@@ -264,15 +266,19 @@ fn columns_of_few<S: Simd, const C: usize>(
             sum = slope[class].mul_add(p[class], sum);
         }
         let (mut own_x, mut own_xq) = (zero, zero);
-        if head.own_class {
-            own_x = scratch.own.load(simd, 0, column);
-            own_xq = own_x * block.own_q_at(simd, column, own_e);
+        if let Some(own_slopes) = own_slopes {
+            own_x = own_slopes.load(simd, column);
+            own_xq = own_x * few.own_q(simd, column, own_e);
         }
+        let mut dz = [zero; C];
         for class in 0..C {
             let of_own = (slope[class] - sum).mul_add(p[class], own_xq);
             let of_other = (slope[class] - (sum + own_x)) * p[class];
-            let dz = truth.is_own(class).select(of_own, of_other);
-            block.weigh(simd, column, dz).store_array(&mut into[class][k]);
+            dz[class] = own[class].select(of_own, of_other);
+        }
+        few.weigh(simd, column, &mut dz);
+        for class in 0..C {
+            dz[class].store_array(&mut into[class][column]);
         }
     }
 }

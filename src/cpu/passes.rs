@@ -49,24 +49,29 @@ pub(super) fn run(
     let mut hard_partials = vec![HardCounts::default(); units.len() * hard];
     let mut counts = vec![[0u64; 2]; units.len()];
     let level = Level::new();
-    units
-        .par_iter()
+    let mut work: Vec<_> = units
+        .iter()
         .zip(chunks(&mut partials, row, units.len()))
         .zip(chunks(&mut hard_partials, hard, units.len()))
-        .zip(counts.par_iter_mut())
-        .for_each_init(
-            || Worker::new(head, &pass),
-            |worker, (((unit, sums), hard), counts)| {
-                if let (Some(output), Some(gradient)) = (&pass.gradient, &mut worker.gradient) {
-                    gradient.set_slopes(head, output, unit.sample);
-                }
-                // SAFETY: units do not overlap, so no other thread touches this one's range of the gradient; it overlaps no
-                // source but, exactly, the prediction: slices by their borrows, addresses by the checks in `raw`.
-                dispatch!(level, simd => unsafe {
-                    process(simd, head, sources, *unit, &pass, worker, sums, hard, counts)
-                });
-            },
-        );
+        .zip(&mut counts)
+        .collect();
+    if pass.sums.is_none() {
+        // What the pass for the sums read last is read first: the caches may still hold it.
+        work.reverse();
+    }
+    work.into_par_iter().for_each_init(
+        || Worker::new(head, &pass),
+        |worker, (((unit, sums), hard), counts)| {
+            if let (Some(output), Some(gradient)) = (&pass.gradient, &mut worker.gradient) {
+                gradient.set_slopes(head, output, unit.sample);
+            }
+            // SAFETY: units do not overlap, so no other thread touches this one's range of the gradient; it overlaps no
+            // source but, exactly, the prediction: slices by their borrows, addresses by the checks in `raw`.
+            dispatch!(level, simd => unsafe {
+                process(simd, head, sources, *unit, &pass, worker, sums, hard, counts)
+            });
+        },
+    );
     if pass.sums.is_some() {
         for (k, sample) in samples.enumerate() {
             let rows = &mut table.values[sample * row..(sample + 1) * row];

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use fearless_simd::{f32x16, prelude::*};
 use std::array;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 /// Voxels of a vector, on every instruction set.
 pub(super) const LANES: usize = 16;
@@ -73,6 +73,11 @@ impl Planes {
     #[inline(always)]
     pub(super) fn arrays(&self, plane: usize) -> &[[f32; LANES]] {
         bytemuck::cast_slice(&self.lines[plane * self.pitch..][..self.pitch])
+    }
+    /// Some vectors of a plane.
+    #[inline(always)]
+    pub(super) fn part(&self, plane: usize, columns: Range<usize>) -> Vectors<'_> {
+        Vectors(&self.lines[plane * self.pitch..][columns])
     }
     /// A plane as vectors.
     #[inline(always)]

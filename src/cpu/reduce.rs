@@ -131,14 +131,16 @@ fn reduce_few<S: Simd, const C: usize>(
 fn regions<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [[f64; C]; 3] {
     let (zero, nothing) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, -0.0));
     let (mut of_g, mut of_p, mut of_pg) = ([zero; C], [zero; C], [zero; C]);
-    for column in 0..block.columns() {
-        let (truth, w) = (block.truth(simd, column), block.weight().load(simd, column));
-        let weighed_share = w * block.share(simd, column);
+    let columns = block.columns();
+    let few = block.few::<C>(0..columns);
+    for column in 0..columns {
+        let (own, w) = (few.own(simd, column), few.weight(simd, column));
+        let weighed_share = w * few.share(simd, column);
         for class in 0..C {
-            let (own, wp) = (truth.is_own(class), block.e_at(simd, class, column) * weighed_share);
-            of_g[class] += own.select(w, nothing);
+            let wp = few.e(simd, class, column) * weighed_share;
+            of_g[class] += own[class].select(w, nothing);
             of_p[class] += wp;
-            of_pg[class] += own.select(wp, nothing);
+            of_pg[class] += own[class].select(wp, nothing);
         }
     }
     [of_g.map(gather), of_p.map(gather), of_pg.map(gather)]
@@ -148,10 +150,12 @@ fn regions<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [[f64; C]; 3]
 #[inline(always)]
 fn squares<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [f64; C] {
     let mut sums = [f32x16::splat(simd, 0.0); C];
-    for column in 0..block.columns() {
-        let w = block.weight().load(simd, column);
+    let columns = block.columns();
+    let few = block.few::<C>(0..columns);
+    for column in 0..columns {
+        let (w, share) = (few.weight(simd, column), few.share(simd, column));
         for (class, sum) in sums.iter_mut().enumerate() {
-            let p = block.p_at(simd, class, column);
+            let p = few.e(simd, class, column) * share;
             *sum += w * p * p;
         }
     }
@@ -163,11 +167,13 @@ fn squares<S: Simd, const C: usize>(simd: S, block: &Block<'_>) -> [f64; C] {
 fn own_sums<S: Simd, const C: usize>(simd: S, block: &Block<'_>, x: Option<Vectors<'_>>) -> [f64; C] {
     let nothing = f32x16::splat(simd, -0.0);
     let mut sums = [f32x16::splat(simd, 0.0); C];
-    for column in 0..block.columns() {
-        let (truth, w) = (block.truth(simd, column), block.weight().load(simd, column));
+    let columns = block.columns();
+    let few = block.few::<C>(0..columns);
+    for column in 0..columns {
+        let (own, w) = (few.own(simd, column), few.weight(simd, column));
         let wx = if let Some(x) = x { w * x.load(simd, column) } else { w };
-        for (class, sum) in sums.iter_mut().enumerate() {
-            *sum += truth.is_own(class).select(wx, nothing);
+        for (sum, own) in sums.iter_mut().zip(own) {
+            *sum += own.select(wx, nothing);
         }
     }
     sums.map(gather)
