@@ -117,9 +117,10 @@ impl<'d> Making<'d> {
         };
         // Checks of every index would keep arrays of a known size out of the registers.
         let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
-        // SAFETY: the kernels index buffers by what the plan, the window and the size of the buffers were checked for, private
-        // arrays by loops of constant bounds, and tables by labels that were classified; every loop has a bound that is a
-        // constant or a number of the window.
+        // SAFETY: the kernels index buffers by what the plan, the window or the piece and the size of the buffers were checked for,
+        // private arrays by loops of constant bounds, and tables by labels that were classified, or by numbers that the host
+        // checked; every loop has a bound that is a constant or a number of the window or the piece, or clears a bit of a word in
+        // each turn.
         let module = unsafe { device.create_shader_module_trusted(module, unchecked) };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = specification
             .bindings
