@@ -14,8 +14,11 @@ use std::path::PathBuf;
 const EFFICIENCY: f64 = 0.95;
 /// Three coefficients of each class that a thread may hold.
 const COEFFICIENT_BYTES: u64 = 3 * 4 * 16;
-/// Passes over the banks that conflicts cost, per instruction of a warp, at most.
-const CONFLICTS: f64 = 0.1;
+/// Passes over the banks that conflicts cost, per instruction of a warp, at most. All of them are of the tree that ends a run of sums,
+/// which weighs most in problems as small as these; without sums there are none.
+const CONFLICTS: f64 = 0.025;
+/// The same where a team does not divide the classes of an interleaved layout, whose places in shared memory then meet in twos.
+const CONFLICTS_OF_UNEVEN_TEAMS: f64 = 0.025;
 /// Instructions per element may rise by this share of what is recorded.
 const RISE: f64 = 0.05;
 
@@ -28,8 +31,8 @@ struct Measured {
     voxel_bytes: u64,
     gradient_bytes: u64,
     elements: u64,
-    /// Planes of so many classes that a warp is one team.
-    halves: bool,
+    /// A team that does not divide the classes of an interleaved layout.
+    uneven: bool,
 }
 
 /// Loss and gradient of one problem; `None` where there is no software driver to count.
@@ -64,22 +67,29 @@ fn measured(spec: &str, shape: &[usize], dtype: DType, layout: Layout) -> Option
         voxel_bytes: voxels * (1 + 4),
         gradient_bytes: elements * dtype.size(),
         elements,
-        halves: shape[1] > 128 && layout == Layout::Planar,
+        uneven: shape[1] > 16 && !shape[1].is_multiple_of(2) && layout == Layout::Interleaved,
     })
 }
 
 /// Planes and rows that begin on sectors: the two layouts, every way of sharing classes out.
 fn aligned() -> impl Iterator<Item = Measured> {
-    let cases: [(&str, [usize; 3], DType, Layout); 10] = [
+    let cases: [(&str, [usize; 3], DType, Layout); 17] = [
         ("dice", [2, 1, 8192], DType::F32, Layout::Planar),
         ("dice + ce", [2, 2, 8192], DType::F32, Layout::Planar),
         ("dice + ce", [2, 4, 8192], DType::F32, Layout::Planar),
         ("dice + ce", [1, 4, 8192], DType::F16, Layout::Planar),
         ("tversky", [1, 14, 4096], DType::F16, Layout::Planar),
+        ("dice + ce", [1, 80, 1024], DType::F16, Layout::Planar),
         ("dice + ce", [1, 150, 1024], DType::F32, Layout::Planar),
+        ("dice + ce", [1, 160, 1024], DType::F32, Layout::Planar),
         ("dice + ce", [2, 4, 8192], DType::F32, Layout::Interleaved),
         ("dice + ce", [1, 5, 8192], DType::F32, Layout::Interleaved),
+        ("dice + ce", [1, 8, 4096], DType::F32, Layout::Interleaved),
+        ("dice + ce", [1, 12, 4096], DType::F32, Layout::Interleaved),
         ("dice + ce", [1, 14, 4096], DType::F16, Layout::Interleaved),
+        ("dice + ce", [1, 16, 4096], DType::F32, Layout::Interleaved),
+        ("dice + ce", [1, 19, 4096], DType::F32, Layout::Interleaved),
+        ("dice + ce", [1, 20, 4096], DType::F32, Layout::Interleaved),
         ("dice + ce", [1, 40, 2048], DType::F32, Layout::Interleaved),
     ];
     cases.into_iter().filter_map(|(spec, shape, dtype, layout)| measured(spec, &shape, dtype, layout))
@@ -116,21 +126,14 @@ fn every_byte_is_read_once_and_once_more() {
                 m.name,
                 counters.load_bytes
             );
-            // In sectors nothing is read twice; but a team of a whole warp reads half a sector of each plane, and its neighbour
-            // the other half at the same time, which the cache of the multiprocessor sees and these counters do not.
+            // In sectors nothing is read twice.
             let sectors = 32 * counters.load_sectors;
-            let halves = if m.halves { 2 } else { 1 };
-            let fine = (least as f64 / EFFICIENCY) as u64 * halves + m.elements + coefficients;
+            let fine = (least as f64 / EFFICIENCY) as u64 + m.elements + coefficients;
             assert!(sectors <= fine, "{}, {kernel}: sectors of {sectors} bytes for {least}", m.name);
         }
         let written = &m.counters["gradient"];
         assert_eq!(written.store_bytes, m.gradient_bytes, "{}", m.name);
-        assert!(
-            written.store_efficiency() >= EFFICIENCY / if m.halves { 2.0 } else { 1.0 },
-            "{}: {:.3}",
-            m.name,
-            written.store_efficiency()
-        );
+        assert!(written.store_efficiency() >= EFFICIENCY, "{}: {:.3}", m.name, written.store_efficiency());
     }
 }
 
@@ -142,9 +145,14 @@ fn banks_do_not_conflict() {
                 continue;
             }
             let (passes, ideal) = (counters.shared_wavefronts, counters.shared_wavefronts_ideal);
-            // Four elements of an interleaved tile go to shared memory at once, which takes two passes.
             let lost = (passes - ideal) as f64 / counters.warp_instructions as f64;
-            assert!(lost <= CONFLICTS, "{}, {kernel}: {passes} passes, {ideal} without conflicts: {lost:.3}", m.name);
+            println!("{lost:.4}  {kernel}: {}", m.name);
+            let most = match (m.uneven, kernel.as_str()) {
+                (true, _) => CONFLICTS_OF_UNEVEN_TEAMS,
+                (false, "gradient") => 0.0,
+                (false, _) => CONFLICTS,
+            };
+            assert!(lost <= most, "{}, {kernel}: {passes} passes, {ideal} without conflicts: {lost:.3}", m.name);
             assert_eq!(counters.local_requests, 0, "{}, {kernel}", m.name);
         }
     }

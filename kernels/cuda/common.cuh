@@ -58,4 +58,5 @@ __device__ __forceinline__ int thread() { return threadIdx.x; }
 __device__ __forceinline__ int lane() { return threadIdx.x % WARP; }
 __device__ __forceinline__ int warp() { return threadIdx.x / WARP; }
 
-extern __shared__ float shared[];
+// Aligned for four numbers at once.
+extern __shared__ __align__(16) float shared[];

@@ -81,8 +81,10 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
         if constexpr (INTERLEAVED) {
             if (PLAN(STAGED)) {
                 __syncwarp();
-                v.slots([&](auto k) {
-                    if (v.present(k)) v.stage.mine[v.stage.step(k)] = dz[k][0];
+                v.stage.template own<SLOTS>([&](auto k, auto &place) {
+                    auto some = place;
+                    each<some.COUNT>([&](auto j) { some.x[j] = dz[k + j][0]; });
+                    if (v.present(k)) place = some;
                 });
                 v.stage.template drain<SLOTS>(v.params.gradient);
                 return;

@@ -68,7 +68,14 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Voxel {
         if constexpr (INTERLEAVED) {
             if (PLAN(STAGED)) {
                 stage.template fill<SLOTS>(buffer, load);
-                slots([&](auto k) { x[k][0] = present(k) ? stage.mine[stage.step(k)] : nothing; });
+                stage.template own<SLOTS>([&](auto k, auto &place) {
+                    if (!present(k)) {
+                        x[k][0] = nothing;
+                        return;
+                    }
+                    const auto some = place;
+                    each<some.COUNT>([&](auto j) { x[k + j][0] = some.x[j]; });
+                });
                 return;
             }
             if constexpr (SLOTS <= 4 && !TEAMED) {

@@ -26,6 +26,10 @@ pub(crate) const THREADS_MOST: u32 = 1024;
 /// Launches that are kept for tests; older ones are forgotten.
 const LAUNCHES_KEPT: usize = 1 << 20;
 
+/// `CUstreamCaptureMode`; the one between them is of the thread alone.
+pub(crate) const CAPTURE_GLOBAL: u32 = 0;
+pub(crate) const CAPTURE_RELAXED: u32 = 2;
+
 /// The stream handles that stand for default streams.
 pub(crate) const STREAM_LEGACY: usize = 1;
 pub(crate) const STREAM_PER_THREAD: usize = 2;
@@ -55,6 +59,9 @@ pub(crate) struct Tables {
     pub(crate) executables: HashMap<usize, (usize, Arc<Graph>)>,
     pub(crate) captures: HashMap<usize, Capture>,
     pub(crate) host_allocations: HashMap<usize, HostAllocation>,
+    /// Reserved addresses, and bytes of physical memory that can be mapped there, by handle.
+    pub(crate) reservations: HashMap<u64, usize>,
+    pub(crate) physical: HashMap<u64, usize>,
     /// Names and texts of errors, which callers keep pointers to.
     pub(crate) texts: HashMap<String, std::ffi::CString>,
 }
@@ -160,6 +167,8 @@ struct Thread {
     failures: Vec<(Failure, u32)>,
     /// Contexts that are current, the last on top.
     contexts: Vec<usize>,
+    /// Which captures forbid this thread something: `CUstreamCaptureMode`, at first the global one.
+    capture_mode: u32,
     log: String,
 }
 
@@ -207,6 +216,11 @@ pub(crate) fn fails(kind: Failure) -> bool {
 /// The calling thread's stack of contexts.
 pub(crate) fn with_context_stack<T>(f: impl FnOnce(&mut Vec<usize>) -> T) -> T {
     THREAD.with_borrow_mut(|thread| f(&mut thread.contexts))
+}
+
+/// The calling thread's mode of captures, which becomes another.
+pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
+    THREAD.with_borrow_mut(|thread| std::mem::replace(&mut thread.capture_mode, mode))
 }
 
 impl Tables {
@@ -280,13 +294,14 @@ impl Tables {
     // Captures.
 
     /// Fails a call that is not allowed while the calling thread, or any for a global one, captures; and spoils those captures.
+    /// The thread's own mode may leave out the captures of others, or all.
     pub(crate) fn forbid_in_capture(&mut self) -> Answer {
-        const GLOBAL: u32 = 0;
-        const THREAD_LOCAL: u32 = 1;
-        let this = std::thread::current().id();
+        let (this, mode) = (std::thread::current().id(), THREAD.with_borrow(|thread| thread.capture_mode));
         let mut forbidden = false;
         for capture in self.captures.values_mut() {
-            if capture.mode == GLOBAL || (capture.mode == THREAD_LOCAL && capture.thread == this) {
+            let own = capture.thread == this && capture.mode != CAPTURE_RELAXED;
+            let of_other = capture.mode == CAPTURE_GLOBAL && mode == CAPTURE_GLOBAL;
+            if mode != CAPTURE_RELAXED && (own || of_other) {
                 capture.valid = false;
                 forbidden = true;
             }

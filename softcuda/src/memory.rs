@@ -16,6 +16,10 @@ const HOST_ADDRESSES_VARIABLE: &str = "SOFTCUDA_HOST_ADDRESSES";
 const RED_ZONE: u64 = 4096;
 /// What memory holds before anything writes to it.
 const GARBAGE: u8 = 0xA5;
+/// The context of memory that is mapped, which belongs to none.
+pub(crate) const NO_CONTEXT: usize = 0;
+/// What reservations, physical memory and mappings are multiples of.
+pub(crate) const GRANULARITY: u64 = 2 << 20;
 /// Freed ranges that are remembered, to tell a use after free from a wrong address.
 const FREED_KEPT: usize = 4096;
 
@@ -24,7 +28,7 @@ const FREED_KEPT: usize = 4096;
 pub(crate) struct Allocation {
     pub(crate) base: u64,
     pub(crate) len: u64,
-    /// The context that made it.
+    /// The context that made it; [`NO_CONTEXT`] of a mapping.
     pub(crate) context: usize,
     data: *mut u8,
     /// One byte for each byte of data: whether it was written.
@@ -201,10 +205,41 @@ impl Memory {
         Arc::make_mut(&mut state.map).0.insert(at, Arc::new(allocation));
         Some(base)
     }
+    /// Addresses that nothing else will have.
+    pub(crate) fn reserve(&self, len: u64) -> u64 {
+        let mut state = self.change();
+        let base = state.next.next_multiple_of(GRANULARITY);
+        state.next = (base + len + RED_ZONE).next_multiple_of(ALIGNMENT);
+        base
+    }
+    /// Maps memory at reserved addresses, if nothing is mapped there and that many bytes are left of `limit`.
+    pub(crate) fn map_at(&self, base: u64, len: u64, limit: u64) -> Option<()> {
+        let mut state = self.change();
+        let at = state.map.0.partition_point(|allocation| allocation.end() <= base);
+        let overlaps = state.map.0.get(at).is_some_and(|allocation| allocation.base < base + len);
+        if overlaps || len > limit.saturating_sub(state.bytes) {
+            return None;
+        }
+        let allocation = Arc::new(Allocation::new(base, len, NO_CONTEXT)?);
+        state.bytes += len;
+        state.peak = state.peak.max(state.bytes);
+        Arc::make_mut(&mut state.map).0.insert(at, allocation);
+        Some(())
+    }
     /// Frees the allocation that begins at an address; whether there was one.
     pub(crate) fn free(&self, base: u64) -> bool {
+        self.remove(base, false)
+    }
+    /// Unmaps the mapping that begins at an address; whether there was one.
+    pub(crate) fn unmap(&self, base: u64) -> bool {
+        self.remove(base, true)
+    }
+    fn remove(&self, base: u64, mapped: bool) -> bool {
         let mut state = self.change();
         let Ok(at) = state.map.0.binary_search_by_key(&base, |allocation| allocation.base) else { return false };
+        if (state.map.0[at].context == NO_CONTEXT) != mapped {
+            return false;
+        }
         let allocation = Arc::make_mut(&mut state.map).0.remove(at);
         state.bytes -= allocation.len;
         if state.freed.len() == FREED_KEPT {

@@ -400,6 +400,15 @@ fn captures_and_graphs() {
             assert_eq!(end(main), Err(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED));
         }
 
+        // Unless the thread says that what it does is no work of the stream.
+        assert_eq!(begin(main), CUDA_SUCCESS);
+        let mut mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        assert_eq!(sys::cuThreadExchangeStreamCaptureMode(&mut mode), CUDA_SUCCESS);
+        assert_eq!(mode, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL);
+        assert_eq!(sys::cuMemFree_v2(0), CUDA_SUCCESS);
+        assert_eq!(sys::cuThreadExchangeStreamCaptureMode(&mut mode), CUDA_SUCCESS);
+        assert_eq!(add(function, words, 1, main), CUDA_SUCCESS);
+        assert_eq!(sys::cuGraphDestroy(end(main).unwrap()), CUDA_SUCCESS);
         // The legacy stream waits for blocking streams, which a capture of one cannot.
         let blocking = stream(0);
         assert_eq!(begin(blocking), CUDA_SUCCESS);

@@ -7,7 +7,7 @@ use crate::error::Error;
 use bytemuck::Pod;
 use cudarc::driver::sys::{
     self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUjit_option as Option_, CUmemorytype,
-    CUmodule, CUpointer_attribute as PointerAttribute, CUresult, CUstream,
+    CUmodule, CUpointer_attribute as PointerAttribute, CUresult, CUstream, CUstreamCaptureMode as CaptureMode,
 };
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::marker::PhantomData;
@@ -124,6 +124,11 @@ impl Gpu {
     fn reads_pageable_memory(self) -> bool {
         self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).is_ok_and(|yes| yes != 0)
     }
+
+    /// Whether kernels may read managed memory, whichever device it was allocated for.
+    fn reads_managed_memory(self) -> bool {
+        self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY).is_ok_and(|yes| yes != 0)
+    }
 }
 
 /// A context, and whether it is ours to release.
@@ -182,10 +187,17 @@ impl Context {
     }
 
     /// Makes it current in this thread until the guard is dropped, which gives back the one that was.
+    ///
+    /// Meanwhile a capture in the global mode, of any thread, neither refuses what allocates, frees, loads or unloads here nor is
+    /// spoilt by it: none of that is work of a stream.
     pub(super) fn enter(&self) -> Result<Entered<'_>, Error> {
         // SAFETY: the context lives as long as `self`.
         told(unsafe { sys::cuCtxPushCurrent_v2(self.raw) })?;
-        Ok(Entered { context: self, here: PhantomData })
+        let mut captures = CaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: `captures` is a mode, and takes the one that was this thread's.
+        let exchanged = told(unsafe { sys::cuThreadExchangeStreamCaptureMode(&mut captures) });
+        let entered = Entered { context: self, captures, here: PhantomData };
+        exchanged.map(|()| entered)
     }
 }
 
@@ -202,41 +214,70 @@ impl Drop for Context {
 #[derive(Debug)]
 pub(super) struct Entered<'a> {
     context: &'a Context,
+    /// What this thread may do during captures outside.
+    captures: CaptureMode,
     /// The stack of contexts is the thread's own.
     here: PhantomData<*mut ()>,
+}
+
+/// What the driver knows of the memory around an address.
+struct Piece {
+    end: u64,
+    /// Of no context: more may follow that belongs to the same buffer.
+    is_mapped: bool,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut raw = null_mut();
-        // SAFETY: pops what `Context::enter` pushed.
-        unsafe { sys::cuCtxPopCurrent_v2(&mut raw) };
+        // SAFETY: gives back the mode that `Context::enter` took, and pops what it pushed.
+        unsafe {
+            sys::cuThreadExchangeStreamCaptureMode(&mut self.captures);
+            sys::cuCtxPopCurrent_v2(&mut raw);
+        }
         debug_assert_eq!(raw, self.context.raw, "guards are dropped in their order");
     }
 }
 
 impl Entered<'_> {
-    /// Checks that kernels of this context reach an address; gives the bytes from there to the end of its allocation, where the
-    /// driver knows.
-    pub(super) fn locate(&self, role: &'static str, address: u64) -> Result<Option<u64>, Error> {
+    /// Checks that kernels of this context reach `need` bytes from an address on; gives how many there are, at least up to that
+    /// number, where the driver knows.
+    pub(super) fn locate(&self, role: &'static str, address: u64, need: u64) -> Result<Option<u64>, Error> {
+        let Some(piece) = self.piece(role, address)? else { return Ok(None) };
+        let mut end = piece.end;
+        // Memory that is mapped piece by piece, as allocators do that let theirs grow, lies in several that follow each other.
+        while piece.is_mapped && end - address < need {
+            match self.piece(role, end) {
+                Ok(Some(next)) if next.is_mapped && next.end > end => end = next.end,
+                Ok(_) | Err(Error::BufferForeign { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(end - address))
+    }
+
+    /// The allocation, or the mapping, that an address is in; `None` where the driver does not know its extent.
+    fn piece(&self, role: &'static str, address: u64) -> Result<Option<Piece>, Error> {
         let mut context: CUcontext = null_mut();
-        let (mut memory, mut ordinal) = (0 as c_uint, -1 as c_int);
+        let (mut memory, mut ordinal, mut managed) = (0 as c_uint, -1 as c_int, 0 as c_uint);
         let (mut start, mut bytes) = (0u64, 0usize);
         let mut attributes = [
             PointerAttribute::CU_POINTER_ATTRIBUTE_CONTEXT,
             PointerAttribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
             PointerAttribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+            PointerAttribute::CU_POINTER_ATTRIBUTE_IS_MANAGED,
             PointerAttribute::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR,
             PointerAttribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE,
         ];
-        let mut places: [*mut c_void; 5] = [
+        let mut places: [*mut c_void; 6] = [
             (&raw mut context).cast(),
             (&raw mut memory).cast(),
             (&raw mut ordinal).cast(),
+            (&raw mut managed).cast(),
             (&raw mut start).cast(),
             (&raw mut bytes).cast(),
         ];
-        // SAFETY: five attributes, and for each a place of its type; any address may be asked about.
+        // SAFETY: six attributes, and for each a place of its type or larger; any address may be asked about.
         told(unsafe {
             sys::cuPointerGetAttributes(
                 attributes.len() as c_uint,
@@ -253,15 +294,21 @@ impl Entered<'_> {
                 false => Err(Error::BufferForeign { role, address }),
             };
         }
-        if memory == CUmemorytype::CU_MEMORYTYPE_DEVICE as c_uint && ordinal != device.0 {
+        // Managed memory moves to whoever reads it; memory of the host is no device's.
+        let managed = managed != 0 && device.reads_managed_memory();
+        let of_device = memory == CUmemorytype::CU_MEMORYTYPE_DEVICE as c_uint && !managed;
+        if of_device && ordinal != device.0 {
             return Err(Error::OtherDevice { role, need: device.0, got: ordinal });
         }
         // Memory of pools and of mapped handles belongs to no context.
-        if memory == CUmemorytype::CU_MEMORYTYPE_DEVICE as c_uint && !context.is_null() && context != self.context.raw {
+        if of_device && !context.is_null() && context != self.context.raw {
             return Err(Error::OtherContext { role });
         }
         let known = bytes > 0 && start <= address;
-        Ok(known.then(|| (start + bytes as u64).saturating_sub(address)))
+        Ok(known.then(|| Piece {
+            end: start.saturating_add(bytes as u64).max(address),
+            is_mapped: of_device && context.is_null(),
+        }))
     }
 
     /// Checks that a stream belongs to this context. The default streams belong to whichever is current.
@@ -554,21 +601,30 @@ fn message(result: CUresult) -> String {
     }
 }
 
-/// Whether an error stays with the context, so that every later call fails.
+/// Whether an error stays with the context, so that every later call fails: all of which the driver's documentation says that the
+/// process, or the context, cannot go on, and those of a device or a server that is gone.
 fn is_sticky(result: CUresult) -> bool {
-    matches!(
-        result,
-        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
-            | CUresult::CUDA_ERROR_LAUNCH_FAILED
-            | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
-            | CUresult::CUDA_ERROR_ASSERT
-            | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
-            | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
-            | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
-            | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
-            | CUresult::CUDA_ERROR_INVALID_PC
-            | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
-            | CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED
-            | CUresult::CUDA_ERROR_DEINITIALIZED
-    )
+    // By number, as drivers are newer than the least that this is built for.
+    const CONTAINED: u32 = 226;
+    const TENSOR_MEMORY_LEAK: u32 = 721;
+    matches!(result as u32, CONTAINED | TENSOR_MEMORY_LEAK)
+        || matches!(
+            result,
+            CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+                | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
+                | CUresult::CUDA_ERROR_ASSERT
+                | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
+                | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
+                | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
+                | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
+                | CUresult::CUDA_ERROR_INVALID_PC
+                | CUresult::CUDA_ERROR_LAUNCH_FAILED
+                | CUresult::CUDA_ERROR_EXTERNAL_DEVICE
+                | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+                | CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE
+                | CUresult::CUDA_ERROR_MPS_CLIENT_TERMINATED
+                | CUresult::CUDA_ERROR_MPS_RPC_FAILURE
+                | CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED
+                | CUresult::CUDA_ERROR_DEINITIALIZED
+        )
 }

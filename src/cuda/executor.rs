@@ -143,8 +143,8 @@ pub(super) struct Shared {
 /// be captured into a CUDA graph. Calls that run on the device at the same time need a workspace each ([`Call::workspace`]);
 /// calls that follow each other on a stream do not.
 ///
-/// Dropping it waits for the kernels that use its memory; not to be done while a thread captures a stream in the global
-/// mode, in which the driver permits no thread to free memory.
+/// Dropping it waits for the kernels that use its memory. Neither that nor preparing one disturbs a capture of another thread, in
+/// whatever mode.
 #[derive(Debug)]
 pub struct Executor {
     /// Recipes and cost matrices.
@@ -597,7 +597,7 @@ pub(super) fn check(
     if !address.is_multiple_of(alignment) {
         return Err(Error::BufferAlignment { role, need: alignment as usize, address: address as usize });
     }
-    match entered.locate(role, address)? {
+    match entered.locate(role, address, bytes)? {
         Some(got) if got < bytes => Err(Error::BufferBytes { role, need: bytes, got }),
         _ => Ok(()),
     }

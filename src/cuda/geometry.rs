@@ -19,10 +19,18 @@ const ROUNDS_MIN: u64 = 4;
 const ROWS_MIN: u64 = 256;
 /// Partial sums of all rows may take this much memory.
 const ROW_BYTES: u64 = 2 << 20;
-/// Most classes of a thread of one voxel, and of four: the skeletons have no more slots.
-const SLOTS_MAX: [u32; 2] = [16, 8];
-/// Registers that the classes of a thread may take: their sums, and for each voxel z, p or e, and g where it is no label.
+/// Most classes of a thread: the skeletons have no more slots.
+const SLOTS_MAX: u32 = 16;
+/// Most classes of a thread of four voxels; and where a warp would otherwise read parts of sectors. With more than these, some plans
+/// have more values than there are registers.
+const SLOTS_OF_FOUR: u32 = 8;
+const SLOTS_FOR_SECTORS: u32 = 10;
+/// Registers that the classes of a thread may take: their sums, and for each voxel z, p or e, and g where it is no label. Whole
+/// sectors are worth more.
 const REGISTERS: u32 = 144;
+const REGISTERS_FOR_SECTORS: u32 = 176;
+/// Bytes that memory is read by.
+const SECTOR: u64 = 32;
 /// Sums that go through the shared memory of a block together; `BATCH` of `kernels/cuda/sums.cuh`.
 pub(super) const BATCH: u32 = 8;
 /// Shared memory of the exchange of sums.
@@ -43,8 +51,11 @@ pub(super) struct Geometry {
     /// Whether the classes of a warp's voxels go through shared memory; and how many elements a thread then moves at once.
     pub(super) staged: bool,
     pub(super) stage_width: u32,
-    /// Numbers between the voxels of a tile in shared memory.
-    pub(super) stage_stride: u32,
+    /// How many of its classes a thread then takes from shared memory at once.
+    pub(super) stage_own: u32,
+    /// Numbers that are left out in shared memory after so many voxels of a tile.
+    pub(super) stage_pad: u32,
+    pub(super) stage_period: u32,
     /// Sums per class: moments and hard counts.
     pub(super) sums: u32,
     classes: u32,
@@ -67,25 +78,37 @@ impl Geometry {
         // What terms of more than two maps keep at the same time is more than the maps.
         let made = if head.own_class { 0 } else { head.maps.len() as u32 };
         let values = if matches!(problem.target, Target::Dense(_)) { 3 } else { 2 } + made + 2 * made.saturating_sub(2);
-        let fits = |team: u32, width: u32| {
-            let slots = classes.div_ceil(team);
-            slots <= SLOTS_MAX[usize::from(width > 1)] && slots * (sums + values * width) <= REGISTERS
+        let team_of = |width: u32, most: u32, registers: u32| {
+            let fits = |slots: u32| slots <= most && slots * (sums + values * width) <= registers;
+            (0..=THREADS.ilog2()).map(|k| 1 << k).find(|&team| fits(classes.div_ceil(team)))
         };
-        let team_of = |width: u32| (0..=THREADS.ilog2()).map(|k| 1 << k).find(|&team| fits(team, width));
+        // The teams of a warp read four voxels each of one plane.
+        let whole_sectors = |team: u32| u64::from(WARP / team * 4) * problem.prediction.size() >= SECTOR;
         let by_four = !interleaved && head.cost_matrix.is_none() && voxels.is_multiple_of(4);
-        let (width, team) = match team_of(4).filter(|_| by_four) {
+        let (width, team) = match team_of(4, SLOTS_OF_FOUR, REGISTERS).filter(|_| by_four) {
+            Some(team) if team <= WARP && !whole_sectors(team) => {
+                (4, team_of(4, SLOTS_FOR_SECTORS, REGISTERS_FOR_SECTORS).unwrap_or(team))
+            }
             Some(team) => (4, team),
-            None => (1, team_of(1).unwrap_or(THREADS)),
+            None => (1, team_of(1, SLOTS_MAX, REGISTERS).unwrap_or(THREADS)),
         };
         let slots = classes.div_ceil(team);
         // Two or four classes are one load of a thread; a team of a warp reads side by side as it is.
         let staged = interleaved && team < WARP && ![2, 4].contains(&classes);
-        // The first element of each tile and of each sample must be aligned.
+        let stage_own =
+            if team == 1 { [4, 2].into_iter().find(|n| classes.is_multiple_of(*n)).unwrap_or(1) } else { 1 };
+        // The banks that a voxel begins at are multiples of this, and come again after as many voxels as it takes to meet all; what
+        // a voxel reads at once fills a part of that distance, and those of the next round are moved behind it.
+        let distance = 1 << classes.trailing_zeros().min(WARP.ilog2());
+        let together = team.max(stage_own);
+        let stage_period = WARP / distance;
+        let stage_pad = if distance > together && WARP / team.min(WARP) > stage_period { together } else { 0 };
+        // The first element of each tile and of each sample must be aligned, and what moves at once lie together.
         let of_warp = u64::from((WARP / team.min(WARP)) * classes);
-        let divides = |w: &u32| [of_warp, voxels * u64::from(classes)].iter().all(|n| n.is_multiple_of(u64::from(*w)));
+        let divides = |w: &u32| {
+            [of_warp, voxels * u64::from(classes), stage_pad.into()].iter().all(|n| n.is_multiple_of(u64::from(*w)))
+        };
         let stage_width = if staged { [4, 2].into_iter().find(divides).unwrap_or(1) } else { 1 };
-        // Lanes that read together read from different banks where the voxels lie an odd multiple of TEAM apart.
-        let stage_stride = (classes.div_ceil(team) | 1) * team;
         let voxels_of_round = u64::from(THREADS / team * width);
         let loads = voxels.div_ceil(voxels_of_round);
         let wanted = (ROWS_WANTED / at_once).max(1);
@@ -102,7 +125,9 @@ impl Geometry {
             slots,
             staged,
             stage_width,
-            stage_stride,
+            stage_own,
+            stage_pad,
+            stage_period,
             sums,
             classes,
             voxels,
@@ -177,7 +202,8 @@ impl Geometry {
     }
     /// Numbers of a warp's tile in shared memory.
     pub(super) fn stage_numbers(&self) -> u32 {
-        WARP / self.team.min(WARP) * self.stage_stride
+        // The next warp's begins where four can be moved at once.
+        (self.tile() + (WARP / self.team.min(WARP)).div_ceil(self.stage_period) * self.stage_pad).next_multiple_of(4)
     }
     /// The numbers of a launch over all samples; addresses are the caller's to fill in.
     pub(super) fn params(&self) -> VoxelParams {

@@ -78,7 +78,7 @@ pub fn plans() -> Vec<(String, Plan)> {
     }
     // Every skeleton: few classes and many, side by side and in planes.
     for spec in ["dice + ce", "dice + bce", "focal", "ce"] {
-        for classes in [1, 2, 4, 5, 14, 33, 150, 1000] {
+        for classes in [1, 2, 4, 5, 14, 20, 33, 160, 1000] {
             for (voxels, layout) in [(64, Layout::Planar), (63, Layout::Planar), (63, Layout::Interleaved)] {
                 let dtypes: &[DType] = if spec == "dice + ce" { &[DType::F32, DType::F16] } else { &[DType::F32] };
                 for dtype in dtypes {

@@ -168,11 +168,13 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         ("FULL_SLOTS", flag(classes.is_multiple_of(geometry.team as usize))),
         ("STAGED", flag(geometry.staged)),
         ("STAGE_WIDTH", i64::from(geometry.stage_width)),
-        ("STAGE_STRIDE", i64::from(geometry.stage_stride)),
+        ("STAGE_OWN", i64::from(geometry.stage_own)),
+        ("STAGE_PAD", i64::from(geometry.stage_pad)),
+        ("STAGE_PERIOD_SHIFT", i64::from(geometry.stage_period.ilog2())),
         ("STAGE_NUMBERS", i64::from(geometry.stage_numbers())),
         ("TILE", i64::from(geometry.tile())),
-        // i/CLASSES is (i·reciprocal) >> 20 for every i of a tile.
-        ("CLASSES_RECIPROCAL", (1i64 << 20) / classes as i64 + 1),
+        // i/period is (i·reciprocal) >> 20 for every i of a tile, which has at most 512 elements.
+        ("STAGE_PERIOD_RECIPROCAL", (1i64 << 20) / (i64::from(geometry.stage_period) * classes as i64) + 1),
         ("SHARES_MEMORY", flag(geometry.staged)),
         ("CENSUS", flag(census)),
         ("SOFTMAX", flag(problem.activation == Activation::Softmax)),

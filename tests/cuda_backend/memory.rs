@@ -4,8 +4,9 @@ use super::buffers::{Guarded, Loaded, Results, stream};
 use super::common::against_cpu::bits;
 use super::common::{Case, assert_no_faults, example};
 use super::evaluate;
-use segfuse::cuda::{Call, Preparation, Workspace};
-use segfuse::{DType, Layout, Plan, Problem};
+use cudarc::driver::sys;
+use segfuse::cuda::{Buffers, Call, Preparation, Workspace};
+use segfuse::{DType, Error, Layout, Plan, Problem};
 
 /// Shapes with and without vectors of four, with words that two classes and two samples share, with teams of threads.
 const SHAPES: [([usize; 3], Layout); 6] = [
@@ -196,4 +197,94 @@ fn grad_output_on_the_device() {
         assert!(plain.iter().any(|x| *x != 0.0));
         assert_no_faults();
     }
+}
+
+/// Two pieces of memory that are mapped one after the other, as allocators do whose memory grows; what follows them is reserved alone.
+struct Mapped {
+    address: u64,
+    /// Bytes of a piece.
+    piece: usize,
+    handles: Vec<u64>,
+}
+
+impl Mapped {
+    fn new(ordinal: i32) -> Mapped {
+        // SAFETY: zeros are values of every field.
+        let (mut properties, mut access): (sys::CUmemAllocationProp, sys::CUmemAccessDesc) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        properties.type_ = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+        properties.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+        properties.location.id = ordinal;
+        access.location = properties.location;
+        access.flags = sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+        let option = sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
+        let (mut piece, mut address, mut handles) = (0, 0, Vec::new());
+        let done = |result: sys::CUresult| assert_eq!(result, sys::CUresult::CUDA_SUCCESS);
+        // SAFETY: a context is current; each call is given places for what it returns, and what those before it returned.
+        unsafe {
+            done(sys::cuMemGetAllocationGranularity(&mut piece, &properties, option));
+            done(sys::cuMemAddressReserve(&mut address, 3 * piece, 0, 0, 0));
+            for number in 0..2 {
+                let mut handle = 0;
+                done(sys::cuMemCreate(&mut handle, piece, &properties, 0));
+                done(sys::cuMemMap(address + (number * piece) as u64, piece, 0, handle, 0));
+                handles.push(handle);
+            }
+            for number in 0..2 {
+                done(sys::cuMemSetAccess(address + (number * piece) as u64, piece, &access, 1));
+            }
+        }
+        Mapped { address, piece, handles }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped, made and reserved once; the test has waited for what uses it.
+        unsafe {
+            for (number, handle) in self.handles.iter().enumerate() {
+                sys::cuMemUnmap(self.address + (number * self.piece) as u64, self.piece);
+                sys::cuMemRelease(*handle);
+            }
+            sys::cuMemAddressFree(self.address, 3 * self.piece);
+        }
+    }
+}
+
+/// A buffer that lies in two mappings is one buffer; where the second ends, so does the memory.
+#[test]
+fn buffers_across_mappings() {
+    let device = device_or_return!();
+    let case = example("dice + ce", &[2, 3, 40], DType::F32, Layout::Planar, 64);
+    let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+    let want = evaluate(&executor, &case);
+    let stream = stream(device);
+    stream.context().bind_to_thread().expect("a context can be current");
+    let loaded = Loaded::new(&stream, &case, 0xaa);
+    let mapped = Mapped::new(device.ordinal());
+    let host = case.host();
+    let bytes = host.prediction.bytes();
+    let half = bytes.len() / 2;
+    let prediction = mapped.address + (mapped.piece - half) as u64;
+    for (at, part) in [(0, &bytes[..half]), (half, &bytes[half..])] {
+        // SAFETY: so many bytes are mapped there, and readable here.
+        let copied = unsafe { sys::cuMemcpyHtoD_v2(prediction + at as u64, part.as_ptr().cast(), part.len()) };
+        assert_eq!(copied, sys::CUresult::CUDA_SUCCESS);
+    }
+    let buffers = Buffers { prediction, ..loaded.buffers(true) };
+    // SAFETY: the buffers are those of the case, and live until the stream was waited for.
+    unsafe { executor.forward_backward(&[buffers], &Call::default(), &*stream) }.expect("the buffers fit");
+    assert!(loaded.gradient(&executor, DType::F32) == want.1);
+    if !matches!(softcuda::install(), Ok(Some(_))) {
+        println!("skipped: of reserved addresses drivers do not tell which are mapped");
+        return;
+    }
+    let prediction = mapped.address + (2 * mapped.piece - half) as u64;
+    // SAFETY: refused before anything is launched.
+    let error = unsafe { executor.forward(&[Buffers { prediction, ..buffers }], &Call::default(), &*stream) };
+    assert!(
+        matches!(error, Err(Error::BufferBytes { role: "the prediction", need, got }) if (need, got) == (480 * 2, 480)),
+        "{error:?}"
+    );
+    assert_no_faults();
 }

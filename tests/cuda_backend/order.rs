@@ -123,7 +123,9 @@ fn captured_and_replayed() {
         let result = Results::new(&stream, &executor);
         let (address, buffers) = (result.address(), [loaded.buffers(true)]);
         executor.fill_workspace(u32::MAX).expect("the device works");
-        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL).expect("nothing is captured yet");
+        stream
+            .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            .expect("nothing is captured yet");
         let call = Call { result: Some(address), ..Call::default() };
         // SAFETY: the buffers are those of the case, and live until the replays are done.
         unsafe { executor.forward_backward(&buffers, &call, &*stream) }.expect("a call can be captured");
@@ -139,4 +141,48 @@ fn captured_and_replayed() {
         }
         assert_no_faults();
     }
+}
+
+/// While a stream is captured in the mode that forbids every thread to allocate, other threads prepare, evaluate and drop plans, and
+/// the capture stays whole.
+#[test]
+fn beside_a_capture() {
+    let device = device_or_return!();
+    // The capture would forbid the tests beside this one what they do: so in a process of its own.
+    const CHILD: &str = "SEGFUSE_TEST_CAPTURES";
+    if super::common::variable(CHILD).is_none() {
+        let out = std::process::Command::new(std::env::current_exe().expect("a program has a path"))
+            .args(["--exact", "order::beside_a_capture", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("a test can be started");
+        assert!(
+            out.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
+        return;
+    }
+    let case = example("dice + ce", &[2, 3, 1_500], DType::F32, Layout::Planar, 17);
+    let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+    let want = evaluate(&executor, &case);
+    let stream = stream(device);
+    // SAFETY: one stream alone uses the slices of this test.
+    unsafe { stream.context().disable_event_tracking() };
+    let loaded = Loaded::new(&stream, &case, 0xaa);
+    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL).expect("nothing is captured yet");
+    loaded.launch(&executor, &Call::default());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = example("mcc + focal", &[1, 5, 700], DType::F16, Layout::Interleaved, 18);
+            let executor = device.prepare(&other.plan()).expect("the device takes the plan");
+            evaluate(&executor, &other);
+        });
+    });
+    let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+    let graph = stream.end_capture(flags).expect("nothing spoilt the capture").expect("and there were launches");
+    graph.launch().expect("the graph runs");
+    assert!(loaded.gradient(&executor, DType::F32) == want.1);
+    assert_no_faults();
 }

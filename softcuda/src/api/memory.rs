@@ -4,8 +4,9 @@ use super::api;
 use super::pointer::{In, Out};
 use crate::control::Failure;
 use crate::driver::*;
+use crate::memory::GRANULARITY;
 use cudarc::driver::sys::{CUpointer_attribute as Attribute, CUresult};
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
 
 fn allocate(to: Out<u64>, bytes: usize, context: usize) -> Answer {
     if bytes == 0 {
@@ -39,6 +40,11 @@ fn fill(stream: usize, to: u64, value: u32, width: usize, count: usize) -> Answe
         return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
     }
     submit(stream, Work::Fill { to, pattern: value.to_le_bytes(), width, count })
+}
+
+/// Whether a number of bytes, or an address, is one that memory can be mapped by.
+fn is_granular(number: u64) -> bool {
+    number.is_multiple_of(GRANULARITY)
 }
 
 /// What an attribute says of a pointer; `None` where it says nothing.
@@ -158,6 +164,63 @@ api! {
         base.put_if_wanted(allocation.base);
         size.put_if_wanted(allocation.len as usize);
         Ok(())
+    }
+    fn cuMemGetAllocationGranularity(to: Out<usize>, _properties: *const c_void, _option: c_uint) {
+        to.put(GRANULARITY as usize)
+    }
+    fn cuMemAddressReserve(to: Out<u64>, bytes: usize, _alignment: usize, _wanted: u64, _flags: c_ulonglong) {
+        if bytes == 0 || !is_granular(bytes as u64) {
+            return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+        let address = state().memory.reserve(bytes as u64);
+        tables().reservations.insert(address, bytes);
+        to.put(address)
+    }
+    fn cuMemAddressFree(address: u64, bytes: usize) {
+        let mut tables = tables();
+        match tables.reservations.get(&address) {
+            Some(reserved) if *reserved == bytes => {
+                tables.reservations.remove(&address);
+                Ok(())
+            }
+            _ => Err(CUresult::CUDA_ERROR_INVALID_VALUE),
+        }
+    }
+    fn cuMemCreate(to: Out<u64>, bytes: usize, _properties: *const c_void, _flags: c_ulonglong) {
+        if bytes == 0 || !is_granular(bytes as u64) {
+            return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+        if fails(Failure::Allocation) {
+            return Err(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        }
+        let mut tables = tables();
+        let handle = tables.handle() as u64;
+        tables.physical.insert(handle, bytes);
+        to.put(handle)
+    }
+    fn cuMemRelease(handle: u64) {
+        tables().physical.remove(&handle).map(drop).ok_or(CUresult::CUDA_ERROR_INVALID_VALUE)
+    }
+    /// Each mapping is of the whole of its physical memory, which is mapped once.
+    fn cuMemMap(address: u64, bytes: usize, offset: usize, handle: u64, _flags: c_ulonglong) {
+        let tables = tables();
+        let inside = |(base, reserved): (&u64, &usize)| {
+            address >= *base && address + bytes as u64 <= base + *reserved as u64
+        };
+        let reserved = tables.reservations.iter().any(inside);
+        if !reserved || !is_granular(address) || offset != 0 || tables.physical.get(&handle) != Some(&bytes) {
+            return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+        let mapped = state().memory.map_at(address, bytes as u64, settings().memory_bytes);
+        mapped.ok_or(CUresult::CUDA_ERROR_INVALID_VALUE)
+    }
+    fn cuMemUnmap(address: u64, _bytes: usize) {
+        if state().memory.unmap(address) { Ok(()) } else { Err(CUresult::CUDA_ERROR_INVALID_VALUE) }
+    }
+    /// What is mapped can be read and written at once.
+    fn cuMemSetAccess(address: u64, _bytes: usize, _access: *const c_void, _count: usize) {
+        let mapped = state().memory.map().find(address, 1).is_some();
+        if mapped { Ok(()) } else { Err(CUresult::CUDA_ERROR_INVALID_VALUE) }
     }
     fn cuMemHostAlloc(to: Out<*mut c_void>, bytes: usize, _flags: c_uint) {
         let mut tables = tables();

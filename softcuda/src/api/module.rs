@@ -13,7 +13,10 @@ const REGISTERS: c_int = 64;
 
 fn load(to: Out<usize>, image: In<c_char>) -> Result<(), (CUresult, String)> {
     let plain = |error: CUresult| (error, String::new());
-    let context = tables().usable().map_err(plain)?;
+    let context = {
+        let mut tables = tables();
+        tables.usable().and_then(|context| tables.forbid_in_capture().map(|()| context)).map_err(plain)?
+    };
     let text = image.text().map_err(plain)?;
     if !text.trim_start().starts_with(['.', '/']) {
         return Err((CUresult::CUDA_ERROR_INVALID_IMAGE, "only PTX text can be loaded".into()));
@@ -114,6 +117,7 @@ api! {
     }
     fn cuModuleUnload(handle: usize) {
         let mut tables = tables();
+        tables.forbid_in_capture()?;
         let module = tables.modules.remove(&handle).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)?;
         tables.functions.retain(|_, function| function.module != handle);
         for (address, _) in module.variables.values() {

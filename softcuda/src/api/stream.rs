@@ -1,7 +1,7 @@
 //! Streams, and the captures that turn their work into graphs.
 
 use super::api;
-use super::pointer::Out;
+use super::pointer::{In, Out};
 use crate::driver::*;
 use cudarc::driver::sys::{CUresult, CUstreamCaptureStatus as Status};
 use std::ffi::{c_int, c_uint, c_void};
@@ -40,7 +40,7 @@ fn begin_capture(stream: usize, mode: c_uint) -> Answer {
     if tables.capture_of(stream)?.is_some() {
         return Err(CUresult::CUDA_ERROR_ILLEGAL_STATE);
     }
-    if mode > 2 {
+    if mode > CAPTURE_RELAXED {
         return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
     }
     let id = tables.handle();
@@ -61,14 +61,13 @@ fn begin_capture(stream: usize, mode: c_uint) -> Answer {
 }
 
 fn end_capture(stream: usize, to: Out<usize>) -> Answer {
-    const RELAXED: u32 = 2;
     let mut tables = tables();
     let id = made(&tables, stream)?.capture.ok_or(CUresult::CUDA_ERROR_ILLEGAL_STATE)?;
     let Some(capture) = tables.captures.get(&id) else { return Err(CUresult::CUDA_ERROR_ILLEGAL_STATE) };
     if capture.origin != stream {
         return Err(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
     }
-    if capture.mode != RELAXED && capture.thread != std::thread::current().id() {
+    if capture.mode != CAPTURE_RELAXED && capture.thread != std::thread::current().id() {
         return Err(CUresult::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
     }
     for stream in tables.streams.values_mut().filter(|stream| stream.capture == Some(id)) {
@@ -198,7 +197,11 @@ api! {
         count.put_if_wanted(0);
         to.put(status)
     }
-    fn cuThreadExchangeStreamCaptureMode(mode: Out<c_uint>) {
-        mode.put(0)
+    fn cuThreadExchangeStreamCaptureMode(mode: In<c_uint>) {
+        let new = mode.get(0)?;
+        if new > CAPTURE_RELAXED {
+            return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+        mode.out().put(exchange_capture_mode(new))
     }
 }
