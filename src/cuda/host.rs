@@ -140,13 +140,15 @@ impl Executor {
         // A panic while another held it leaves nothing half done that this call reads.
         let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // SAFETY: the caller's promise; the workspace is this call's until it returns.
-        unsafe {
+        let launched = unsafe {
             match gradients {
-                true => self.forward_backward(heads, &call, stream)?,
-                false => self.forward(heads, &call, stream)?,
+                true => self.forward_backward(heads, &call, stream),
+                false => self.forward(heads, &call, stream),
             }
-        }
-        entered.synchronize(stream)?;
+        };
+        // Also where a launch failed: those before it still use the workspace and the caller's buffers.
+        let waited = entered.synchronize(stream);
+        launched.and(waited)?;
         let download = |memory: &Memory, at: u64, bytes: u64| -> Result<Vec<u8>, Error> {
             let mut host = vec![0; bytes as usize];
             entered.download(memory, at, &mut host)?;

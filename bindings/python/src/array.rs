@@ -168,6 +168,15 @@ unsafe impl DlpackStream for OnStream {
             _ => stream::none(),
         })
     }
+
+    unsafe fn wait_for_producer(&self, device: DLDevice, producer: *mut c_void) -> PyResult<bool> {
+        Ok(match Place::of(device) {
+            Place::Host => true,
+            // The work of one stream is in order; for that of another the producer is asked. 0 and 1 are the default stream.
+            Place::Cuda(_) => (producer as usize).max(1) == self.0.max(1),
+            Place::Other(_) => false,
+        })
+    }
 }
 
 /// An array, for as long as this lives.
@@ -272,9 +281,11 @@ impl Array {
 
     fn from_dlpack(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
         let py = object.py();
-        let tensor = match from_dlpack(object.as_borrowed(), Some(&stream), None) {
+        // Who does not say where its memory is cannot be told of a stream.
+        let told = attribute(object, intern!(py, "__dlpack_device__"))?.is_some();
+        let tensor = match from_dlpack(object.as_borrowed(), told.then_some(&stream as &dyn DlpackStream), None) {
             // A producer from before DLPack 1.0 takes no version.
-            Err(error) if error.is_instance_of::<PyTypeError>(py) => {
+            Err(error) if told && error.is_instance_of::<PyTypeError>(py) => {
                 let options = PyDict::new(py);
                 if matches!(Place::of(dlpack_device(object.as_borrowed())?), Place::Cuda(_)) {
                     // 1 is the default stream there, and 0 nothing.
@@ -288,6 +299,9 @@ impl Array {
         let read_only = tensor.flags().contains(dlpark::DlpackFlags::READ_ONLY);
         let view = tensor.validate().map_err(|error| Kind::Value.error(format!("{role}: {error}")))?;
         let place = Place::of(view.device());
+        if !told && place != Place::Host {
+            return Err(Kind::Type.error(format!("{role} is in the memory of {place}, and has no __dlpack_device__")));
+        }
         let dtype = view.dtype();
         let name = match (dtype.code, dtype.bits, dtype.lanes) {
             (DLDataTypeCode::FLOAT, bits, 1) => format!("float{bits}"),

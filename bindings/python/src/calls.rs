@@ -7,7 +7,7 @@ use crate::settings::{Axes, Frame, Signature};
 use pyo3::prelude::*;
 use segfuse::cpu::RawBuffers;
 use segfuse::cuda::Buffers;
-use segfuse::{Coefficients, Evaluation, MomentTable, Plan, Slice, Target, cpu, exact};
+use segfuse::{Coefficients, Error, Evaluation, MomentTable, Plan, Slice, Target, cpu, exact};
 
 /// A plan and what runs it.
 pub(crate) struct Prepared {
@@ -22,12 +22,32 @@ enum Runs {
 
 impl Prepared {
     /// To run where the arrays are.
-    pub(crate) fn new(plan: Plan, place: &Place) -> PyResult<Prepared> {
+    pub(crate) fn new(plan: Plan, place: &Place) -> Result<Prepared, Error> {
         let runs = match place {
             Place::Cuda(ordinal) => Runs::Cuda(OnDevice::new(*ordinal)?),
             Place::Host | Place::Other(_) => Runs::Cpu(cpu::Device::new().prepare(&plan)),
         };
         Ok(Prepared { plan, runs })
+    }
+
+    /// Whether there is something that [`Prepared::evict`] lets go of.
+    pub(crate) fn is_evictable(&self) -> bool {
+        match &self.runs {
+            Runs::Cpu(_) => true,
+            Runs::Cuda(device) => device.has_workspaces(),
+        }
+    }
+
+    /// Lets go of memory that a later call makes again. Whether the plan stays: on a device it does, since a captured graph reads
+    /// the constants of its stages as long as it is replayed.
+    pub(crate) fn evict(&self) -> bool {
+        match &self.runs {
+            Runs::Cpu(_) => false,
+            Runs::Cuda(device) => {
+                device.free_workspaces();
+                true
+            }
+        }
     }
 
     fn on_cpu(&self) -> PyResult<&cpu::Executor> {

@@ -7,7 +7,7 @@ use segfuse::cuda::{Buffers, Call, Device, Executor, Preparation, Workspace};
 use segfuse::distance::Distances;
 use segfuse::{Error, Evaluation, Plan};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the stages are prepared that `segfuse.torch` launches: every call brings memory of torch for the sums.
 const STAGES: Preparation = Preparation { in_place: false, split: true, workspace: false };
@@ -50,7 +50,7 @@ fn device(ordinal: usize) -> Result<Device, Error> {
     }
 }
 
-/// Launches distance maps on the device of this number; work on the stream that comes later finds them there.
+/// Distance maps on the device of this number: launches them, and waits for the device where it frees their workspace.
 ///
 /// # Safety
 /// The arrays are of the types and lengths of the settings, and their memory is reused in the order of the stream.
@@ -72,13 +72,26 @@ pub(crate) unsafe fn distances(
 }
 
 impl OnDevice {
-    pub(crate) fn new(ordinal: usize) -> PyResult<OnDevice> {
-        Ok(OnDevice { device: device(ordinal).map_err(python)?, executors: Mutex::default() })
+    pub(crate) fn new(ordinal: usize) -> Result<OnDevice, Error> {
+        Ok(OnDevice { device: device(ordinal)?, executors: Mutex::default() })
+    }
+
+    pub(crate) fn has_workspaces(&self) -> bool {
+        self.executors().iter().any(|(preparation, _)| preparation.workspace)
+    }
+
+    /// Drops the executors with a workspace of their own: those of calls that wait, which no graph has captured.
+    pub(crate) fn free_workspaces(&self) {
+        self.executors().retain(|(preparation, _)| !preparation.workspace);
+    }
+
+    fn executors(&self) -> MutexGuard<'_, Vec<(Preparation, Arc<Executor>)>> {
+        self.executors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The plan, prepared now or before. Slow the first time: the driver compiles its kernels.
     fn executor(&self, plan: &Plan, preparation: Preparation) -> Result<Arc<Executor>, Error> {
-        let mut executors = self.executors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut executors = self.executors();
         if let Some((_, executor)) = executors.iter().find(|(prepared, _)| *prepared == preparation) {
             return Ok(executor.clone());
         }

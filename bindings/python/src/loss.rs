@@ -8,13 +8,14 @@ use crate::error::{Kind, python};
 use crate::fork;
 use crate::settings::{self, Settings, Signature, word};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList};
 use segfuse::loss::Absent;
 use segfuse::{Objective, Plan, Reduction};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Plans that a loss keeps; a training meets a handful of shapes, an evaluation may meet any number.
+/// Plans with memory of their own that a loss keeps; a training meets a handful of shapes, an evaluation may meet any number.
 const PLANS_MAX: usize = 256;
 
 /// An objective with its settings. `segfuse.Loss` is what people use.
@@ -160,7 +161,7 @@ impl Loss {
             Some(moments) => {
                 let moments = Array::new(Role::Moments, &moments)?.compact()?;
                 let samples = moments.shape.first().copied().unwrap_or(0);
-                let whole = self.prepared(call.signature.with_samples(samples))?;
+                let whole = self.prepared(py, call.signature.with_samples(samples))?;
                 let table = whole.table(&moments)?;
                 whole.finish(table)?
             }
@@ -262,7 +263,7 @@ impl Loss {
         stream: usize,
     ) -> PyResult<(Call, Arc<Prepared>)> {
         let call = self.arrays(arrays, gradient, stream)?;
-        let prepared = self.prepared(call.signature.clone())?;
+        let prepared = self.prepared(arrays.0.py(), call.signature.clone())?;
         Ok((call, prepared))
     }
 
@@ -270,7 +271,7 @@ impl Loss {
     fn call_of(&self, arrays: &Arrays<'_>, samples: Option<usize>, stream: usize) -> PyResult<(Call, Arc<Prepared>)> {
         let call = self.arrays(arrays, None, stream)?;
         let signature = call.signature.with_samples(samples.unwrap_or(call.signature.samples));
-        let prepared = self.prepared(signature)?;
+        let prepared = self.prepared(arrays.0.py(), signature)?;
         Ok((call, prepared))
     }
 
@@ -290,20 +291,29 @@ impl Loss {
         Call::new(array(Role::Prediction, prediction)?, others, self.settings.axes, stream)
     }
 
-    fn prepared(&self, signature: Signature) -> PyResult<Arc<Prepared>> {
+    fn prepared(&self, py: Python<'_>, signature: Signature) -> PyResult<Arc<Prepared>> {
         fork::ready()?;
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prepared) = plans.get(&signature) {
+        if let Some(prepared) = self.plans.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner).get(&signature)
+        {
             return Ok(prepared.clone());
         }
         let problem = signature.problem(&self.settings)?;
-        let plan = Plan::new(&self.objective, &problem).map_err(python)?;
-        let prepared = Arc::new(Prepared::new(plan, &signature.place)?);
-        if plans.len() == PLANS_MAX {
-            plans.clear();
-        }
-        plans.insert(signature, prepared.clone());
-        Ok(prepared)
+        // A context of a device takes long to make, and memory long to free.
+        let prepared = py.detach(|| {
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another thread may have been here meanwhile.
+            if let Some(prepared) = plans.get(&signature) {
+                return Ok(prepared.clone());
+            }
+            let plan = Plan::new(&self.objective, &problem)?;
+            let prepared = Arc::new(Prepared::new(plan, &signature.place)?);
+            if plans.values().filter(|prepared| prepared.is_evictable()).count() >= PLANS_MAX {
+                plans.retain(|_, prepared| prepared.evict());
+            }
+            plans.insert(signature, prepared.clone());
+            Ok(prepared)
+        });
+        prepared.map_err(python)
     }
 
     /// A float, or a list with reduction 'none'.

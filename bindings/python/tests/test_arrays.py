@@ -204,6 +204,28 @@ def test_a_producer_from_before_dlpack_1():
     assert segfuse.loss("dice")(Old(z), Old(y)) == segfuse.loss("dice")(z, y)
 
 
+def test_a_producer_that_does_not_say_where_its_memory_is():
+    z, y = logits(), labels()
+
+    class Bare:
+        def __init__(self, array):
+            self.__dlpack__ = array.__dlpack__
+
+    assert segfuse.loss("dice")(Bare(z), Bare(y)) == segfuse.loss("dice")(z, y)
+
+
+@pytest.mark.parametrize(
+    "stream, kind", [(-1, segfuse.InvalidValue), (1 << 64, segfuse.InvalidValue), (object(), segfuse.InvalidType)]
+)
+def test_streams_that_are_none(stream, kind):
+    z, y = logits(), labels()
+    for call in (segfuse.loss("dice"), segfuse.loss("dice").evaluate, segfuse.value_and_grad("dice")):
+        with pytest.raises(kind, match="stream must be"):
+            call(z, y, stream=stream)
+    with pytest.raises(kind, match="stream must be"):
+        segfuse.distance(y, num_classes=3, stream=stream)
+
+
 def test_a_capsule_that_was_used():
     z, y = logits(), labels()
     capsule = z.__dlpack__()

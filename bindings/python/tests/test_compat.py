@@ -112,6 +112,7 @@ ERRORS = [
     ("monai", "HausdorffDTLoss", {"reduction": "median"}, None),
     ("monai", "BoundaryLoss", {"sigmoid": True, "softmax": True}, None),
     ("monai", "BoundaryLoss", {"softmax": True}, (LOGITS, LABELS)),
+    ("monai", "BoundaryLoss", {"sigmoid": True, "to_onehot_y": True}, (LOGITS[:, :1], LABELS[:, 0])),
     ("monai", "BoundaryLoss", {}, (LOGITS[..., 0], LOGITS[..., 0])),
     ("monai", "AsymmetricUnifiedFocalLoss", {}, (LOGITS, LABELS)),
     ("smp", "DiceLoss", {"mode": "ternary"}, None),

@@ -111,6 +111,25 @@ def test_a_producer_from_before_dlpack_1():
     assert segfuse.loss("ce")(Old(DRIVER, z), Old(DRIVER, y)) == pytest.approx(segfuse.loss("ce")(z, y), rel=1e-5)
 
 
+def test_a_producer_that_does_not_say_where_its_memory_is():
+    class Bare:
+        def __init__(self, array):
+            self.__dlpack__ = array.__dlpack__
+
+    with pytest.raises(segfuse.InvalidType, match="target.*cuda:0.*__dlpack_device__"):
+        segfuse.loss("ce")(Bare(device(logits())), Bare(device(labels())))
+
+
+def test_more_shapes_than_plans_are_kept():
+    loss = segfuse.loss("ce")
+    z, y = logits(), labels()
+    zd, yd, expected = device(z), device(y), loss(z, y)
+    assert loss(zd, yd) == pytest.approx(expected, rel=1e-5)
+    for width in range(1, 300):
+        loss(np.zeros((1, 2, width), np.float32), np.zeros((1, width), np.uint8))
+    assert loss(zd, yd) == pytest.approx(expected, rel=1e-5) and loss(z, y) == expected
+
+
 BAD = [
     (lambda z, y: (device(z), y), segfuse.DeviceError, "target is in the memory of the host, the prediction in that of cuda:0"),
     (lambda z, y: (z, device(y)), segfuse.DeviceError, "target is in the memory of cuda:0, the prediction in that of the host"),
@@ -255,7 +274,14 @@ def test_torch_sums_of_several_processes(on_device):
 
 
 @pytest.mark.parametrize(
-    "loss", [monai.DiceCELoss(softmax=True, to_onehot_y=True), monai.GeneralizedDiceLoss(sigmoid=True, to_onehot_y=True)]
+    "loss",
+    [
+        monai.DiceCELoss(softmax=True, to_onehot_y=True),
+        monai.GeneralizedDiceLoss(sigmoid=True, to_onehot_y=True),
+        monai.BoundaryLoss(softmax=True, to_onehot_y=True),
+        monai.HausdorffDTLoss(softmax=True, to_onehot_y=True),
+        monai.LogHausdorffDTLoss(softmax=True, to_onehot_y=True),
+    ],
 )
 def test_compat(on_device, loss):
     z, y = tensors()

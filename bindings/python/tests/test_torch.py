@@ -359,7 +359,7 @@ def test_what_does_not_fit():
         loss(z, [1])
     with pytest.raises(segfuse.InvalidType, match="target must be a tensor, not NoneType"):
         loss(z, None)
-    with pytest.raises(segfuse.InvalidValue, match="target is on meta, the prediction on cpu"):
+    with pytest.raises(segfuse.DeviceError, match="target is on meta, the prediction on cpu"):
         loss(z, y.to("meta"))
     with pytest.raises(segfuse.InvalidValue, match=r"target must have shape \[2, 6, 5\]"):
         loss(z, y[:1])

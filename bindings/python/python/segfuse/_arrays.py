@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from importlib import import_module
-from typing import Any
+from operator import index
+from typing import Any, ContextManager
 
-from ._errors import InvalidType
+from ._errors import InvalidType, InvalidValue
 
 
 def empty_like(array: Any) -> tuple[Any, Any]:
@@ -40,8 +43,26 @@ def empty(array: Any, shape: "tuple[int, ...]", dtype: Any) -> tuple[Any, Any]:
     return numpy.empty(shape, numpy.dtype(dtype)), _same if namespace is None else namespace().asarray
 
 
-def stream_of(array: Any) -> int:
-    """The stream that the library of an array works on, as a handle; 0, the default stream, where there is none."""
+def on_device_of(array: Any) -> ContextManager[Any]:
+    """Makes the device of an array the current one: torch exports memory of that alone, CuPy allocates and has its stream there."""
+    library = _library(array)
+    if library == "torch" and array.is_cuda:
+        return _module("torch").cuda.device(array.device)
+    return array.device if library == "cupy" else nullcontext()
+
+
+def stream_of(array: Any, given: Any = None) -> int:
+    """The handle of the stream that was given, else of the one that the library of an array works on; 0, the default stream, where
+    there is none. The device of the array is the current one."""
+    if given is not None:
+        try:
+            handle = index(given)
+        except TypeError:
+            kind = type(given).__name__
+            raise InvalidType(f"stream must be the handle of a stream, an int, not {kind}") from None
+        if not 0 <= handle <= 2 * sys.maxsize + 1:
+            raise InvalidValue(f"stream must be the handle of a stream, or 0 for the default stream, got {handle}")
+        return handle
     library = _library(array)
     if library == "torch" and array.is_cuda:
         return _module("torch").cuda.current_stream(array.device).cuda_stream
@@ -69,7 +90,7 @@ def _shape_and_type(array: Any) -> "tuple[tuple[int, ...], Any]":
 def _library(array: Any) -> str:
     # A subclass, such as the tensors of MONAI, belongs to the library of its base.
     names = [base.__module__.partition(".")[0] for base in type(array).__mro__]
-    return next((name for name in names if name in ("torch", "numpy")), names[0])
+    return next((name for name in names if name in ("torch", "cupy", "numpy")), names[0])
 
 
 def _module(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from . import _segfuse
-from ._arrays import empty, shape_and_type, stream_of
+from ._arrays import empty, on_device_of, shape_and_type, stream_of
 from ._errors import InvalidValue
 
 
@@ -62,8 +62,8 @@ def distance(
     out:
         Where the maps go, on the device of `source`; without it they are made, of the library of `source`.
     stream:
-        Of arrays on a CUDA device: the handle of the stream that the maps are launched on; by default the current one of torch or
-        CuPy, for other libraries the default stream.
+        Of arrays on a CUDA device: the handle of the stream that the maps are made on; by default the current one of torch or CuPy,
+        for other libraries the default stream. The call allocates a workspace and waits for the device before it frees it.
 
     Raises
     ------
@@ -86,20 +86,21 @@ def distance(
         num_classes = shape[axis] if num_classes is None else num_classes
     count = num_classes if classes is None else len(classes)
     wanted = voxels + (count,) if last else voxels[:1] + (count,) + voxels[1:]
-    maps, finish = (out, None) if out is not None else empty(source, wanted, dtype)
-    _segfuse.distance(
-        source,
-        maps,
-        of=of,
-        num_classes=num_classes,
-        kind=kind,
-        activation_name=activation,
-        threshold=threshold,
-        spacing=spacing,
-        squared=squared,
-        classes=classes,
-        ignore_index=ignore_index,
-        layout=layout,
-        stream=stream_of(source) if stream is None else stream,
-    )
-    return maps if finish is None else finish(maps)
+    with on_device_of(source):
+        maps, finish = (out, None) if out is not None else empty(source, wanted, dtype)
+        _segfuse.distance(
+            source,
+            maps,
+            of=of,
+            num_classes=num_classes,
+            kind=kind,
+            activation_name=activation,
+            threshold=threshold,
+            spacing=spacing,
+            squared=squared,
+            classes=classes,
+            ignore_index=ignore_index,
+            layout=layout,
+            stream=stream_of(source, stream),
+        )
+        return maps if finish is None else finish(maps)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional, Sequence, Union
 
 from . import _segfuse
-from ._arrays import empty_like, stream_of
+from ._arrays import empty_like, on_device_of, stream_of
 
 Value = Union[float, "list[float]"]
 
@@ -196,8 +196,8 @@ class Loss:
         InvalidType, InvalidValue, DeviceError
             When an array does not fit; the message has the numbers.
         """
-        stream = stream_of(prediction) if stream is None else stream
-        return self._core.value((prediction, target, mask, weights, map), stream)
+        with on_device_of(prediction):
+            return self._core.value((prediction, target, mask, weights, map), stream_of(prediction, stream))
 
     def value_and_grad(
         self,
@@ -225,12 +225,13 @@ class Loss:
         -------
         The loss, and the gradient.
         """
-        gradient, finish = (out, None) if out is not None else empty_like(prediction)
         if grad_output is not None and not hasattr(grad_output, "__len__"):
             grad_output = [float(grad_output)]
-        stream = stream_of(prediction) if stream is None else stream
-        value = self._core.value_and_grad((prediction, target, mask, weights, map), gradient, grad_output, stream)
-        return value, gradient if finish is None else finish(gradient)
+        arrays = (prediction, target, mask, weights, map)
+        with on_device_of(prediction):
+            gradient, finish = (out, None) if out is not None else empty_like(prediction)
+            value = self._core.value_and_grad(arrays, gradient, grad_output, stream_of(prediction, stream))
+            return value, gradient if finish is None else finish(gradient)
 
     def evaluate(
         self,
@@ -244,8 +245,8 @@ class Loss:
     ) -> Evaluation:
         """The loss with each of its terms, the voxels that counted and the labels out of range; arguments as in
         :meth:`__call__`."""
-        stream = stream_of(prediction) if stream is None else stream
-        report = self._core.evaluate((prediction, target, mask, weights, map), stream)
+        with on_device_of(prediction):
+            report = self._core.evaluate((prediction, target, mask, weights, map), stream_of(prediction, stream))
         return Evaluation(
             loss=report["loss"],
             terms=tuple(Term(*term) for term in report["terms"]),

@@ -406,7 +406,7 @@ class BoundaryLoss(_Overlap):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """`input` `[N, C, …]` with two or three spatial axes, `target` of its shape or, with `to_onehot_y`, `[N, …]` or `[N, 1, …]`."""
         _planes_and_volumes(input, "BNHW")
-        if self.to_onehot_y and target.dim() == input.dim() - 1:
+        if self.to_onehot_y and input.shape[1] > 1 and target.dim() == input.dim() - 1:
             target = target.unsqueeze(1)
         s = self._sums("boundary", input, target)
         loss = s.x[0] / s.n
@@ -419,6 +419,9 @@ class HausdorffDTLoss(_Overlap):
     The distances are made in the plan, exactly, and are constants of the gradient, as in MONAI. A class that a sample lacks, or
     that fills it, has the distance 0 everywhere: a prediction that is below 0.5 throughout is held against the target's distances
     alone.
+
+    They are exact whatever the types are. MONAI writes them into tensors of the type of what they are made of: those of an integer
+    target lose what is behind the point, those of a half-precision prediction are rounded to its type.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _segfuse
-from .._errors import InvalidType, InvalidValue
+from .._errors import DeviceError, InvalidType, InvalidValue
 from .._loss import Evaluation, list_losses
 from .._loss import Loss as ArrayLoss
 from . import _ops
@@ -203,7 +203,7 @@ def _ready(prediction: Any, target: Any, mask: Any, weights: Any, map: Any) -> t
         if name != "prediction" and tensor.requires_grad:
             raise InvalidValue(f"the {name} requires a gradient, and no loss has one by it; detach it")
         if tensor.device != prediction.device:
-            raise InvalidValue(f"the {name} is on {tensor.device}, the prediction on {prediction.device}")
+            raise DeviceError(f"the {name} is on {tensor.device}, the prediction on {prediction.device}")
     last = not prediction.is_contiguous() and prediction.dim() > 2 and prediction.movedim(1, -1).is_contiguous()
     if not last:
         prediction = prediction.contiguous()
