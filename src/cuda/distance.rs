@@ -400,9 +400,16 @@ impl Device {
     }
 }
 
+/// Places of an axis but the last: the kernels count them, and some beyond, in 32 bits.
+const EXTENT_MAX: usize = 1 << 28;
+
 impl DistanceExecutor {
     fn new(device: &Device, distances: &Distances, workspace: bool) -> Result<DistanceExecutor, Error> {
         distances.check()?;
+        if let Some(&extent) = Squeezed::new(distances).extents[..2].iter().find(|extent| **extent > EXTENT_MAX) {
+            let what = "a spatial extent of a distance map on CUDA, but the last";
+            return Err(Error::Shape { what, min: 1, max: EXTENT_MAX as u64, got: extent as u64 });
+        }
         let rule = match Rule::of(distances) {
             Rule::Label | Rule::Above(_) => None,
             Rule::Argmax => Some(SidesRule::Argmax),
@@ -442,7 +449,9 @@ impl DistanceExecutor {
         &self.transform.distances
     }
     /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight, of which there are as many as
-    /// [`Distances::memory_budget`] allows; 2 per voxel where the classes of a prediction are told apart by the largest.
+    /// [`Distances::memory_budget`] allows; 1 more where a softmax is compared with a threshold, 2 per voxel where the classes of
+    /// a prediction are told apart by the largest. Tables of axes longer than some 2900 come on top, 16 bytes per place of the
+    /// axis for each of at most 512 blocks.
     pub fn workspace_bytes(&self) -> u64 {
         self.bytes
     }
@@ -454,9 +463,9 @@ impl DistanceExecutor {
     /// When a buffer does not fit the settings or the device; nothing is launched then. [`Error::Launch`] where the driver refuses.
     ///
     /// # Safety
-    /// Until the stream has come to the end of the call, source, maps and workspace are there and hold the elements that the settings
-    /// say, the source is not written, and nothing else uses the maps or the workspace, the executor's own where the call names none;
-    /// `stream` is a stream. Where it is captured, all of this holds for every launch of the graph, and the executor outlives it.
+    /// Until the stream has come to the end of the call, this executor, source, maps and workspace are there and hold the elements
+    /// that the settings say, the source is not written, and nothing else uses the maps or the workspace, the executor's own where
+    /// the call names none; `stream` is a stream. Where it is captured, all of this holds for every launch of the graph.
     pub unsafe fn run(
         &self,
         source: u64,
@@ -491,7 +500,9 @@ impl DistanceExecutor {
             let end = address.checked_add(bytes).ok_or(Error::BufferForeign { role, address })?;
             spans.push(Span { role, start: address, end, written });
         }
-        spans.push(Span { role: "the workspace", start: base, end: base + self.bytes, written: true });
+        if self.bytes > 0 {
+            spans.push(Span { role: "the workspace", start: base, end: base + self.bytes, written: true });
+        }
         apart(&spans)?;
         // SAFETY: checked above as far as it can be, and promised by the caller.
         unsafe { self.launch(&entered, source, maps, base, stream) }

@@ -55,8 +55,8 @@ impl Buffers {
     }
 }
 
-/// Memory of the caller for the sums and coefficients of a call: [`Executor::workspace_bytes`] bytes, aligned to 16. It may hold
-/// anything when a call begins; calls that run at the same time need one each.
+/// Memory of the caller for the sums, coefficients and made maps of a call: [`Executor::workspace_bytes`] bytes, aligned to 16.
+/// It may hold anything when a call begins; calls that run at the same time need one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workspace {
     /// Its device address.
@@ -241,7 +241,7 @@ impl Executor {
     pub fn is_in_place(&self) -> bool {
         self.preparation.in_place
     }
-    /// Bytes that a workspace has: sums, coefficients and a result.
+    /// Bytes that a workspace has: sums, coefficients and a result; the maps that the plan makes, and what they are made in.
     pub fn workspace_bytes(&self) -> u64 {
         4 * self.shared.words
     }
