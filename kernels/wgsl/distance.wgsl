@@ -56,7 +56,7 @@ fn word_of(plane: u32, voxel: u32) -> u32 {
     return (plane * piece.rows + voxel / piece.width) * piece.pitch + voxel % piece.width / 32u;
 }
 fn bit_of(word: u32, voxel: u32) -> bool {
-    return ((word >> (voxel % piece.width & 31u)) & 1u) != 0u;
+    return ((word >> ((voxel % piece.width) & 31u)) & 1u) != 0u;
 }
 
 // √x, correctly rounded, of 0 or a normal number: the built-in may be off by 2.5 units in the last place. The root of the
