@@ -3,7 +3,7 @@
 use super::device::{Device, Text};
 use super::driver::{Entered, Function, Memory, Stream};
 use super::executor::{Span, WORKSPACE_ALIGNMENT, Workspace, apart, check};
-use crate::distance::transform::{Form, Rule, Squeezed, in_place};
+use crate::distance::transform::{Form, Rule, Squeezed, in_place, slack};
 use crate::distance::{Distances, Kind};
 use crate::dtype::{DType, Slice, SliceMut};
 use crate::error::Error;
@@ -11,6 +11,11 @@ use crate::problem::Layout;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+
+/// Four sums, each off by half a unit, and four squares of steps, each off by that of the step's square and its own.
+const ROUNDINGS: f64 = 12.0;
+/// Places of an axis but the last: the kernels count them, and some beyond, in 32 bits.
+const EXTENT_MAX: usize = 1 << 28;
 
 /// Threads of a block of every kernel of the stage, warps of a block, and lines of a tile: one per lane.
 pub(super) const THREADS: u32 = 256;
@@ -173,7 +178,7 @@ impl Axis {
             inner: inner as u64,
             step_squared: (step * step) as f32,
             per_step: (1.0 / step) as f32,
-            slack: slack(extent, step, largest),
+            slack: slack(extent, step, largest, ROUNDINGS) as u32,
         }
     }
     /// Bytes of the tables of 32 lines.
@@ -190,19 +195,6 @@ impl Axis {
     fn blocks(&self, tasks: u64) -> u64 {
         if self.is_long() { tasks.min(LONG_BLOCKS) } else { tasks.min(GRID_MAX) }
     }
-}
-
-/// Winners i and j of two places change order by rounding alone where their difference, 2·step²·|i − j| or more, is below what
-/// the roundings of their sums are off together.
-fn slack(extent: usize, step: f64, largest: f64) -> u32 {
-    /// Whole numbers up to here are exact in f32.
-    const EXACT: f64 = (1 << f32::MANTISSA_DIGITS) as f64;
-    /// Four sums, each off by half a unit, and four squares of steps, each off by that of the step's square and its own.
-    const ROUNDINGS: f64 = 12.0;
-    if (step * step).fract() == 0.0 && largest <= EXACT {
-        return 0;
-    }
-    (ROUNDINGS / EXACT * largest / (2.0 * step * step)).ceil().min(extent as f64) as u32
 }
 
 /// The launches that make the maps of some settings, and what they need.
@@ -227,6 +219,10 @@ impl Transform {
     /// The settings were checked; each transform of a launch takes `masks` bytes beside its squares.
     pub(super) fn new(device: &Device, distances: &Distances, masks: u64) -> Result<Transform, Error> {
         let Squeezed { extents: [depth, height, width], steps } = Squeezed::new(distances);
+        if let Some(extent) = [depth, height].into_iter().find(|extent| *extent > EXTENT_MAX) {
+            let what = "a spatial extent of a distance map on CUDA, but the last";
+            return Err(Error::Shape { what, min: 1, max: EXTENT_MAX as u64, got: extent as u64 });
+        }
         let largest = distances.largest_square();
         let mut axes = vec![Axis::new(width, 1, steps[2], largest)];
         if height > 1 {
@@ -400,16 +396,9 @@ impl Device {
     }
 }
 
-/// Places of an axis but the last: the kernels count them, and some beyond, in 32 bits.
-const EXTENT_MAX: usize = 1 << 28;
-
 impl DistanceExecutor {
     fn new(device: &Device, distances: &Distances, workspace: bool) -> Result<DistanceExecutor, Error> {
         distances.check()?;
-        if let Some(&extent) = Squeezed::new(distances).extents[..2].iter().find(|extent| **extent > EXTENT_MAX) {
-            let what = "a spatial extent of a distance map on CUDA, but the last";
-            return Err(Error::Shape { what, min: 1, max: EXTENT_MAX as u64, got: extent as u64 });
-        }
         let rule = match Rule::of(distances) {
             Rule::Label | Rule::Above(_) => None,
             Rule::Argmax => Some(SidesRule::Argmax),

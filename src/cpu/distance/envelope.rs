@@ -6,8 +6,12 @@
 //! their winners to the highest; where they have little in common their distances are short, and the range is cut to those.
 
 use super::super::planes::LANES;
+use crate::distance::transform::slack;
 use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
 use std::ops::Range;
+
+/// Four sums and four squares of steps, each off by half a unit.
+const ROUNDINGS: f64 = 8.0;
 
 /// Places from one whose winners are looked for to the next; those between share a range of rows.
 const GROUP: usize = 8;
@@ -36,7 +40,7 @@ impl Axis {
             squares,
             step_squared: square(1),
             per_step: (1.0 / step) as f32,
-            slack: slack(extent, step, largest),
+            slack: slack(extent, step, largest, ROUNDINGS),
         }
     }
     /// The squares of the distances of rows that follow each other, the first at `place`, to place i and the COUNT − 1 after it:
@@ -46,19 +50,6 @@ impl Axis {
         let first = self.extent - 1 + GROUP + place as usize + 1 - COUNT - i;
         &self.squares[first..first + rows + COUNT - 1]
     }
-}
-
-/// Winners i and j of two places change order by rounding alone where their difference, 2·step²·|i − j| or more, is below what
-/// the roundings of their sums are off together.
-fn slack(extent: usize, step: f64, largest: f64) -> usize {
-    /// Whole numbers up to here are exact in f32.
-    const EXACT: f64 = (1 << f32::MANTISSA_DIGITS) as f64;
-    /// Four sums and four squares of steps, each off by half a unit.
-    const ROUNDINGS: f64 = 8.0;
-    if (step * step).fract() == 0.0 && largest <= EXACT {
-        return 0;
-    }
-    (ROUNDINGS / EXACT * largest / (2.0 * step * step)).ceil().min(extent as f64) as usize
 }
 
 /// Squares of the distances along the axis alone, to the nearest place where the side changes.
