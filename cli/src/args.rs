@@ -30,7 +30,8 @@ two-sided: d_out + d_in; signed: d_out outside, -(d_in - 1) inside; difference: 
 last three are 0, and distances to nothing are infinite.
 
 Files are .npy, .nii or .nii.gz: labels [N, …], or with --dense one value per class, [N, C, …], above 0.5 where a voxel is of the class; \
-predictions [N, C, …]; with --layout nvc [N, …, C]. A NIfTI file holds one sample. The maps are [N, K, …], or [N, …, K]. The work is the CPU's.";
+predictions [N, C, …]; with --layout nvc [N, …, C]. A NIfTI file holds one sample. The maps are [N, K, …], or [N, …, K]. On a GPU the \
+time is that of one call with upload, making of the kernels and download.";
 
 /// What `bench` times.
 const TIMES: &str = "\
@@ -209,6 +210,8 @@ pub(crate) struct DistanceArgs {
     /// Write the maps here
     #[arg(long, value_name = "OUT.npy")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,10 +4,10 @@ use crate::args::{DistanceArgs, LayoutArg};
 use crate::error::{CliError, CommandResult, Verdict};
 use crate::files::{Data, read, write_npy};
 use crate::inputs::{self, Buffer};
-use crate::report::{binary_bytes, json, number, say, seconds, shape as show, table};
+use crate::report::{binary_bytes, is_cpu, json, number, say, seconds, shape as show, table};
 use half::f16;
 use segfuse::distance::{Distances, Hard, Kind, Source};
-use segfuse::{Activation, DType, Shape, Slice};
+use segfuse::{Activation, DType, Runtime, Shape, Slice};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -35,7 +35,9 @@ struct Report {
     dtype: &'static str,
     maps: Vec<MapReport>,
     device: String,
-    workspace_bytes: u64,
+    /// Memory beside source and maps; on a GPU it is the device's own affair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_bytes: Option<u64>,
     time_ms: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
@@ -45,6 +47,7 @@ struct Report {
 pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
     let mut notes = Vec::new();
     check_output(args)?;
+    let runtime = args.device.runtime()?;
     let (shape, source, buffer) = load(args, &mut notes)?;
     let layout = args.layout;
     let mut maps = Distances::new(&shape, source)
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
 
     maps.check()?;
     let start = Instant::now();
-    let (values, data) = compute(&maps, args, buffer.slice())?;
+    let (values, data) = compute(&runtime, &maps, args, buffer.slice())?;
     let time = start.elapsed();
     let mut extents = vec![shape.samples()];
     extents.extend(shape.spatial());
@@ -83,8 +86,8 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
         shape: extents,
         dtype: DType::from(args.dtype).name(),
         maps: summaries(&values, &shape, &classes, layout),
-        device: "cpu".into(),
-        workspace_bytes: maps.workspace_bytes(),
+        device: runtime.name().into(),
+        workspace_bytes: is_cpu(runtime.name()).then(|| maps.workspace_bytes()),
         time_ms: time.as_secs_f64() * 1e3,
         notes,
     };
@@ -161,14 +164,19 @@ fn largest_label(labels: Slice<'_>, but: Option<i64>) -> i64 {
 }
 
 /// The maps as numbers and as they go to the file.
-fn compute(maps: &Distances, args: &DistanceArgs, source: Slice<'_>) -> Result<(Vec<f32>, Data), CliError> {
+fn compute(
+    runtime: &Runtime,
+    maps: &Distances,
+    args: &DistanceArgs,
+    source: Slice<'_>,
+) -> Result<(Vec<f32>, Data), CliError> {
     if DType::from(args.dtype) == DType::F16 {
         let mut values = vec![f16::ZERO; maps.elements() as usize];
-        maps.compute_into(source, &mut values)?;
+        runtime.distances(maps, source, &mut values[..])?;
         return Ok((values.iter().map(|x| x.to_f32()).collect(), Data::F16(values)));
     }
     let mut values = vec![0.0; maps.elements() as usize];
-    maps.compute_into(source, &mut values)?;
+    runtime.distances(maps, source, &mut values[..])?;
     Ok((values.clone(), Data::F32(values)))
 }
 
@@ -210,6 +218,10 @@ fn print(report: &Report, out: &Path) {
         report.dtype,
         out.display()
     ));
-    let (time, workspace) = (seconds(report.time_ms / 1e3), binary_bytes(report.workspace_bytes));
-    say(format_args!("run        {time} on {}, workspace {workspace}", report.device));
+    let time = seconds(report.time_ms / 1e3);
+    let memory = report.workspace_bytes.map_or_else(
+        || ", with making its kernels, upload and download".into(),
+        |bytes| format!(", workspace {}", binary_bytes(bytes)),
+    );
+    say(format_args!("run        {time} on {}{memory}", report.device));
 }

@@ -5,7 +5,7 @@ use crate::error::{CliError, CommandResult, Verdict};
 use crate::files::write_npy;
 use crate::inputs::Loaded;
 use crate::metrics::{ClassMetrics, per_class};
-use crate::report::{json, number, ratio, say, seconds, table};
+use crate::report::{is_cpu, json, number, ratio, say, seconds, table};
 use segfuse::{Evaluation, Explanation, Gradient, Objective, Plan, Reduction, Runtime};
 use serde::Serialize;
 use std::path::Path;
@@ -160,11 +160,6 @@ impl GradientSize {
         let largest = values.iter().fold(0.0f32, |m, x| if x.abs() <= m { m } else { x.abs() });
         GradientSize { norm: squares.sqrt(), largest: f64::from(largest) }
     }
-}
-
-/// Whether the arrays of a call are where the device has them.
-fn is_cpu(device: &str) -> bool {
-    device == "cpu"
 }
 
 /// The result, the gradient, and the time of the fastest of a few calls.

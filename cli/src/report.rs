@@ -66,6 +66,11 @@ pub(crate) fn binary_bytes(bytes: u64) -> String {
     format!("{scaled:.digits$} {}", UNITS[unit as usize])
 }
 
+/// Whether the arrays of a call are where the device has them.
+pub(crate) fn is_cpu(device: &str) -> bool {
+    device == "cpu"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{bad, example, good, good_json, nifti, npy, npy_f32, read_f32};
+use common::{bad, example, good, good_json, gpu, nifti, npy, npy_f32, read_f32};
 use std::path::Path;
 
 /// Runs `distance` with these arguments and returns the header and the values of its maps.
@@ -102,6 +102,23 @@ fn the_report_says_what_was_made() {
 }
 
 #[test]
+fn a_gpu_makes_the_maps_of_the_cpu() {
+    let Some(device) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let target = example("mask.npy");
+    let of = |device: &str, kind: &str| {
+        let arguments = ["--target", &target, "--ignore-label", "255", "--kind", kind, "--device", device];
+        maps(folder.path(), &arguments)
+    };
+    for kind in ["signed", "inside"] {
+        assert_eq!(of(&device, kind), of("cpu", kind), "{kind}");
+    }
+    let out = folder.path().join("maps.npy");
+    let text = good(&["distance", "--target", &target, "--out", out.to_str().unwrap(), "--device", &device]);
+    assert!(text.contains(&format!("on {device}, with")), "{text}");
+}
+
+#[test]
 fn what_cannot_be_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -117,6 +134,7 @@ fn what_cannot_be_is_said_in_one_line() {
     has(&["--target", &target, "--dtype", "bf16"], &["bf16", "f32 or f16"]);
     has(&["--target", &floats], &["labels must be integers", "f32"]);
     has(&["--target", "missing.npy"], &["missing.npy"]);
+    has(&["--target", &target, "--device", "wgpu:999"], &["wgpu:999", "available", "cpu"]);
     has(&["--pred", &floats, "--threshold", "2"], &["threshold", "from 0 to 1", "2"]);
     let deep = npy(at, "deep.npy", "|u1", &[1, 2, 1, 1, 2], &[0, 1, 1, 0]);
     has(&["--target", &deep], &["spatial dimensions", "from 1 to 3", "4"]);
