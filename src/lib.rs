@@ -89,3 +89,8 @@ pub use shape::{CLASSES_MAX, ELEMENTS_MAX, SPATIAL_MAX, Shape};
 #[cfg(all(doctest, feature = "cpu", feature = "cuda", feature = "wgpu"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And those of the page for engines.
+#[cfg(all(doctest, feature = "cpu"))]
+#[doc = include_str!("../docs/rust.md")]
+struct RustPage;
