@@ -9,6 +9,7 @@ import pytest
 
 import segfuse
 
+EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples")
 RNG = np.random.default_rng(1)
 SHAPE = (2, 3, 5, 7)
 
@@ -273,6 +274,19 @@ def test_jax():
     assert value == expected and isinstance(gradient, jax.Array) and (np.asarray(gradient) == slope).all()
     half, slope = segfuse.value_and_grad("dice + ce")(jax.numpy.asarray(z, jax.numpy.bfloat16), jax.numpy.asarray(y))
     assert half == pytest.approx(expected, rel=1e-2) and slope.dtype == jax.numpy.bfloat16
+
+
+def test_jax_differentiates_and_compiles(monkeypatch):
+    jax = pytest.importorskip("jax")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import jax_loss
+
+    z, y = logits(), labels(np.int32)
+    slope = jax.jit(jax.grad(lambda z: 3.0 * jax_loss.loss(z, y)))(jax.numpy.asarray(z))
+    expected = segfuse.value_and_grad("dice + ce")(z, y)[1]
+    np.testing.assert_allclose(slope, 3.0 * expected, rtol=1e-6, atol=0.0)
+    curve = jax_loss.train(30)
+    assert curve[-1] < 0.3 * curve[0]
 
 
 BAD = [
