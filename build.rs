@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The kernels that are pipelines; what they import is in the same folder, or in `kernels/gen`.
-const KERNELS: [&str; 14] = [
+const KERNELS: [&str; 16] = [
     "reduce",
     "gradient",
     "one_pass",
     "combine",
     "finish",
     "distance_sides",
+    "distance_ends",
     "distance_rows",
     "distance_lines",
     "distance_emit",
+    "distance_share",
     "distance_contours",
     "distance_derive",
     "distance_extremes",

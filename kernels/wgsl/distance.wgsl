@@ -2,7 +2,8 @@
 // a class.
 //
 // A plane is one map of one sample: f32, squares of distances until its last pass. Bits lie in rows of whole words, one set of
-// rows per plane; a voxel's side of a class is its bit. "No value" is the largest f32, which compilers that assume finite
+// rows per plane; a voxel's side of a class is its bit. Where one plane serves the maps of all classes (CHANGES), it has one set per
+// axis instead: whether a voxel has another label than the one before it on the axis. "No value" is the largest f32, which compilers that assume finite
 // numbers leave alone; ∞ is written by its bits, at the end.
 
 struct Piece {
@@ -33,6 +34,15 @@ struct Piece {
     threshold: f32,
     // Place of the first map in the table of classes.
     first_class: u32,
+    // Sets of bits of a plane, and the one that is read or written.
+    bit_sets: u32,
+    bit_set: u32,
+    // Steps in a unit of distance, and how far a winner may be off because sums are rounded.
+    per_step: f32,
+    slack: u32,
+    // Lines that the threads of a workgroup share, and workgroups.
+    lines: u32,
+    groups: u32,
     // Workgroups side by side: a grid has at most 65 535 of them a side.
     grid: u32,
 }
@@ -51,9 +61,13 @@ fn plane_read(plane: u32) -> u32 {
 fn plane_written(plane: u32) -> u32 {
     return piece.to_base + plane / piece.maps * piece.to_sample + plane % piece.maps * piece.voxels;
 }
+// The first word of bits of a row of a plane.
+fn words_of(plane: u32, row: u32) -> u32 {
+    return ((plane * piece.bit_sets + piece.bit_set) * piece.rows + row) * piece.pitch;
+}
 // The word of bits of a voxel of a plane.
 fn word_of(plane: u32, voxel: u32) -> u32 {
-    return (plane * piece.rows + voxel / piece.width) * piece.pitch + voxel % piece.width / 32u;
+    return words_of(plane, voxel / piece.width) + voxel % piece.width / 32u;
 }
 fn bit_of(word: u32, voxel: u32) -> bool {
     return ((word >> ((voxel % piece.width) & 31u)) & 1u) != 0u;

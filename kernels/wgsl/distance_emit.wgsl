@@ -4,17 +4,11 @@
 // writes  its maps, each element once; two halves share a word
 // grid    256 threads for 256 elements, in the order of the maps
 // determinism  run_to_run: no two threads write the same element
-#import lanes
-#import halves
 #import distance_value
+#import distance_written
 
 @group(0) @binding(1) var<storage, read> side_bits: array<u32>;
 @group(0) @binding(2) var<storage, read> planes: array<f32>;
-#if HALF
-@group(0) @binding(3) var<storage, read_write> written: array<atomic<u32>>;
-#else
-@group(0) @binding(3) var<storage, read_write> written: array<u32>;
-#endif
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -34,12 +28,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let to = plane_written(plane) + voxel;
 #endif
     let value = map_value(planes[plane_read(plane) + voxel], bit_of(side_bits[word_of(plane, voxel)], voxel));
-#if HALF
-    let half = real_to_half(bitcast<f32>(value));
-    let shift = 16u * (to & 1u);
-    atomicAnd(&written[to >> 1u], ~(0xffffu << shift));
-    atomicOr(&written[to >> 1u], half << shift);
-#else
-    written[to] = value;
-#endif
+    write_map(to, value);
 }

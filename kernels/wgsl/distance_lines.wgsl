@@ -1,57 +1,239 @@
 // distance_lines: across the rows, the least of the squares before and the squares of the ways to them.
 //
-// reads   bits and planes of the piece, along lines as far as they can matter
-// writes  a value for each voxel of its planes, once
-// grid    256 threads for 256 voxels; voxels of the piece
-// determinism  run_to_run: no two threads write the same element
+// T²(i) = min(square of the distance to the nearest change along this axis, min over j of T²(j) + (i − j)²·step²). The j that wins
+// never falls as i grows: the middle of a line is searched first, then the middles of its halves between the winners found, down
+// to every eighth place; the places between share the range between two winners.
+//
+// reads   bits and planes of the piece, along lines: from memory once, from the caches again
+// writes  a value for each voxel of its planes, once; tables of the lines at hand, which are its own
+// grid    256 threads for as many lines as share a table, one group after the other; no more workgroups than there are tables
+// determinism  run_to_run: minima alone, no two threads write the same element
 #import distance_value
 
 @group(0) @binding(1) var<storage, read> side_bits: array<u32>;
 @group(0) @binding(2) var<storage, read> planes: array<f32>;
 @group(0) @binding(3) var<storage, read_write> written: array<u32>;
+// For each workgroup and line, by word of 32 places: places that differ from the one before, one more than the last such place before
+// the word, and the first one after it; then the winners of every GROUP-th place.
+@group(0) @binding(4) var<storage, read_write> tables: array<u32>;
+
+// Places from one whose winners are looked for to the next.
+const GROUP = 8u;
+// Rows of a range beyond which it pays to look for a bound on the distance first.
+const WIDE = 2u * GROUP;
+// Places of a group are GROUP/2 from the one whose bound serves all, so that what bounds them is GROUP farther; and two for rounding.
+const MARGIN = GROUP + 2u;
+const NOWHERE = 0xffffffffu;
+
+// The line of this thread: where its squares, its bits and its tables begin.
+var<private> squares_at: u32;
+var<private> bits_at: u32;
+var<private> table_at: u32;
+
+fn square_at(i: u32) -> f32 {
+    return planes[squares_at + i * piece.stride];
+}
+fn table(index: u32) -> u32 {
+    return tables[table_at + index * piece.lines];
+}
+fn put_table(index: u32, value: u32) {
+    tables[table_at + index * piece.lines] = value;
+}
+// The square of the way between two places.
+fn across(i: u32, j: u32) -> f32 {
+    let steps = f32(max(i, j) - min(i, j));
+    return steps * steps * piece.step_squared;
+}
+
+// The rows between two winners, as far as they can matter to place i and its group.
+fn range_of(low: u32, high: u32, i: u32) -> vec2<u32> {
+    var first = low - min(low, piece.slack);
+    var last = min(high + piece.slack, piece.extent - 1u);
+    if last - first >= WIDE {
+        let near = clamp(i, first, last);
+        let square = square_at(near);
+        if square < bitcast<f32>(NONE) {
+            // A distance grows by no more than a step from place to place.
+            let steps = sqrt(square + across(near, i)) * piece.per_step * 1.000001;
+            let reach = u32(min(steps, f32(piece.extent))) + MARGIN;
+            first = max(first, i - min(i, reach));
+            last = min(last, i + reach);
+        }
+    }
+    return vec2<u32>(first, last);
+}
+
+// The row that wins at place i; NOWHERE in a line without values.
+fn winner_at(i: u32, low: u32, high: u32) -> u32 {
+    let range = range_of(low, high, i);
+    var best = bitcast<f32>(NONE);
+    var winner = NOWHERE;
+    for (var j = range.x; j <= range.y; j++) {
+        let square = square_at(j);
+        // Also where there is no value, to which nothing may be added.
+        if square < best {
+            let sum = square + across(i, j);
+            winner = select(winner, j, sum < best);
+            best = min(sum, best);
+        }
+    }
+    return winner;
+}
+
+// The square of the distance along this axis alone.
+fn boundary(i: u32, changes: u32, before: u32, after: u32) -> f32 {
+    let bit = i & 31u;
+    let upto = NOWHERE >> (31u - bit);
+    let low = changes & upto;
+    let high = changes & ~upto;
+    let last = select(before, i - bit + 32u - countLeadingZeros(low), low != 0u);
+    let next = select(after, i - bit + countTrailingZeros(high), high != 0u);
+    let steps = min(select(i + 2u - last, NOWHERE, last == 0u), select(next - i, NOWHERE, next == NOWHERE));
+    let distance = f32(steps);
+    return select(distance * distance * piece.step_squared, bitcast<f32>(NONE), steps == NOWHERE);
+}
+
+fn put(plane: u32, voxel: u32, i: u32, square: f32) {
+    if i < piece.extent {
+        let at = voxel + i * piece.stride;
+#if CHANGES
+        let inside = true;
+#else
+        let inside = bit_of(side_bits[bits_at + i * (piece.stride / piece.width * piece.pitch)], voxel);
+#endif
+        written[plane_written(plane) + at] = map_value(square, inside);
+    }
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let index = number_of(group) * 256u + thread;
-    if index >= piece.planes * piece.voxels {
-        return;
-    }
-    let plane = index / piece.voxels;
-    let voxel = index % piece.voxels;
-    let i = voxel / piece.stride % piece.extent;
-    let at = plane_read(plane) + voxel;
+    let of_plane = piece.voxels / piece.extent;
+    let all = piece.planes * of_plane;
+    let words = (piece.extent + 31u) / 32u;
+    let groups = piece.extent / GROUP;
+    let winners = 3u * words - 1u;
     // Lines run across the rows: the bits of one are in the same place of each word.
-    let word = word_of(plane, voxel);
-    let words = piece.stride / piece.width * piece.pitch;
-    let inside = bit_of(side_bits[word], voxel);
-    var best = planes[at];
-    let most = max(i, piece.extent - 1u - i);
-    for (var k = 1u; k <= most; k++) {
-        let steps = f32(k);
-        let square = steps * steps * piece.step_squared;
-        // Nothing farther away can be nearer.
-        if square >= best {
-            break;
+    let row_words = piece.stride / piece.width * piece.pitch;
+    let lane = thread % piece.lines;
+    let worker = thread / piece.lines;
+    let workers = 256u / piece.lines;
+    table_at = number_of(group) * piece.lines * (3u * words + groups) + lane;
+
+    for (var task = number_of(group); task * piece.lines < all; task += piece.groups) {
+        let line = min(task * piece.lines + lane, all - 1u);
+        let there = task * piece.lines + lane < all;
+        let plane = line / of_plane;
+        let column = line % of_plane;
+        let voxel = column / piece.stride * piece.stride * piece.extent + column % piece.stride;
+        squares_at = plane_read(plane) + voxel;
+        bits_at = word_of(plane, voxel);
+
+        for (var word = worker; word < words; word += workers) {
+            let begin = word * 32u;
+            let count = min(32u, piece.extent - begin);
+            var changes = 0u;
+#if CHANGES
+            for (var bit = 0u; bit < count; bit++) {
+                changes |= u32(bit_of(side_bits[bits_at + (begin + bit) * row_words], voxel)) << bit;
+            }
+#else
+            var last = bit_of(side_bits[bits_at + (max(begin, 1u) - 1u) * row_words], voxel);
+            for (var bit = 0u; bit < count; bit++) {
+                let own = bit_of(side_bits[bits_at + (begin + bit) * row_words], voxel);
+                changes |= u32(own != last) << bit;
+                last = own;
+            }
+#endif
+            put_table(word, changes);
         }
-        if k <= i {
-            let value = planes[at - k * piece.stride];
-            // Also where there is no value, to which nothing may be added.
-            if value < best {
-                best = min(best, value + square);
-            }
-            if bit_of(side_bits[word - k * words], voxel) != inside {
-                best = min(best, square);
-            }
-        }
-        if k < piece.extent - i {
-            let value = planes[at + k * piece.stride];
-            if value < best {
-                best = min(best, value + square);
-            }
-            if bit_of(side_bits[word + k * words], voxel) != inside {
-                best = min(best, square);
+        storageBarrier();
+        if worker == 0u {
+            var place = 0u;
+            for (var word = 0u; word < words; word++) {
+                put_table(words + word, place);
+                let changes = table(word);
+                place = select(place, word * 32u + 32u - countLeadingZeros(changes), changes != 0u);
             }
         }
+        if worker == 1u {
+            var place = NOWHERE;
+            for (var word = words; word > 0u; word--) {
+                put_table(2u * words + word - 1u, place);
+                let changes = table(word - 1u);
+                place = select(place, (word - 1u) * 32u + countTrailingZeros(changes), changes != 0u);
+            }
+        }
+
+        // Places are counted from 1, so that 0 and what is beyond are the ends.
+        var half = 1u;
+        while 2u * half <= groups {
+            half *= 2u;
+        }
+        for (; half > 0u; half /= 2u) {
+            for (var at = half * (1u + 2u * worker); at <= groups; at += 2u * half * workers) {
+                var low = 0u;
+                if at > half {
+                    low = table(winners + at - half);
+                }
+                var high = piece.extent - 1u;
+                if at + half <= groups {
+                    high = table(winners + at + half);
+                }
+                var winner = NOWHERE;
+                if low != NOWHERE && high != NOWHERE {
+                    winner = winner_at(at * GROUP - 1u, low, high);
+                }
+                put_table(winners + at, winner);
+            }
+            storageBarrier();
+        }
+
+        for (var number = worker; number * GROUP < piece.extent; number += workers) {
+            let i = number * GROUP;
+            let changes = table(i / 32u);
+            let before = table(words + i / 32u);
+            let after = table(2u * words + i / 32u);
+            var near = vec4<f32>(0.0);
+            var far = vec4<f32>(0.0);
+            near.x = boundary(i, changes, before, after);
+            near.y = boundary(i + 1u, changes, before, after);
+            near.z = boundary(i + 2u, changes, before, after);
+            near.w = boundary(i + 3u, changes, before, after);
+            far.x = boundary(i + 4u, changes, before, after);
+            far.y = boundary(i + 5u, changes, before, after);
+            far.z = boundary(i + 6u, changes, before, after);
+            far.w = boundary(i + 7u, changes, before, after);
+            var low = 0u;
+            if number > 0u {
+                low = table(winners + number);
+            }
+            var high = piece.extent - 1u;
+            if number < groups {
+                high = table(winners + number + 1u);
+            }
+            if low != NOWHERE && high != NOWHERE {
+                let range = range_of(low, high, min(i + GROUP / 2u, piece.extent - 1u));
+                for (var j = range.x; j <= range.y; j++) {
+                    let square = square_at(j);
+                    if square < bitcast<f32>(NONE) {
+                        let to_near = vec4<f32>(f32(i32(j) - i32(i))) - vec4<f32>(0.0, 1.0, 2.0, 3.0);
+                        let to_far = to_near - vec4<f32>(4.0);
+                        near = min(near, to_near * to_near * piece.step_squared + square);
+                        far = min(far, to_far * to_far * piece.step_squared + square);
+                    }
+                }
+            }
+            if there {
+                put(plane, voxel, i, near.x);
+                put(plane, voxel, i + 1u, near.y);
+                put(plane, voxel, i + 2u, near.z);
+                put(plane, voxel, i + 3u, near.w);
+                put(plane, voxel, i + 4u, far.x);
+                put(plane, voxel, i + 5u, far.y);
+                put(plane, voxel, i + 6u, far.z);
+                put(plane, voxel, i + 7u, far.w);
+            }
+        }
+        storageBarrier();
     }
-    written[plane_written(plane) + voxel] = map_value(best, inside);
 }

@@ -1,76 +1,117 @@
 // distance_rows: along the rows, the squares of the distances to the nearest place where the side changes.
 //
-// reads   bits of the piece
+// reads   bits of the piece; of rows of more than 256 words (LONG), where the changes of each such part begin and end
 // writes  a value for each voxel of its planes, once
-// grid    256 threads for 256 words, which is 8192 voxels where rows are whole words; words of the piece
+// grid    256 threads for whole rows of at most 256 words together, or for 256 words of a longer row; such parts, rows
 // determinism  run_to_run: no two threads write the same element
 #import distance_value
+#import distance_changes
 
-@group(0) @binding(1) var<storage, read> side_bits: array<u32>;
 @group(0) @binding(2) var<storage, read_write> written: array<u32>;
+#if LONG
+@group(0) @binding(3) var<storage, read> ends: array<vec2<u32>>;
+#endif
 
-const NOWHERE = 0xffffffffu;
-// Of each word: which voxels differ from the one before; the last change before the word, and the first after it.
-var<workgroup> changes: array<u32, 256>;
-var<workgroup> sides: array<u32, 256>;
-var<workgroup> before: array<u32, 256>;
-var<workgroup> after: array<u32, 256>;
-
-// Which voxels of a word of a row differ from the one before.
-fn changes_of(row: u32, at: u32) -> u32 {
-    let word = side_bits[row + at];
-    let last = select(word, side_bits[row + max(at, 1u) - 1u] >> 31u, at > 0u) & 1u;
-    let count = piece.width - at * 32u;
-    return (word ^ ((word << 1u) | last)) & select(NOWHERE >> (32u - min(count, 32u)), NOWHERE, count >= 32u);
-}
+// Of each word: which voxels differ from the one before; and counted from the first word, one more than the place of the last change
+// in it or before it, and the first change in it or after it.
+var<workgroup> changes: array<u32, PART>;
+var<workgroup> before: array<u32, PART>;
+var<workgroup> after: array<u32, PART>;
+#if LONG
+// The same in the rest of the row, counted from its begin.
+var<workgroup> before_part: atomic<u32>;
+var<workgroup> after_part: atomic<u32>;
+#endif
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let words = piece.planes * piece.rows * piece.pitch;
-    let first = number_of(group) * 256u;
-    if first + thread < words {
-        let word = first + thread;
-        let at = word % piece.pitch;
-        let row = word - at;
-        changes[thread] = changes_of(row, at);
-        sides[thread] = side_bits[word];
-        before[thread] = NOWHERE;
-        after[thread] = NOWHERE;
-        for (var other = at; other > 0u; other--) {
-            let found = changes_of(row, other - 1u);
-            if found != 0u {
-                before[thread] = other * 32u - 1u - countLeadingZeros(found);
-                break;
+    let parts = (piece.pitch + PART - 1u) / PART;
+    // Words of a row, and rows.
+    let span = min(piece.pitch, PART);
+    let each = PART / span;
+    let part = number_of(group) % parts;
+    let first = number_of(group) / parts * each;
+    let rows = min(piece.planes * piece.rows, first + each);
+
+    var own = 0u;
+    if first + thread / span < rows && part * PART + thread % span < piece.pitch {
+        own = changes_of(first + thread / span, part * PART + thread % span);
+    }
+    changes[thread] = own;
+    before[thread] = select(0u, thread * 32u + 32u - countLeadingZeros(own), own != 0u);
+    after[thread] = select(NOWHERE, thread * 32u + countTrailingZeros(own), own != 0u);
+    for (var reach = 1u; reach < span; reach *= 2u) {
+        workgroupBarrier();
+        let last = before[max(thread, reach) - reach];
+        let next = after[min(thread + reach, PART - 1u)];
+        workgroupBarrier();
+        before[thread] = max(before[thread], select(0u, last, thread >= reach));
+        after[thread] = min(after[thread], select(NOWHERE, next, thread + reach < PART));
+    }
+#if LONG
+    if thread == 0u {
+        atomicStore(&before_part, 0u);
+        atomicStore(&after_part, NOWHERE);
+    }
+    workgroupBarrier();
+    if first < rows {
+        for (var other = thread; other < parts; other += PART) {
+            let found = ends[first * parts + other];
+            if other < part {
+                atomicMax(&before_part, found.y);
             }
-        }
-        for (var other = at + 1u; other < piece.pitch; other++) {
-            let found = changes_of(row, other);
-            if found != 0u {
-                after[thread] = other * 32u + countTrailingZeros(found);
-                break;
+            if other > part {
+                atomicMin(&after_part, found.x);
             }
         }
     }
+#endif
     workgroupBarrier();
+
     // Neighbouring threads take neighbouring voxels.
     let lane = thread & 31u;
-    for (var slot = thread / 32u; slot < 256u; slot += 8u) {
-        let word = first + slot;
-        let x = word % piece.pitch * 32u + lane;
-        if word >= words || x >= piece.width {
+    for (var slot = thread / 32u; slot < PART; slot += 8u) {
+        let row = first + slot / span;
+        // The first word of the row here, and the voxel in all of them and in the row.
+        let begin = slot - slot % span;
+        let place = slot * 32u + lane;
+        let x = (part * PART + slot - begin) * 32u + lane;
+        if row >= rows || x >= piece.width {
             continue;
         }
         let upto = NOWHERE >> (31u - lane);
         let low = changes[slot] & upto;
         let high = changes[slot] & ~upto;
         // A change at x lies between x − 1 and x.
-        let last = select(before[slot], x - lane + 31u - countLeadingZeros(low), low != 0u);
-        let next = select(after[slot], x - lane + countTrailingZeros(high), high != 0u);
-        let steps = min(select(x - last + 1u, NOWHERE, last == NOWHERE), select(next - x, NOWHERE, next == NOWHERE));
+        var last = slot * 32u + 32u - countLeadingZeros(low);
+        if low == 0u {
+            last = select(0u, before[max(slot, 1u) - 1u], slot > begin);
+        }
+        var next = slot * 32u + countTrailingZeros(high);
+        if high == 0u {
+            next = select(NOWHERE, after[min(slot + 1u, PART - 1u)], slot + 1u < begin + span);
+        }
+        // Those of the rows beside it are none.
+        var back = select(NOWHERE, place + 2u - last, last > begin * 32u);
+#if LONG
+        if back == NOWHERE && atomicLoad(&before_part) != 0u {
+            back = x + 2u - atomicLoad(&before_part);
+        }
+#endif
+        var on = select(NOWHERE, next - place, next < (begin + span) * 32u);
+#if LONG
+        if on == NOWHERE && atomicLoad(&after_part) != NOWHERE {
+            on = atomicLoad(&after_part) - x;
+        }
+#endif
+        let steps = min(back, on);
         let distance = f32(steps);
         let square = select(distance * distance * piece.step_squared, bitcast<f32>(NONE), steps == NOWHERE);
-        let row = word / piece.pitch;
-        let at = plane_written(row / piece.rows) + row % piece.rows * piece.width + x;
-        written[at] = map_value(square, ((sides[slot] >> lane) & 1u) != 0u);
+#if CHANGES
+        let inside = true;
+#else
+        let inside = bit_of(side_bits[words_of(row / piece.rows, row % piece.rows) + x / 32u], x);
+#endif
+        written[plane_written(row / piece.rows) + row % piece.rows * piece.width + x] = map_value(square, inside);
     }
 }

@@ -1,56 +1,14 @@
-// distance_sides: which voxels are of which class.
+// distance_sides: which voxels are of which class; with CHANGES, which differ from the one before them on an axis.
 //
 // reads   the source, and in plans what says which voxels count; the source of a softmax three times, of others once
 // writes  bits of every plane of the piece, each word once; those beyond the end of a row are 0
 // grid    256 threads for 8 words; words of a row, rows, samples
 // determinism  run_to_run: bits are set in any order, to the same words
-#import lanes
-#import load
-#import distance
+#import distance_source
 
 // Maps whose words are gathered together.
 const BATCH = 32u;
 var<workgroup> gathered: array<atomic<u32>, 256>;
-
-fn class_of(map: u32) -> u32 {
-    return classes[piece.first_class + map];
-}
-
-#if !LABELS_SOURCE
-fn element(sample: u32, class_number: u32, voxel: u32) -> u32 {
-#if INTERLEAVED
-    return piece.source_base + (sample * piece.voxels + voxel) * CLASSES + class_number;
-#else
-    return piece.source_base + (sample * CLASSES + class_number) * piece.voxels + voxel;
-#endif
-}
-
-// Numbers in their order; a NaN comes before all.
-fn order(x: f32) -> i32 {
-    let raw = bitcast<u32>(x);
-    let magnitude = raw & 0x7fffffffu;
-    let value = bitcast<i32>(select(raw, raw ^ 0x7fffffffu, raw != magnitude));
-    // −0 is 0.
-    return select(select(value, 0, magnitude == 0u), BEFORE_ALL, magnitude > 0x7f800000u);
-}
-const BEFORE_ALL = -2147483648;
-const MINUS_INFINITY = -2139095041;
-#endif
-
-#if ARGMAX
-// The class with the largest value, the first of several; −1 with NaN alone.
-fn winner_of(sample: u32, voxel: u32) -> i32 {
-    let first = order(load_source(element(sample, 0u, voxel)));
-    var best = max(first, MINUS_INFINITY);
-    var winner = select(0, -1, first == BEFORE_ALL);
-    for (var c = 1u; c < CLASSES; c++) {
-        let value = order(load_source(element(sample, c, voxel)));
-        winner = select(winner, i32(c), value > best);
-        best = max(best, value);
-    }
-    return winner;
-}
-#endif
 
 #if SOFTMAX_ABOVE
 var<private> largest: f32;
@@ -89,15 +47,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #if LABELS_COUNT
         counts = counts && load_labels(piece.truths_base + sample * piece.voxels + voxel) >= 0;
 #endif
-#if LABELS_SOURCE
-        own = load_labels(piece.source_base + sample * piece.voxels + voxel);
-#if ONE_CLASS
-        // Label 1 is the class.
-        own = select(-1, 0, own == 1);
-#endif
-#endif
-#if ARGMAX
-        own = winner_of(sample, voxel);
+#if EXCLUSIVE
+        own = label_of(sample, voxel);
 #endif
 #if SOFTMAX_ABOVE
         sum_shares(sample, voxel);
@@ -109,11 +60,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let count = min(BATCH, piece.maps - batch);
         if counts {
             for (var map = 0u; map < count; map++) {
+#if CHANGES
+                var inside = voxel / piece.stride % piece.extent > 0u;
+                if inside {
+                    inside = own != label_of(sample, voxel - piece.stride);
+                }
+#else
                 let c = class_of(batch + map);
 #if EXCLUSIVE
                 let inside = own == i32(c);
 #else
                 let z = load_source(element(sample, c, voxel));
+#endif
 #endif
 #if ABOVE
                 let inside = order(z) > order(piece.threshold);
@@ -134,7 +92,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         let map = thread & 31u;
         if map < count && word < samples * of_sample {
-            side_bits[(sample * piece.maps + batch + map) * of_sample + word % of_sample] = atomicLoad(&gathered[thread]);
+            side_bits[words_of(sample * piece.maps + batch + map, 0u) + word % of_sample] = atomicLoad(&gathered[thread]);
         }
         workgroupBarrier();
     }

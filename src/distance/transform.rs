@@ -111,7 +111,7 @@ pub(crate) fn sides(map: VoxelInput) -> &'static [Side] {
 /// How many places winners may lie in the wrong order. Winners i and j of two places change order by rounding alone where their
 /// difference, 2·step²·|i − j| or more, is below what the roundings of their sums are off together: so many halves of a unit of
 /// the `largest` square.
-#[cfg(any(feature = "cpu", feature = "cuda"))]
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
 pub(crate) fn slack(extent: usize, step: f64, largest: f64, roundings: f64) -> usize {
     /// Whole numbers up to here are exact in f32.
     const EXACT: f64 = (1 << f32::MANTISSA_DIGITS) as f64;

@@ -5,7 +5,7 @@ use super::executor::{READ_ONLY, Recorder, STORAGE};
 use super::geometry::Limits;
 use super::pipeline::{Making, Pipeline, Specification};
 use super::source::{self, Source as Text};
-use crate::distance::transform::{Rule, Squeezed, in_place};
+use crate::distance::transform::{Form, Rule, Squeezed, in_place, slack};
 use crate::distance::{Distances, Kind, Source};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -21,6 +21,15 @@ use wgpu::{
 pub(super) const THREADS: u64 = 256;
 /// Bits of a word.
 const WORD: u64 = u32::BITS as u64;
+/// What the passes before the last one write.
+const SQUARES: &[&str] = &["SQUARED", "SQUARES"];
+/// Lines that share a table, where there are so many, and tables: workgroups that keep a large device busy.
+const LINES: u64 = 32;
+const TABLES: u64 = 1024;
+/// Places between winners; `GROUP` of `kernels/wgsl/distance_lines.wgsl`.
+const GROUP: u64 = 8;
+/// Four sums, each off by half a unit, and four squares of steps, each off by that of the step's square and its own.
+const ROUNDINGS: f64 = 12.0;
 /// Bytes of a value of a plane.
 const VALUE: u64 = size_of::<f32>() as u64;
 
@@ -55,6 +64,12 @@ pub(super) struct PieceParams {
     pub(super) truths_base: u32,
     pub(super) threshold: f32,
     pub(super) first_class: u32,
+    pub(super) bit_sets: u32,
+    pub(super) bit_set: u32,
+    pub(super) per_step: f32,
+    pub(super) slack: u32,
+    pub(super) lines: u32,
+    pub(super) groups: u32,
     pub(super) grid: u32,
 }
 
@@ -69,6 +84,10 @@ pub(super) enum Place {
     Classes,
     Bits,
     Contours,
+    /// Where the changes of the parts of long rows begin and end.
+    Ends,
+    /// Changes and winners of the lines at hand.
+    Tables,
     /// Planes between the passes.
     First,
     Second,
@@ -175,62 +194,89 @@ impl<'m, 'd> Builder<'m, 'd> {
         to: Planes,
         emit: Option<Emit>,
     ) {
-        const SQUARES: &[&str] = &["SQUARED", "SQUARES"];
-        let planes = u64::from(params.planes);
+        let Some(emit) = emit else {
+            self.passes(grid, params, bits, Form::Class, holds, to, Place::First);
+            return;
+        };
+        let from = grid.planes(Place::First, &params);
+        self.passes(grid, params, bits, Form::Class, SQUARES, from, Place::Second);
+        let params = PieceParams {
+            from_base: from.base,
+            from_sample: from.sample,
+            to_base: to.base,
+            to_sample: to.sample,
+            to_maps: emit.maps,
+            ..params
+        };
+        let text = source::distance(kernel!("distance_emit"), &emit.flags(holds));
+        let groups = (u64::from(params.planes) * grid.voxels).div_ceil(THREADS);
+        self.dispatch(text, &[bits.read(), from.bind.read(), to.bind], params, groups);
+    }
+
+    /// The passes of a transform. The last writes what `last` says to `to`, those before it squares, there and to planes in `spare`
+    /// by turns.
+    #[expect(clippy::too_many_arguments, reason = "what is transformed, and what each pass writes and where")]
+    fn passes(
+        &mut self,
+        grid: &Grid,
+        params: PieceParams,
+        bits: Bind,
+        form: Form,
+        last: &'static [&'static str],
+        to: Planes,
+        spare: Place,
+    ) {
         let bits = bits.read();
-        let spare = |place| Planes {
-            bind: Bind::whole(place, planes * grid.voxels * VALUE),
-            base: 0,
-            sample: params.maps * params.voxels,
-        };
-        let passes = 1 + grid.lines.len();
-        // The last pass, of an odd number or an even one, writes the maps; or the planes that maps are made of then.
-        let place = |pass: usize| match ((passes - 1 - pass).is_multiple_of(2), emit) {
-            (true, None) => to,
-            (true, Some(_)) => spare(Place::First),
-            (false, None) => spare(Place::First),
-            (false, Some(_)) => spare(Place::Second),
-        };
-        let flags = |pass: usize| if pass + 1 == passes && emit.is_none() { holds } else { SQUARES };
-        let written = |pass: usize, params: PieceParams| {
+        let count = grid.passes() as usize;
+        let changes = (form == Form::Labels).then_some("CHANGES");
+        let place = |pass: usize| if (count - 1 - pass).is_multiple_of(2) { to } else { grid.planes(spare, &params) };
+        let written = |pass: usize| {
+            let mut flags = if pass + 1 == count { last } else { SQUARES }.to_vec();
+            flags.extend(changes);
             let to = place(pass);
-            (to.bind, PieceParams { to_base: to.base, to_sample: to.sample, ..params })
+            // Changes have a set of bits per axis.
+            let bit_set = if changes.is_some() { pass as u32 } else { 0 };
+            (to.bind, flags, PieceParams { bit_set, to_base: to.base, to_sample: to.sample, ..params })
         };
-        let (bind, rows) = written(0, PieceParams { step_squared: grid.step_squared, ..params });
-        let words = planes * grid.words();
-        let text = source::distance(kernel!("distance_rows"), flags(0));
-        self.dispatch(text, &[bits, bind], rows, words.div_ceil(THREADS));
-        let groups = (planes * grid.voxels).div_ceil(THREADS);
-        for (index, line) in grid.lines.iter().enumerate() {
-            let from = place(index);
-            let (bind, params) = written(index + 1, params);
-            let params = PieceParams {
-                extent: line.extent,
-                stride: line.stride,
-                step_squared: line.step_squared,
-                from_base: from.base,
-                from_sample: from.sample,
-                ..params
-            };
-            let text = source::distance(kernel!("distance_lines"), flags(index + 1));
-            self.dispatch(text, &[bits, from.bind.read(), bind], params, groups);
+        let (bind, mut flags, rows) = written(0);
+        let rows = PieceParams { step_squared: grid.step_squared, ..rows };
+        let (all, parts) = (u64::from(params.planes) * grid.rows, grid.pitch().div_ceil(THREADS));
+        let mut binds = vec![bits, bind];
+        if parts > 1 {
+            let ends = Bind::whole(Place::Ends, 8 * all * parts);
+            let flags_of_ends: Vec<_> = changes.into_iter().collect();
+            self.dispatch(source::distance(kernel!("distance_ends"), &flags_of_ends), &[bits, ends], rows, all * parts);
+            binds.push(ends.read());
+            flags.push("LONG");
         }
-        if let Some(emit) = emit {
-            let from = place(passes - 1);
-            let params = PieceParams {
-                from_base: from.base,
-                from_sample: from.sample,
-                to_base: to.base,
-                to_sample: to.sample,
-                to_maps: emit.maps,
-                ..params
-            };
-            let mut flags = holds.to_vec();
-            flags.extend(emit.half.then_some("HALF"));
-            flags.extend(emit.interleaved.then_some("INTERLEAVED"));
-            let text = source::distance(kernel!("distance_emit"), &flags);
-            self.dispatch(text, &[bits, from.bind.read(), to.bind], params, groups);
+        let groups = all.div_ceil((THREADS / grid.pitch()).max(1)) * parts;
+        self.dispatch(source::distance(kernel!("distance_rows"), &flags), &binds, rows, groups);
+        for (pass, line) in grid.lines.iter().enumerate() {
+            let (bind, flags, params) = written(pass + 1);
+            let (tables, params) = line.tables(grid, params);
+            let from = place(pass);
+            let params = PieceParams { from_base: from.base, from_sample: from.sample, ..params };
+            let text = source::distance(kernel!("distance_lines"), &flags);
+            self.dispatch(text, &[bits, from.bind.read(), bind, tables], params, params.groups.into());
         }
+    }
+
+    /// The squares of one transform that serves the inside distances of all classes: planes of the samples of a piece, from bits that
+    /// say along each axis where the labels change.
+    fn of_labels(&mut self, grid: &Grid, read: &source::Sides, binds: [Bind; 2], params: PieceParams) -> Planes {
+        let sets = grid.passes();
+        let params = PieceParams { bit_sets: sets as u32, ..params };
+        let bits = Bind::whole(Place::Bits, u64::from(params.planes) * sets * grid.bits_bytes());
+        let row = (grid.width as u32, 1);
+        let axes = std::iter::once(row).chain(grid.lines.iter().map(|line| (line.extent, line.stride)));
+        for (bit_set, (extent, stride)) in (0..).zip(axes) {
+            let params = PieceParams { extent, stride, bit_set, ..params };
+            let groups = grid.sides_groups(params.planes.into());
+            self.dispatch(source::sides(read, &["CHANGES"]), &[binds[0], binds[1], bits], params, groups);
+        }
+        let squares = grid.planes(Place::First, &params);
+        self.passes(grid, params, bits, Form::Labels, SQUARES, squares, Place::Second);
+        squares
     }
 
     /// The buffers of the stage and its uniforms; `filled` holds what some of them contain.
@@ -276,6 +322,16 @@ pub(super) struct Emit {
     interleaved: bool,
     /// Maps of a voxel.
     maps: u32,
+}
+
+impl Emit {
+    /// The flags of what is written.
+    fn flags(&self, holds: &[&'static str]) -> Vec<&'static str> {
+        let mut flags = holds.to_vec();
+        flags.extend(self.half.then_some("HALF"));
+        flags.extend(self.interleaved.then_some("INTERLEAVED"));
+        flags
+    }
 }
 
 /// Steps, and what they need.
@@ -347,6 +403,30 @@ struct Line {
     extent: u32,
     stride: u32,
     step_squared: f32,
+    per_step: f32,
+    slack: u32,
+}
+
+impl Line {
+    /// The tables of the lines of some planes, and what the kernel knows of both.
+    fn tables(&self, grid: &Grid, params: PieceParams) -> (Bind, PieceParams) {
+        let extent = u64::from(self.extent);
+        let all = u64::from(params.planes) * grid.voxels / extent;
+        let lines = all.next_power_of_two().min(LINES);
+        let groups = all.div_ceil(lines).min(TABLES);
+        let words = 3 * extent.div_ceil(WORD) + extent / GROUP;
+        let params = PieceParams {
+            extent: self.extent,
+            stride: self.stride,
+            step_squared: self.step_squared,
+            per_step: self.per_step,
+            slack: self.slack,
+            lines: lines as u32,
+            groups: groups as u32,
+            ..params
+        };
+        (Bind::whole(Place::Tables, groups * lines * words * size_of::<u32>() as u64), params)
+    }
 }
 
 /// The voxels of a sample, as rows and lines across them.
@@ -363,10 +443,13 @@ pub(super) struct Grid {
 impl Grid {
     pub(super) fn new(distances: &Distances) -> Grid {
         let Squeezed { extents: [depth, height, width], steps } = Squeezed::new(distances);
+        let largest = distances.largest_square();
         let line = |extent: usize, stride: usize, step: f64| Line {
             extent: extent as u32,
             stride: stride as u32,
             step_squared: (step * step) as f32,
+            per_step: (1.0 / step) as f32,
+            slack: slack(extent, step, largest, ROUNDINGS) as u32,
         };
         let lines = [line(height, width, steps[1]), line(depth, height * width, steps[0])];
         Grid {
@@ -391,6 +474,11 @@ impl Grid {
     pub(super) fn bits_bytes(&self) -> u64 {
         self.words() * size_of::<u32>() as u64
     }
+    /// Planes of a buffer of the stage.
+    fn planes(&self, place: Place, params: &PieceParams) -> Planes {
+        let bind = Bind::whole(place, u64::from(params.planes) * self.plane_bytes());
+        Planes { bind, base: 0, sample: params.maps * params.voxels }
+    }
     /// How many passes a transform has.
     pub(super) fn passes(&self) -> u64 {
         1 + self.lines.len() as u64
@@ -405,6 +493,7 @@ impl Grid {
             planes: (piece.samples.len() * piece.maps.len()) as u32,
             maps: piece.maps.len() as u32,
             first_class: piece.maps.start as u32,
+            bit_sets: 1,
             ..PieceParams::default()
         }
     }
@@ -475,7 +564,8 @@ impl DistanceExecutor {
         let source_bytes = source_elements / samples as u64 * source_type.size();
         let value = distances.dtype.size();
         let interleaved = distances.layout == Layout::Interleaved && maps > 1;
-        let direct = in_place(distances);
+        let form = Form::of(distances);
+        let direct = in_place(distances) && form == Form::Class;
         fits("bytes of a sample of the source of the distance maps in one storage binding", source_bytes, limits)?;
         fits("bytes of a distance map in one storage binding", grid.plane_bytes().max(grid.bits_bytes()), limits)?;
         let sample_bytes = maps as u64 * voxels * value;
@@ -483,9 +573,11 @@ impl DistanceExecutor {
             fits("bytes of the distance maps of a sample in one storage binding", sample_bytes, limits)?;
         }
         let scratch = if direct { (grid.passes() - 1).min(1) } else { grid.passes().min(2) };
-        let each = grid.bits_bytes() + scratch * grid.plane_bytes();
-        let most = (distances.budget / each).min(room(limits) / grid.plane_bytes().max(grid.bits_bytes()));
-        let most = if interleaved { most } else { most.min(room(limits) / (voxels * value)) };
+        let bit_bytes = if form == Form::Labels { grid.passes() } else { 1 } * grid.bits_bytes();
+        let most = distances.budget / (bit_bytes + scratch * grid.plane_bytes());
+        let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
+        // Maps that are bound together.
+        let maps_most = if interleaved { u64::MAX } else { room(limits) / (voxels * value) };
         let samples_at_once = (room(limits) / source_bytes).min((room(limits) / sample_bytes).max(1));
 
         let mut builder = Builder::new(making);
@@ -495,7 +587,7 @@ impl DistanceExecutor {
             Rule::Above(t) => ("ABOVE", t),
             Rule::SoftmaxAbove(t) => ("SOFTMAX_ABOVE", t),
         };
-        let sides = source::sides(&source::Sides {
+        let read = source::Sides {
             classes: distances.shape.classes(),
             labels: matches!(distances.source, Source::Labels(_)),
             dtype: source_type,
@@ -504,33 +596,57 @@ impl DistanceExecutor {
             rule,
             keep: false,
             counted_by: None,
-        });
+        };
         let classes: Vec<u32> = (0..maps).map(|map| distances.class(map) as u32).collect();
-        let classes_bind = Bind::whole(Place::Classes, (classes.len() * size_of::<u32>()) as u64);
-        let emit = (!direct).then_some(Emit { half: distances.dtype == DType::F16, interleaved, maps: maps as u32 });
-        for piece in pieces(samples, maps, most, samples_at_once) {
-            let params = grid.params(&piece);
-            let bits = Bind::whole(Place::Bits, u64::from(params.planes) * grid.bits_bytes());
+        let classes_bind = Bind::whole(Place::Classes, (classes.len() * size_of::<u32>()) as u64).read();
+        let emit = Emit { half: distances.dtype == DType::F16, interleaved, maps: maps as u32 };
+        let holds = holds(distances.kind, distances.squared);
+        let source_of = |piece: &Piece| {
             let range = piece.samples.start as u64 * source_bytes..piece.samples.end as u64 * source_bytes;
-            let (bind, source_base) = within(Place::Source, range, source_type.size(), limits);
-            builder.dispatch(
-                sides.clone(),
-                &[bind.read(), classes_bind.read(), bits],
-                PieceParams { source_base, threshold, ..params },
-                grid.sides_groups(piece.samples.len() as u64),
-            );
-            let first = piece.samples.start as u64 * sample_bytes;
-            let to = if interleaved {
-                let range = first..piece.samples.end as u64 * sample_bytes;
-                let (bind, base) = within(Place::Maps, range, value, limits);
-                Planes { bind, base: base + piece.maps.start as u32, sample: (maps as u64 * voxels) as u32 }
-            } else {
-                let start = first + piece.maps.start as u64 * voxels * value;
-                let (bind, base) =
-                    within(Place::Maps, start..start + u64::from(params.planes) * voxels * value, value, limits);
-                Planes { bind, base, sample: (maps as u64 * voxels) as u32 }
+            let (bind, base) = within(Place::Source, range, source_type.size(), limits);
+            (bind.read(), base)
+        };
+        let maps_of = |piece: &Piece| {
+            let [first, end] = [piece.samples.start, piece.samples.end - 1].map(|sample| sample as u64 * sample_bytes);
+            let map = voxels * value;
+            let (range, skipped) = match interleaved {
+                true => (first..end + sample_bytes, piece.maps.start),
+                false => (first + piece.maps.start as u64 * map..end + piece.maps.end as u64 * map, 0),
             };
-            builder.transform(&grid, params, bits, holds(distances.kind, distances.squared), to, emit);
+            let (bind, base) = within(Place::Maps, range, value, limits);
+            Planes { bind, base: base + skipped as u32, sample: (maps as u64 * voxels) as u32 }
+        };
+        let planes_of_sample = if form == Form::Labels { 1 } else { maps };
+        let most = if form == Form::Labels { most } else { most.min(maps_most) };
+        for piece in pieces(samples, planes_of_sample, most, samples_at_once) {
+            let params = grid.params(&piece);
+            let (bind, source_base) = source_of(&piece);
+            let params = PieceParams { source_base, threshold, ..params };
+            if form == Form::Class {
+                let bits = Bind::whole(Place::Bits, u64::from(params.planes) * grid.bits_bytes());
+                let groups = grid.sides_groups(piece.samples.len() as u64);
+                builder.dispatch(source::sides(&read, &[]), &[bind, classes_bind, bits], params, groups);
+                builder.transform(&grid, params, bits, holds, maps_of(&piece), (!direct).then_some(emit));
+                continue;
+            }
+            let squares = builder.of_labels(&grid, &read, [bind, classes_bind], params);
+            for part in pieces(piece.samples.len(), maps, maps_most, samples_at_once) {
+                let skipped = part.samples.start as u64 * voxels;
+                let samples = piece.samples.start + part.samples.start..piece.samples.start + part.samples.end;
+                let part = Piece { samples, ..part };
+                let ((bind, source_base), to) = (source_of(&part), maps_of(&part));
+                let params = PieceParams {
+                    source_base,
+                    from_base: skipped as u32,
+                    to_base: to.base,
+                    to_sample: to.sample,
+                    to_maps: emit.maps,
+                    ..grid.params(&part)
+                };
+                let text = source::of_classes(kernel!("distance_share"), &read, &emit.flags(holds));
+                let groups = (part.samples.len() as u64 * voxels).div_ceil(THREADS);
+                builder.dispatch(text, &[bind, classes_bind, to.bind, squares.bind.read()], params, groups);
+            }
         }
         let stage = builder.build(&[(Place::Classes, &classes)]);
         Ok(DistanceExecutor { device: device.clone(), distances: distances.clone(), stage })

@@ -201,7 +201,7 @@ impl MakingOf<'_, '_, '_> {
             Target::Labels(dtype) => Some(dtype),
             Target::Dense(_) => None,
         };
-        let text = source::sides(&source::Sides {
+        let read = source::Sides {
             classes: problem.shape.classes(),
             labels: side == Side::Target && labels.is_some(),
             dtype: role.dtype(problem),
@@ -214,7 +214,8 @@ impl MakingOf<'_, '_, '_> {
             },
             keep: problem.mask,
             counted_by: labels.filter(|_| side == Side::Prediction),
-        });
+        };
+        let text = source::sides(&read, &[]);
         let range = |place, role: Role| {
             let bytes = role.voxel_bytes(problem) * self.grid.voxels;
             let range = self.samples.start * bytes..self.samples.end * bytes;

@@ -117,7 +117,7 @@ pub(super) fn distance(kernel: &'static str, flags: &[&'static str]) -> Source {
     Source { kernel, f16: false, slots: 1, flags, preamble: String::new() }
 }
 
-/// What `distance_sides` reads, and how.
+/// What classes are read from, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sides {
     pub(super) classes: usize,
@@ -136,8 +136,28 @@ pub(super) struct Sides {
 
 /// The kernel `distance_sides`: after the uniform it binds the source, the classes and the bits, then the mask and the labels that
 /// say what counts.
-pub(super) fn sides(sides: &Sides) -> Source {
-    let mut source = distance(include_str!(concat!(env!("OUT_DIR"), "/distance_sides.wgsl")), &[]);
+pub(super) fn sides(sides: &Sides, flags: &[&'static str]) -> Source {
+    let mut source = of_classes(include_str!(concat!(env!("OUT_DIR"), "/distance_sides.wgsl")), sides, flags);
+    let mut number = 3;
+    source.line(format!("@group(0) @binding({number}) var<storage, read_write> side_bits: array<u32>;"));
+    let mut bind = |source: &mut Source, name: &str, element: &str| {
+        number += 1;
+        source.line(format!("@group(0) @binding({number}) var<storage, read> {name}: array<{element}>;"));
+    };
+    if sides.keep {
+        bind(&mut source, "keep", "u32");
+        source.function("load_keep", "whole", &format!("whole({})", bytes("keep", false)));
+    }
+    if let Some(dtype) = sides.counted_by {
+        bind(&mut source, "truths", &words(dtype, false, false));
+        source.function("load_labels", "whole", &read_label(dtype, "truths", false));
+    }
+    source
+}
+
+/// A kernel that reads classes: after the uniform it binds the source and the classes, then what its own text says.
+pub(super) fn of_classes(kernel: &'static str, sides: &Sides, flags: &[&'static str]) -> Source {
+    let mut source = distance(kernel, flags);
     source.constant("CLASSES", sides.classes);
     source.labels(sides.classes, sides.ignore_label);
     source.flag("ONE_CLASS", sides.classes == 1);
@@ -149,26 +169,13 @@ pub(super) fn sides(sides: &Sides) -> Source {
     if !sides.labels {
         source.flags.insert(sides.rule);
     }
-    let mut number = 0;
-    let mut bind = |source: &mut Source, name: &str, access: &str, element: &str| {
-        number += 1;
-        source.line(format!("@group(0) @binding({number}) var<storage, {access}> {name}: array<{element}>;"));
-    };
-    bind(&mut source, "values", "read", &words(sides.dtype, false, false));
-    bind(&mut source, "classes", "read", "u32");
-    bind(&mut source, "side_bits", "read_write", "u32");
+    source
+        .line(format!("@group(0) @binding(1) var<storage, read> values: array<{}>;", words(sides.dtype, false, false)));
+    source.line("@group(0) @binding(2) var<storage, read> classes: array<u32>;");
     if sides.labels {
         source.function("load_labels", "whole", &read_label(sides.dtype, "values", false));
     } else {
         source.function("load_source", "real", &read(sides.dtype, "values", false, false, false));
-    }
-    if sides.keep {
-        bind(&mut source, "keep", "read", "u32");
-        source.function("load_keep", "whole", &format!("whole({})", bytes("keep", false)));
-    }
-    if let Some(dtype) = sides.counted_by {
-        bind(&mut source, "truths", "read", &words(dtype, false, false));
-        source.function("load_labels", "whole", &read_label(dtype, "truths", false));
     }
     source
 }

@@ -1,11 +1,12 @@
 //! Distance maps against the CPU's, bit for bit where spacings are whole; in pieces, in the caller's buffers, with garbage around
 //! and in the workspace.
 
+use super::buffers::{Guarded, submit};
 use crate::common::Data;
 use crate::common::random::Numbers;
 use segfuse::distance::{Distances, Hard, Kind, Source};
-use segfuse::wgpu::Device;
-use segfuse::{Activation, DType, Layout, Shape};
+use segfuse::wgpu::{Device, Variant};
+use segfuse::{Activation, DType, Error, Layout, Shape};
 
 const KINDS: [Kind; 5] = [Kind::Outside, Kind::Inside, Kind::TwoSided, Kind::Signed, Kind::Difference];
 
@@ -54,12 +55,15 @@ fn labels(extents: &[usize], samples: usize, classes: usize, random: &mut Number
 fn are_those_of_the_cpu() {
     let device = device_or_return!();
     let random = &mut Numbers(11);
-    let shapes: [&[usize]; 14] = [
+    let shapes: [&[usize]; 17] = [
         &[1],
         &[2],
         &[3],
         &[2049],
         &[20_011],
+        &[3, 9001],
+        &[5003, 2],
+        &[2, 1500, 3],
         &[13, 17],
         &[1025, 3],
         &[2, 1025],
@@ -70,7 +74,7 @@ fn are_those_of_the_cpu() {
         &[3, 257, 2],
         &[70, 9, 40],
     ];
-    for (turn, extents) in shapes.into_iter().cycle().take(84).enumerate() {
+    for (turn, extents) in shapes.into_iter().cycle().take(102).enumerate() {
         let (samples, classes) = (1 + turn % 3, [1, 2, 3, 5, 40][random.below(5)]);
         let small = extents.iter().product::<usize>() < 4000;
         let classes = if small { classes } else { classes.min(3) };
@@ -133,6 +137,72 @@ fn are_those_of_the_cpu_with_any_spacing() {
         let got = bytes(on_device(device, &distances, DType::F32, &data));
         for (index, (a, b)) in got.iter().zip(bytes(on_cpu(&distances, DType::F32, &data))).enumerate() {
             assert!((a - b).abs() <= 3.0 * f32::EPSILON * b.abs(), "{extents:?}, value {index}: {a:e}, must be {b:e}");
+        }
+    }
+}
+
+/// Settings, a source, and bytes of a value, for every way to make maps: rows alone, of one part and of several, one and two passes over
+/// lines, in the maps and beside them, one transform for all classes, in groups.
+fn cases() -> Vec<(Distances, Data, usize)> {
+    let random = &mut Numbers(17);
+    let mut cases = Vec::new();
+    for extents in [&[9000][..], &[33, 40], &[9, 17, 35]] {
+        let shape = Shape::new(2, 3, extents).expect("a shape");
+        let labels = || labels(extents, 2, 3, &mut Numbers(18));
+        let of_labels = Distances::new(&shape, Source::Labels(DType::U8));
+        let logits: Vec<f64> = (0..shape.elements()).map(|_| random.below(9) as f64 - 4.0).collect();
+        let of = |hard| Distances::new(&shape, Source::Prediction(DType::F32, Activation::Softmax, hard));
+        for (distances, value) in [
+            (of_labels.clone(), 4),
+            (of_labels.clone().kind(Kind::Inside), 4),
+            (of_labels.clone().kind(Kind::Inside).dtype(DType::F16), 2),
+            (of_labels.clone().kind(Kind::Signed).dtype(DType::F16).classes([2, 0]), 2),
+            (of_labels.kind(Kind::Difference).layout(Layout::Interleaved).memory_budget(1), 4),
+        ] {
+            cases.push((distances, Data::of(DType::U8, &labels()), value));
+        }
+        for distances in [of(Hard::Argmax).kind(Kind::Inside).memory_budget(1), of(Hard::Above(0.3))] {
+            cases.push((distances, Data::of(DType::F32, &logits), 4));
+        }
+    }
+    cases
+}
+
+/// Whatever the maps, the workspace and the guards hold, the maps are written whole, and nothing beside them.
+#[test]
+fn maps_are_written_whole_and_nothing_else() {
+    let device = device_or_return!();
+    for (distances, source, value) in cases() {
+        let executor = device.prepare_distances(&distances).expect("the device takes the settings");
+        let bytes = distances.elements() as usize * value;
+        let dtype = if value == 2 { DType::F16 } else { DType::F32 };
+        let want = on_cpu(&distances, dtype, &source);
+        for fill in [0xaa, 0x41, 0xff] {
+            let from = Guarded::new(device, source.bytes(), !fill);
+            let maps = Guarded::new(device, &vec![fill; bytes], !fill);
+            executor.fill_workspace(u32::from_le_bytes([fill; 4]));
+            submit(device, |encoder| executor.encode(encoder, from.slice(), maps.slice()).expect("the buffers fit"));
+            assert!(maps.contents(device) == want, "{distances:?}, {fill:#x}");
+            assert!(from.contents(device) == source.bytes(), "{distances:?}: the source was written");
+        }
+    }
+}
+
+/// A binding holds few samples of the source, few planes, and few maps of those that share a transform.
+#[test]
+fn pieces_give_the_same_bits() {
+    let device = device_or_return!();
+    for (distances, source, value) in cases() {
+        let dtype = if value == 2 { DType::F16 } else { DType::F32 };
+        let want = on_cpu(&distances, dtype, &source);
+        let sample = distances.elements() as usize / 2 * value;
+        for binding in [sample + 1024, sample * 2 / 3 + 1024] {
+            let small = device.with_variant(Variant { binding: binding as u64, ..device.variant() });
+            match small.prepare_distances(&distances) {
+                Ok(_) => assert!(on_device(&small, &distances, dtype, &source) == want, "{distances:?}, {binding}"),
+                Err(Error::DeviceLimit { need, got, .. }) => assert!(need > got, "{distances:?}, {binding}"),
+                Err(error) => panic!("{distances:?}, {binding}: {error}"),
+            }
         }
     }
 }

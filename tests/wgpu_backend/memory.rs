@@ -19,8 +19,17 @@ const SHAPES: [([usize; 3], Layout); 6] = [
 ];
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
+/// Every map that a plan can make.
+pub(crate) const MAPS: &str = "boundary + hausdorff_dt + distance_ce + shape_aware_ce";
+
 fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    // With maps that the plan makes, of target and prediction; first, so that whoever takes every so-many-th takes one.
+    let mut cases = vec![
+        example(MAPS, &[2, 3, 6, 7, 8], DType::F32, Layout::Planar, 46),
+        example(MAPS, &[2, 3, 9, 13], DType::F16, Layout::Interleaved, 47),
+        example("boundary", &[3, 1, 61], DType::F32, Layout::Planar, 48),
+    ];
+    cases[1].problem = cases[1].problem.clone().spacing([0.7, 2.0]);
     for (turn, (shape, layout)) in SHAPES.into_iter().enumerate() {
         for dtype in DTYPES {
             // One pass and two.
@@ -112,10 +121,13 @@ fn what_the_workspace_holds_does_not_matter() {
 #[test]
 fn two_calls_in_one_encoder() {
     let device = device_or_return!();
-    for (spec, layout) in
-        [("dice + bce", Layout::Planar), ("focal", Layout::Interleaved), ("balanced_ce", Layout::Planar)]
-    {
-        let cases = [61, 62].map(|seed| example(spec, &[2, 3, 1500], DType::F16, layout, seed));
+    for (spec, layout) in [
+        ("dice + bce", Layout::Planar),
+        ("focal", Layout::Interleaved),
+        ("balanced_ce", Layout::Planar),
+        (MAPS, Layout::Planar),
+    ] {
+        let cases = [61, 62].map(|seed| example(spec, &[2, 3, 30, 50], DType::F16, layout, seed));
         let executor = device.prepare(&cases[0].plan()).expect("the device takes the plan");
         let alone = cases.each_ref().map(|case| evaluate(&executor, case));
         assert!(alone[0].0.losses != alone[1].0.losses, "else nothing tells them apart");

@@ -1,9 +1,11 @@
 //! Sums, losses, coefficients and gradient, each from what the stage before gave: where one is wrong, the others say so.
 
+use super::buffers::{Loaded, result, submit};
 use super::common::against_cpu::{SPECS, check_stages, dense_cases};
 use super::common::{Case, example};
+use super::memory::MAPS;
 use super::{evaluate, variants};
-use segfuse::wgpu::Device;
+use segfuse::wgpu::{Call, Device};
 use segfuse::{DType, Layout};
 
 fn check(device: &Device, case: &Case) {
@@ -49,4 +51,25 @@ fn of_every_variant() {
 fn of_dense_targets() {
     let device = device_or_return!();
     dense_cases().iter().for_each(|case| check(device, case));
+}
+
+/// The stages one by one, each in an encoder of its own: the bits of a whole call of two passes.
+#[test]
+fn one_by_one() {
+    let device = device_or_return!();
+    for (turn, spec) in SPECS.into_iter().chain([MAPS, "boundary"]).enumerate() {
+        let layout = [Layout::Planar, Layout::Interleaved][turn % 2];
+        let case = example(spec, &[2, 3, 25, 36], DType::F32, layout, turn as u64 + 20);
+        let executor = device.prepare_split(&case.plan()).expect("the device takes the plan");
+        let (whole, split) = (Loaded::new(device, &case, 0xaa), Loaded::new(device, &case, 0x55));
+        submit(device, |encoder| whole.encode(&executor, encoder, &Call::default()));
+        let want = (whole.gradient(device, &executor, DType::F32), result(device, &executor, executor.result()));
+        executor.fill_workspace(u32::MAX);
+        let buffers = [split.buffers(true)];
+        submit(device, |encoder| executor.encode_reduce(encoder, &buffers).expect("the buffers fit"));
+        submit(device, |encoder| executor.encode_finish(encoder, &Call::default()).expect("a split plan"));
+        submit(device, |encoder| executor.encode_gradient(encoder, &buffers).expect("the buffers fit"));
+        assert!(split.gradient(device, &executor, DType::F32) == want.0, "{spec}");
+        assert!(result(device, &executor, executor.result()) == want.1, "{spec}");
+    }
 }

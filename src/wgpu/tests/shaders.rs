@@ -30,7 +30,9 @@ const PLAIN_DISTANCE: [&str; 4] = [
 ];
 const DISTANCE_DERIVE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_derive.wgsl"));
 const DISTANCE_ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_rows.wgsl"));
+const DISTANCE_ENDS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_ends.wgsl"));
 const DISTANCE_LINES: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_lines.wgsl"));
+const DISTANCE_SHARE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_share.wgsl"));
 const DISTANCE_EMIT: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_emit.wgsl"));
 const FINISH: &str = include_str!(concat!(env!("OUT_DIR"), "/finish.wgsl"));
 
@@ -202,6 +204,11 @@ fn of_distances() -> Vec<Shader> {
             }
         }
     }
+    for flags in [&["SQUARES", "CHANGES"][..], &["SQUARES", "LONG"], &["SQUARES", "LONG", "CHANGES"]] {
+        for text in [DISTANCE_ROWS, DISTANCE_LINES, DISTANCE_ENDS] {
+            push(source::distance(text, flags));
+        }
+    }
     for (classes, interleaved, keep) in [(1, false, true), (3, false, false), (3, true, true)] {
         let sides = source::Sides {
             classes,
@@ -214,12 +221,20 @@ fn of_distances() -> Vec<Shader> {
             counted_by: None,
         };
         for dtype in [DType::U8, DType::I16, DType::I32, DType::I64] {
-            push(source::sides(&source::Sides { dtype, ..sides }));
+            push(source::sides(&source::Sides { dtype, ..sides }, &[]));
+        }
+        let exclusive = [(true, DType::I64, ""), (true, DType::U8, ""), (false, DType::BF16, "ARGMAX")];
+        for (labels, dtype, rule) in exclusive {
+            let sides = source::Sides { labels, dtype, rule, ..sides };
+            push(source::sides(&source::Sides { keep: false, ..sides }, &["CHANGES"]));
+            for flags in [&["INSIDE"][..], &["INSIDE", "SQUARED", "HALF"], &["INSIDE", "HALF", "INTERLEAVED"]] {
+                push(source::of_classes(DISTANCE_SHARE, &sides, flags));
+            }
         }
         for dtype in [DType::U8, DType::F32, DType::F16, DType::BF16] {
             for rule in ["ABOVE", "ARGMAX", "SOFTMAX_ABOVE", "SIGMOID_ABOVE_HALF"] {
                 for counted_by in [None, Some(DType::I64)] {
-                    push(source::sides(&source::Sides { labels: false, dtype, rule, counted_by, ..sides }));
+                    push(source::sides(&source::Sides { labels: false, dtype, rule, counted_by, ..sides }, &[]));
                 }
             }
         }
@@ -449,6 +464,12 @@ fn uniforms_have_the_layout_of_the_host() {
         truths_base,
         threshold,
         first_class,
+        bit_sets,
+        bit_set,
+        per_step,
+        slack,
+        lines,
+        groups,
         grid,
     });
     for shader in of_distances() {
