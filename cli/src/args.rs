@@ -302,7 +302,7 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// What to measure [default: the definitions of this build]
+    /// What to measure: losses, and distance maps as in benches/distances.toml [default: the losses of this build]
     #[arg(long, value_name = "FILE")]
     pub(crate) definitions: Option<PathBuf>,
     /// Only definitions whose name contains this

@@ -135,6 +135,25 @@ fn check_finds_a_wrong_answer() {
 }
 
 #[test]
+fn bench_times_distance_maps() {
+    let folder = tempfile::tempdir().unwrap();
+    let maps = "extents = [16, 9]\nobject = \"organs\"\nclasses = 3\nkinds = [\"outside\", \"signed\"]";
+    let text = format!("[[distance]]\nname = \"it\"\n{maps}\n");
+    let definitions = file(folder.path(), "d.toml", text.as_bytes());
+    let json = folder.path().join("r.json").to_str().unwrap().to_string();
+    for device in [Some("cpu".to_string()), gpu()].into_iter().flatten() {
+        let arguments = ["bench", "--definitions", &definitions, "--seconds", "0.05", "--device", &device];
+        assert!(good(&[&arguments[..], &["--json", &json]].concat()).contains("signed maps"));
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        let result = &report["results"][0];
+        assert_eq!((&result["loss"], &result["shape"]), (&"outside maps".into(), &serde_json::json!([1, 3, 16, 9])));
+        // A byte per label and four per voxel and map.
+        assert_eq!(result["bytes"], 144 * 13);
+        assert!(result["median_ms"].as_f64().unwrap() > 0.0 && result["gradient"] == false);
+    }
+}
+
+#[test]
 fn bench_measures_and_draws() {
     let folder = tempfile::tempdir().unwrap();
     let definitions =

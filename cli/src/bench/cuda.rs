@@ -3,8 +3,9 @@
 use super::buffers::Buffers;
 use super::{CALLS_MIN, Clock, Times};
 use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, sys};
-use segfuse::cuda::{Buffers as DeviceBuffers, Call, Device, Executor};
-use segfuse::{Error, Plan};
+use segfuse::cuda::{Buffers as DeviceBuffers, Call, Device};
+use segfuse::distance::Distances;
+use segfuse::{DType, Error, Plan};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -76,8 +77,6 @@ impl Gpu {
 }
 
 impl super::Gpu for Gpu {
-    type Prepared = Executor;
-
     fn clock(&self) -> Clock {
         Clock::Timestamps
     }
@@ -95,11 +94,8 @@ impl super::Gpu for Gpu {
         Ok(2.0 * half as f64 / times.median)
     }
 
-    fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
-        self.device.prepare(plan)
-    }
-
-    fn calls(&self, executor: &Executor, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error> {
+    fn loss(&self, plan: &Plan, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error> {
+        let executor = self.device.prepare(plan)?;
         let problem = executor.plan().heads()[0].problem();
         let prediction = self.uploaded("the prediction", host.prediction().as_bytes())?;
         let target = self.uploaded("the target", host.target().as_bytes())?;
@@ -115,6 +111,17 @@ impl super::Gpu for Gpu {
                     false => executor.forward(&buffers, &Call::default(), &*self.stream),
                 }
             }
+        })
+    }
+
+    fn distances(&self, maps: &Distances, labels: &[u8], seconds: f64) -> Result<Times, Error> {
+        let executor = self.device.prepare_distances(maps)?;
+        let source = self.uploaded("the labels", labels)?;
+        let values = self.memory("the distance maps", maps.elements() * DType::F32.size())?;
+        let (source, values) = (address(&source, &self.stream), address(&values, &self.stream));
+        self.times(seconds, || {
+            // SAFETY: both allocations have the elements that the settings say, and live until the stream was waited for.
+            unsafe { executor.run(source, values, None, &*self.stream) }
         })
     }
 }

@@ -1,34 +1,87 @@
 //! The definitions of what is measured.
 
-use crate::args::{ActivationArg, FloatArg, TargetArg};
+use crate::args::{ActivationArg, FloatArg, KindArg, TargetArg};
 use crate::error::CliError;
 use clap::ValueEnum;
+use segfuse::distance::{Distances, Source};
 use segfuse::{Activation, DType, Plan, Problem, Shape, Target};
 use serde::Deserialize;
 use std::path::Path;
+
+#[path = "../../../benches/objects/mod.rs"]
+mod objects;
 
 const EMBEDDED: &str = include_str!("../../../benches/definitions.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    definition: Vec<Definition>,
+    #[serde(default)]
+    definition: Vec<LossDefinition>,
+    #[serde(default)]
+    distance: Vec<DistanceDefinition>,
 }
 
-/// One measurement; the fields are explained in `benches/definitions.toml`.
+/// A loss on a problem; the fields are explained in `benches/definitions.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Definition {
-    pub(super) name: String,
-    pub(super) loss: String,
-    pub(super) shape: Vec<usize>,
+struct LossDefinition {
+    name: String,
+    loss: String,
+    shape: Vec<usize>,
     #[serde(default = "f32_name")]
-    pub(super) dtype: String,
+    dtype: String,
     activation: Option<String>,
     #[serde(default = "u8_name")]
     target: String,
     #[serde(default = "yes")]
-    pub(super) gradient: bool,
+    gradient: bool,
+}
+
+/// Maps of labels; the fields are explained in `benches/distances.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DistanceDefinition {
+    name: String,
+    extents: Vec<usize>,
+    object: String,
+    classes: usize,
+    kinds: Vec<String>,
+}
+
+/// One measurement.
+#[derive(Clone, Debug)]
+pub(super) struct Definition {
+    pub(super) name: String,
+    /// The loss, or the kind of the maps.
+    pub(super) what: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) dtype: String,
+    /// What a call reads and writes.
+    pub(super) bytes: u64,
+    pub(super) work: Work,
+}
+
+/// What a call computes.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    Loss { plan: Plan, activation: Activation, gradient: bool },
+    Distance { maps: Distances, labels: Labels },
+}
+
+/// Labels that are made when they are measured.
+#[derive(Clone, Debug)]
+pub(super) struct Labels {
+    object: String,
+    extents: Vec<usize>,
+    classes: usize,
+}
+
+impl Labels {
+    /// The labels; `None` where there is no such object.
+    pub(super) fn make(&self) -> Option<Vec<u8>> {
+        objects::labels(&self.object, &self.extents, self.classes)
+    }
 }
 
 fn f32_name() -> String {
@@ -52,73 +105,117 @@ pub(super) fn read(path: Option<&Path>) -> Result<Vec<Definition>, CliError> {
         let line = before.matches('\n').count() + 1;
         CliError::file(shown, format!("line {line}: {}", error.message()))
     })?;
-    Ok(file.definition)
+    let mut all = file.definition.iter().map(LossDefinition::definition).collect::<Result<Vec<_>, _>>()?;
+    for maps in &file.distance {
+        for kind in &maps.kinds {
+            all.push(maps.definition(kind)?);
+        }
+    }
+    Ok(all)
 }
 
-impl Definition {
-    /// The plan.
-    pub(super) fn plan(&self) -> Result<Plan, CliError> {
+impl LossDefinition {
+    fn definition(&self) -> Result<Definition, CliError> {
         let of = |error: segfuse::Error| CliError::Arguments(format!("definition `{}`: {error}", self.name));
         let [samples, classes, spatial @ ..] = self.shape.as_slice() else {
-            return Err(self.wrong("shape", "N, C and at least one spatial extent"));
+            return Err(wrong(&self.name, "shape", "N, C and at least one spatial extent"));
         };
         let mut problem = Problem::new(Shape::new(*samples, *classes, spatial).map_err(of)?);
-        let dtype: DType = self.named::<FloatArg>("dtype", &self.dtype)?.into();
-        problem = match self.named::<TargetArg>("target", &self.target)?.into() {
+        let dtype: DType = named::<FloatArg>(&self.name, "dtype", &self.dtype)?.into();
+        problem = match named::<TargetArg>(&self.name, "target", &self.target)?.into() {
             Target::Labels(dtype) => problem.labels(dtype),
             Target::Dense(dtype) => problem.dense(dtype),
         };
-        let objective = self.loss.parse().map_err(of)?;
-        Plan::new(&objective, &problem.prediction(dtype, self.activation()?)).map_err(of)
-    }
-    /// What a call reads and writes.
-    pub(super) fn bytes(&self, plan: &Plan) -> u64 {
-        let explanation = plan.explain();
-        if self.gradient { explanation.total_bytes } else { explanation.forward_bytes }
-    }
-    /// The activation: as given, or softmax for several classes and sigmoid for one.
-    pub(super) fn activation(&self) -> Result<Activation, CliError> {
-        Ok(match &self.activation {
-            Some(name) => self.named::<ActivationArg>("activation", name)?.into(),
-            None if self.shape.get(1) == Some(&1) => Activation::Sigmoid,
+        // As given, or softmax for several classes and sigmoid for one.
+        let activation = match &self.activation {
+            Some(name) => named::<ActivationArg>(&self.name, "activation", name)?.into(),
+            None if *classes == 1 => Activation::Sigmoid,
             None => Activation::Softmax,
+        };
+        let objective = self.loss.parse().map_err(of)?;
+        let plan = Plan::new(&objective, &problem.prediction(dtype, activation)).map_err(of)?;
+        let explanation = plan.explain();
+        Ok(Definition {
+            name: self.name.clone(),
+            what: self.loss.clone(),
+            shape: self.shape.clone(),
+            dtype: self.dtype.clone(),
+            bytes: if self.gradient { explanation.total_bytes } else { explanation.forward_bytes },
+            work: Work::Loss { plan, activation, gradient: self.gradient },
         })
     }
-    fn named<T: ValueEnum>(&self, key: &str, name: &str) -> Result<T, CliError> {
-        T::from_str(name, false).map_err(|_| {
-            let names: Vec<String> = T::value_variants()
-                .iter()
-                .filter_map(|v| Some(v.to_possible_value()?.get_name().to_string()))
-                .collect();
-            self.wrong(key, &format!("one of {}", names.join(", ")))
+}
+
+impl DistanceDefinition {
+    /// With two classes one map is made, of class 1.
+    fn definition(&self, kind: &str) -> Result<Definition, CliError> {
+        let of = |error: segfuse::Error| CliError::Arguments(format!("definition `{}`: {error}", self.name));
+        let labels = Labels { object: self.object.clone(), extents: self.extents.clone(), classes: self.classes };
+        // A small one tells whether there is such an object.
+        if self.classes < 2 || objects::labels(&self.object, &[1], self.classes).is_none() {
+            return Err(wrong(&self.name, "object", "one of ball, organs, noise, of 2 classes at least"));
+        }
+        let shape = Shape::new(1, self.classes, &self.extents).map_err(of)?;
+        let maps = Distances::new(&shape, Source::Labels(DType::U8));
+        let maps = maps.kind(named::<KindArg>(&self.name, "kinds", kind)?.into());
+        let maps = if self.classes == 2 { maps.classes([1]) } else { maps };
+        maps.check().map_err(of)?;
+        Ok(Definition {
+            name: self.name.clone(),
+            what: format!("{kind} maps"),
+            shape: [&[1, maps.maps()], &self.extents[..]].concat(),
+            dtype: f32_name(),
+            bytes: shape.voxels() + maps.elements() * DType::F32.size(),
+            work: Work::Distance { maps, labels },
         })
     }
-    fn wrong(&self, key: &str, expected: &str) -> CliError {
-        CliError::Arguments(format!("definition `{}`: {key} must be {expected}", self.name))
-    }
+}
+
+fn named<T: ValueEnum>(definition: &str, key: &str, name: &str) -> Result<T, CliError> {
+    T::from_str(name, false).map_err(|_| {
+        let names: Vec<String> =
+            T::value_variants().iter().filter_map(|v| Some(v.to_possible_value()?.get_name().to_string())).collect();
+        wrong(definition, key, &format!("one of {}", names.join(", ")))
+    })
+}
+
+fn wrong(definition: &str, key: &str, expected: &str) -> CliError {
+    CliError::Arguments(format!("definition `{definition}`: {key} must be {expected}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DISTANCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/distances.toml");
+
     #[test]
-    fn every_definition_of_this_build_has_a_plan() {
-        let definitions = read(None).unwrap();
-        assert!(definitions.len() >= 6);
-        for definition in definitions {
-            definition.plan().unwrap();
+    fn every_definition_of_the_repository_can_be_measured() {
+        assert!(read(None).unwrap().len() >= 6);
+        let distances = read(Some(Path::new(DISTANCES))).unwrap();
+        assert!(distances.len() >= 10);
+        for definition in &distances {
+            assert!(matches!(definition.work, Work::Distance { .. }) && definition.shape.len() >= 4, "{definition:?}");
         }
     }
 
     #[test]
     fn mistakes_are_named() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        std::io::Write::write_all(&mut file, b"[[definition]]\nname = \"x\"\nloss = \"dice\"\nsize = 3\n").unwrap();
-        let error = read(Some(file.path())).unwrap_err().line();
-        assert!(error.contains("line") && error.contains("size"), "{error}");
-        let mut definition = read(None).unwrap().remove(0);
-        definition.target = "f64".into();
-        assert!(definition.plan().unwrap_err().line().contains("target must be one of u8, i16"));
+        let refused = |text: &str, parts: &[&str]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+            let error = read(Some(file.path())).unwrap_err().line();
+            parts.iter().for_each(|part| assert!(error.contains(part), "no `{part}` in: {error}"));
+        };
+        refused("[[definition]]\nname = \"x\"\nloss = \"dice\"\nsize = 3\n", &["line", "size"]);
+        let loss = "[[definition]]\nname = \"x\"\nloss = \"dice\"\nshape = [1, 2, 8]\ntarget = \"f64\"\n";
+        refused(loss, &["`x`", "target must be one of u8, i16"]);
+        let maps = |object: &str, kind: &str| {
+            format!(
+                "[[distance]]\nname = \"x\"\nextents = [4, 4]\nobject = \"{object}\"\nclasses = 2\nkinds = [\"{kind}\"]\n"
+            )
+        };
+        refused(&maps("cube", "inside"), &["`x`", "object", "ball"]);
+        refused(&maps("ball", "nearest"), &["`x`", "kinds", "two-sided"]);
     }
 }

@@ -11,8 +11,9 @@ use crate::args::BenchArgs;
 use crate::error::{CliError, CommandResult, Verdict};
 use crate::report::{say, seconds, shape, table, write_json};
 use buffers::Buffers;
-use definitions::Definition;
+use definitions::{Definition, Work};
 use indicatif::{ProgressBar, ProgressStyle};
+use segfuse::distance::Distances;
 use segfuse::{Error, Gradient, Plan, Runtime};
 use serde::Serialize;
 use std::time::Instant;
@@ -50,26 +51,24 @@ impl Times {
 
 /// A GPU that definitions are measured on, with the buffers already there.
 trait Gpu {
-    /// A plan that is ready to be called.
-    type Prepared;
-
     /// What takes the time.
     fn clock(&self) -> Clock;
 
     /// Bytes per second of a copy from one buffer to another that reads and writes about this many bytes together.
     fn copy(&self, bytes: u64, seconds: f64) -> Result<f64, Error>;
 
-    /// Readies a plan.
-    fn prepare(&self, plan: &Plan) -> Result<Self::Prepared, Error>;
-
     /// Times of the calls of a plan, for about as many seconds.
-    fn calls(&self, prepared: &Self::Prepared, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error>;
+    fn loss(&self, plan: &Plan, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error>;
+
+    /// Times of distance maps of labels, for about as many seconds.
+    fn distances(&self, maps: &Distances, labels: &[u8], seconds: f64) -> Result<Times, Error>;
 }
 
 /// The result of one definition, on the CPU on a number of threads.
 #[derive(Clone, Debug, Serialize)]
 struct Measurement {
     name: String,
+    /// The loss, or the kind of the maps.
     loss: String,
     shape: Vec<usize>,
     dtype: String,
@@ -104,16 +103,15 @@ pub(crate) fn run(args: &BenchArgs) -> CommandResult {
     }
     let runtime = args.device.runtime()?;
     let definitions = chosen(args)?;
-    let plans = definitions.iter().map(Definition::plan).collect::<Result<Vec<_>, _>>()?;
     if args.threads && runtime.name() != "cpu" {
         return Err(CliError::Arguments("--threads is for the CPU alone".into()));
     }
     let report = if let Some(gpu) = cuda::Gpu::open(runtime.name())? {
-        on_gpu(args, &runtime, &gpu, &definitions, &plans)?
+        on_gpu(args, &runtime, &gpu, &definitions)?
     } else if let Some(adapter) = wgpu::Adapter::open(runtime.name())? {
-        on_gpu(args, &runtime, &adapter, &definitions, &plans)?
+        on_gpu(args, &runtime, &adapter, &definitions)?
     } else {
-        on_cpu(args, &runtime, &definitions, &plans)?
+        on_cpu(args, &runtime, &definitions)?
     };
     print(&report);
     if let Some(path) = &args.json {
@@ -126,19 +124,18 @@ pub(crate) fn run(args: &BenchArgs) -> CommandResult {
     Ok(Verdict::Good)
 }
 
-fn on_cpu(args: &BenchArgs, runtime: &Runtime, definitions: &[Definition], plans: &[Plan]) -> Result<Report, CliError> {
+fn on_cpu(args: &BenchArgs, runtime: &Runtime, definitions: &[Definition]) -> Result<Report, CliError> {
     let pools = thread_counts(args.threads).into_iter().map(pool).collect::<Result<Vec<_>, _>>()?;
-    let bar = progress(1 + plans.len() * pools.len());
+    let bar = progress(1 + definitions.len() * pools.len());
     bar.set_message("copy bandwidth");
     let copy = bandwidth::copy();
     bar.inc(1);
     let mut results = Vec::new();
-    for (definition, plan) in definitions.iter().zip(plans) {
+    for definition in definitions {
         bar.set_message(definition.name.clone());
-        let buffers = Buffers::new(plan.heads()[0].problem(), definition.activation()?);
         for pool in &pools {
-            let times = pool.install(|| times(definition, plan, &buffers, runtime, args.seconds))?;
-            results.push(Measurement::new(definition, plan, Some(pool.current_num_threads()), &times, copy));
+            let times = pool.install(|| times(&definition.work, runtime, args.seconds))?;
+            results.push(Measurement::new(definition, Some(pool.current_num_threads()), &times, copy));
             bar.inc(1);
         }
     }
@@ -146,23 +143,21 @@ fn on_cpu(args: &BenchArgs, runtime: &Runtime, definitions: &[Definition], plans
     Ok(Report::new(runtime, Clock::Wall, copy, results))
 }
 
-fn on_gpu(
-    args: &BenchArgs,
-    runtime: &Runtime,
-    gpu: &impl Gpu,
-    definitions: &[Definition],
-    plans: &[Plan],
-) -> Result<Report, CliError> {
-    let bar = progress(plans.len());
+fn on_gpu(args: &BenchArgs, runtime: &Runtime, gpu: &impl Gpu, definitions: &[Definition]) -> Result<Report, CliError> {
+    let bar = progress(definitions.len());
     let mut results: Vec<Measurement> = Vec::new();
-    for (definition, plan) in definitions.iter().zip(plans) {
+    for definition in definitions {
         bar.set_message(definition.name.clone());
         let named = |error| CliError::Arguments(format!("definition `{}`: {error}", definition.name));
-        let executor = gpu.prepare(plan).map_err(named)?;
-        let buffers = Buffers::new(plan.heads()[0].problem(), definition.activation()?);
-        let copy = gpu.copy(definition.bytes(plan), args.seconds.min(COPY_SECONDS)).map_err(named)?;
-        let times = gpu.calls(&executor, &buffers, definition.gradient, args.seconds).map_err(named)?;
-        results.push(Measurement::new(definition, plan, None, &times, copy));
+        let copy = gpu.copy(definition.bytes, args.seconds.min(COPY_SECONDS)).map_err(named)?;
+        let times = match &definition.work {
+            Work::Loss { plan, activation, gradient } => {
+                let buffers = Buffers::new(plan.heads()[0].problem(), *activation);
+                gpu.loss(plan, &buffers, *gradient, args.seconds)
+            }
+            Work::Distance { maps, labels } => gpu.distances(maps, &labels.make().unwrap_or_default(), args.seconds),
+        };
+        results.push(Measurement::new(definition, None, &times.map_err(named)?, copy));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -208,26 +203,37 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, CliError> {
 }
 
 /// Times of calls on the CPU.
-fn times(
-    definition: &Definition,
-    plan: &Plan,
-    buffers: &Buffers,
-    runtime: &Runtime,
-    seconds: f64,
-) -> Result<Times, CliError> {
-    let inputs = [buffers.inputs()];
-    let problem = plan.heads()[0].problem();
-    let elements = problem.shape().elements() as usize;
-    let mut gradient = definition.gradient.then(|| Gradient::zeros(problem.gradient_dtype(), elements)).flatten();
-    let mut call = || match &mut gradient {
-        Some(gradient) => runtime.forward_backward(plan, &inputs, &mut [gradient.as_slice_mut()], None),
-        None => runtime.forward(plan, &inputs),
-    };
+fn times(work: &Work, runtime: &Runtime, seconds: f64) -> Result<Times, CliError> {
+    match work {
+        Work::Loss { plan, activation, gradient } => {
+            let problem = plan.heads()[0].problem();
+            let buffers = Buffers::new(problem, *activation);
+            let inputs = [buffers.inputs()];
+            let elements = problem.shape().elements() as usize;
+            let mut gradient = gradient.then(|| Gradient::zeros(problem.gradient_dtype(), elements)).flatten();
+            repeated(seconds, || {
+                std::hint::black_box(match &mut gradient {
+                    Some(gradient) => runtime.forward_backward(plan, &inputs, &mut [gradient.as_slice_mut()], None)?,
+                    None => runtime.forward(plan, &inputs)?,
+                });
+                Ok(())
+            })
+        }
+        Work::Distance { maps, labels } => {
+            let labels = labels.make().unwrap_or_default();
+            let mut values = vec![0.0f32; maps.elements() as usize];
+            repeated(seconds, || Ok(runtime.distances(maps, &labels, &mut values[..])?))
+        }
+    }
+}
+
+/// Times of a call, after one that is not timed.
+fn repeated(seconds: f64, mut call: impl FnMut() -> Result<(), CliError>) -> Result<Times, CliError> {
     call()?;
     let (mut times, begin) = (Vec::new(), Instant::now());
     while times.len() < CALLS_MIN || begin.elapsed().as_secs_f64() < seconds {
         let start = Instant::now();
-        std::hint::black_box(call()?);
+        call()?;
         times.push(start.elapsed().as_secs_f64());
     }
     Ok(Times::of(times))
@@ -235,14 +241,14 @@ fn times(
 
 impl Measurement {
     /// `copy` is in bytes per second.
-    fn new(definition: &Definition, plan: &Plan, threads: Option<usize>, times: &Times, copy: f64) -> Measurement {
-        let bytes = definition.bytes(plan);
+    fn new(definition: &Definition, threads: Option<usize>, times: &Times, copy: f64) -> Measurement {
+        let bytes = definition.bytes;
         Measurement {
             name: definition.name.clone(),
-            loss: definition.loss.clone(),
+            loss: definition.what.clone(),
             shape: definition.shape.clone(),
             dtype: definition.dtype.clone(),
-            gradient: definition.gradient,
+            gradient: matches!(definition.work, Work::Loss { gradient: true, .. }),
             threads,
             calls: times.calls,
             bytes,

@@ -2,8 +2,9 @@
 
 use super::buffers::Buffers;
 use super::{CALLS_MIN, Clock, Gpu, Times};
-use segfuse::wgpu::{Buffers as DeviceBuffers, Call, Device, Executor};
-use segfuse::{Error, Plan, Slice, Target};
+use segfuse::distance::Distances;
+use segfuse::wgpu::{Buffers as DeviceBuffers, Call, Device};
+use segfuse::{DType, Error, Plan, Slice, Target};
 use std::time::Instant;
 use wgpu::{
     Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor, ComputePassTimestampWrites, ErrorFilter, Features,
@@ -65,8 +66,6 @@ impl Adapter {
 }
 
 impl Gpu for Adapter {
-    type Prepared = Executor;
-
     fn clock(&self) -> Clock {
         if self.timestamps.is_some() { Clock::Timestamps } else { Clock::Wall }
     }
@@ -75,24 +74,14 @@ impl Gpu for Adapter {
         let half = (bytes / 2).next_multiple_of(4).max(4);
         let source = self.buffer("the source of the copy", half, BufferUsages::COPY_SRC)?;
         let copy = self.buffer("the copy", half, BufferUsages::COPY_DST)?;
-        let times = self.times(seconds, |encoder, stamps| {
-            // The time of a copy is what passes between two passes that do nothing.
-            let stamp = |encoder: &mut CommandEncoder, before, after| {
-                if let Some(stamps) = stamps {
-                    let timestamp_writes = Some(stamps.writes(before, after));
-                    encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
-                }
-            };
-            stamp(encoder, true, false);
+        let times = self.between(seconds, |encoder| {
             encoder.copy_buffer_to_buffer(&source, 0, &copy, 0, half);
-            stamp(encoder, false, true);
             Ok(())
         })?;
         Ok(2.0 * half as f64 / times.median)
     }
 
-    /// The pipelines of a plan, where the device can hold its buffers.
-    fn prepare(&self, plan: &Plan) -> Result<Executor, Error> {
+    fn loss(&self, plan: &Plan, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error> {
         for head in plan.heads() {
             let problem = head.problem();
             let elements = problem.shape().elements();
@@ -103,10 +92,7 @@ impl Gpu for Adapter {
             self.precheck(elements * problem.gradient_dtype().size())?;
             self.precheck(problem.target_elements() * target.size())?;
         }
-        self.device.prepare(plan)
-    }
-
-    fn calls(&self, executor: &Executor, host: &Buffers, gradient: bool, seconds: f64) -> Result<Times, Error> {
+        let executor = self.device.prepare(plan)?;
         let problem = executor.plan().heads()[0].problem();
         let prediction = self.uploaded("the prediction", host.prediction())?;
         let target = self.uploaded("the target", host.target())?;
@@ -121,6 +107,15 @@ impl Gpu for Adapter {
                 false => executor.encode_forward(encoder, &buffers, &call),
             }
         })
+    }
+
+    fn distances(&self, maps: &Distances, labels: &[u8], seconds: f64) -> Result<Times, Error> {
+        let bytes = maps.elements() * DType::F32.size();
+        self.precheck(bytes)?;
+        let executor = self.device.prepare_distances(maps)?;
+        let source = self.uploaded("the labels", labels.into())?;
+        let values = self.buffer("the distance maps", bytes, BufferUsages::STORAGE)?;
+        self.between(seconds, |encoder| executor.encode(encoder, source.slice(..), values.slice(..)))
     }
 }
 
@@ -156,6 +151,22 @@ impl Adapter {
             Ok(())
         })?;
         Ok(buffer)
+    }
+
+    /// Times of what `record` records and has no timestamps of its own: what passes between two passes that do nothing.
+    fn between(&self, seconds: f64, record: impl Fn(&mut CommandEncoder) -> Result<(), Error>) -> Result<Times, Error> {
+        self.times(seconds, |encoder, stamps| {
+            let stamp = |encoder: &mut CommandEncoder, before, after| {
+                if let Some(stamps) = stamps {
+                    let timestamp_writes = Some(stamps.writes(before, after));
+                    encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
+                }
+            };
+            stamp(encoder, true, false);
+            record(encoder)?;
+            stamp(encoder, false, true);
+            Ok(())
+        })
     }
 
     /// Times of what `record` records, for about as many seconds.
