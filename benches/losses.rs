@@ -5,6 +5,7 @@
 //!
 //! With `SEGFUSE_BENCH_DEVICE=cuda:0` or `wgpu:0` (or another of `segfuse devices`) and the feature of that name, the same definitions
 //! run on that device too, with the buffers already there: the times are of submitting calls and waiting for the last of them.
+//! `SEGFUSE_BENCH_DEFINITIONS` names a file of other definitions.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
@@ -18,6 +19,16 @@ const COPY_VALUES: usize = 64 << 20;
 #[derive(Deserialize)]
 struct File {
     definition: Vec<Definition>,
+}
+
+impl File {
+    /// The file that `SEGFUSE_BENCH_DEFINITIONS` names; else `definitions.toml` as it was built in.
+    fn read() -> File {
+        let built_in = include_str!("definitions.toml").to_string();
+        let text = std::env::var("SEGFUSE_BENCH_DEFINITIONS")
+            .map_or(built_in, |path| std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")));
+        toml::from_str(&text).unwrap_or_else(|e| panic!("the definitions: {e}"))
+    }
 }
 
 /// The fields are explained in the file.
@@ -124,7 +135,7 @@ fn target(problem: &Problem) -> Buffer {
 }
 
 fn losses(criterion: &mut Criterion) {
-    let file: File = toml::from_str(include_str!("definitions.toml")).expect("definitions.toml");
+    let file = File::read();
     let runtime = Runtime::on("cpu").expect("the CPU is always there");
     let mut group = criterion.benchmark_group("losses");
     group.sampling_mode(SamplingMode::Flat);
@@ -237,7 +248,7 @@ mod cuda {
         });
         group.finish();
 
-        let file: File = toml::from_str(include_str!("definitions.toml")).expect("definitions.toml");
+        let file = File::read();
         let mut group = criterion.benchmark_group(format!("losses on {name}"));
         group.sampling_mode(SamplingMode::Flat);
         for definition in &file.definition {
@@ -346,7 +357,7 @@ mod gpu {
         });
         group.finish();
 
-        let file: File = toml::from_str(include_str!("definitions.toml")).expect("definitions.toml");
+        let file = File::read();
         let mut group = criterion.benchmark_group(format!("losses on {name}"));
         group.sampling_mode(SamplingMode::Flat);
         for definition in &file.definition {

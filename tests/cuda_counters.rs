@@ -110,6 +110,26 @@ fn launches_are_three() {
     }
 }
 
+/// A small problem is one launch, which reads its inputs twice and writes the gradient once.
+#[test]
+fn a_small_problem_is_one_launch() {
+    for (spec, shape, layout) in [
+        ("dice + ce", [1, 4, 1024], Layout::Planar),
+        ("ce", [2, 2, 512], Layout::Planar),
+        ("dice + ce", [1, 4, 256], Layout::Interleaved),
+    ] {
+        let Some(m) = measured(spec, &shape, DType::F32, layout) else { return };
+        assert_eq!(m.launches, ["one_block"], "{}", m.name);
+        let counters = &m.counters["one_block"];
+        assert_eq!(counters.blocks, 1, "{}", m.name);
+        assert_eq!(counters.local_requests, 0, "{}", m.name);
+        let inputs = 2 * (m.prediction_bytes + m.voxel_bytes);
+        // Sums, coefficients and recipe, of which many words are read more than once.
+        assert!((inputs..2 * inputs + (64 << 10)).contains(&counters.load_bytes), "{}: {counters:?}", m.name);
+        assert!(counters.store_bytes >= m.gradient_bytes, "{}: {counters:?}", m.name);
+    }
+}
+
 /// Members of a team read the labels and weights of their voxel together: how many times 5 bytes that is, the bytes of lanes show.
 #[test]
 fn every_byte_is_read_once_and_once_more() {

@@ -10,14 +10,5 @@
 template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> __device__ __forceinline__ void gradient(const Params &params) {
     const Block block(params);
     if (!block.exists) return;
-    Voxel<SLOTS, WIDTH, INTERLEAVED, TEAMED> voxel(params, block.sample);
-    const Slopes<SLOTS, WIDTH, INTERLEAVED, TEAMED> slopes(voxel);
-    u64 first = block.begin(voxel);
-    for (u32 run = 0; run < params.runs; ++run) {
-        for (u32 round = 0; round < params.rounds; ++round, first += block.step(voxel)) {
-            voxel.load_voxel(first);
-            voxel.activate();
-            slopes.differentiate(voxel);
-        }
-    }
+    Slopes<SLOTS, WIDTH, INTERLEAVED, TEAMED>::gradient(params, block);
 }

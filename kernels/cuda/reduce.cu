@@ -12,15 +12,5 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> __device__ __forc
     if (!block.exists) return;
     using Sums = ::Sums<SLOTS, WIDTH, INTERLEAVED, TEAMED>;
     Sums::clear_ticket(params);
-    Voxel<SLOTS, WIDTH, INTERLEAVED, TEAMED> voxel(params, block.sample);
-    u64 first = block.begin(voxel);
-    for (u32 run = 0; run < params.runs; ++run) {
-        Sums::clear();
-        for (u32 round = 0; round < params.rounds; ++round, first += block.step(voxel)) {
-            voxel.load_voxel(first);
-            if (!PLAN(CENSUS)) voxel.activate();
-            Sums::add(voxel);
-        }
-        Sums::flush(params, block, run == 0);
-    }
+    Sums::reduce(params, block);
 }

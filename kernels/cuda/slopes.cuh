@@ -1,10 +1,12 @@
 // The gradient of the voxel at hand, from ∂L/∂sum of its sample.
 //
 // For softmax the local gradient is carried as e = ∂L/∂ln p, so that ∂L/∂z = e − p·Σe and no 1/p is formed.
+//
+// MADE_HERE: the kernel itself has written the coefficients, which are no constants of it then.
 #pragma once
 #include "voxel.cuh"
 
-template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
+template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED, bool MADE_HERE = false> struct Slopes {
     using Voxel = ::Voxel<SLOTS, WIDTH, INTERLEAVED, TEAMED>;
 
     // ∂L/∂sum of the sample, f32 [C][SLOPES], times what the caller scales the loss by.
@@ -15,7 +17,9 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
     bool left_out[SLOTS];
 
     __device__ __forceinline__ float coefficient(int of_class, int k) const {
-        return entry(coefficients, of_class * PLAN(SLOPES) + k);
+        const int i = of_class * PLAN(SLOPES) + k;
+        if constexpr (MADE_HERE) return reinterpret_cast<const float *>(coefficients)[u32(i)];
+        return entry(coefficients, i);
     }
 
     // Takes what a block, whose voxels are of one sample, needs for all of them.
@@ -100,6 +104,20 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Slopes {
             v.slots([&](auto k) {
                 if (v.present(k)) store<WIDTH>(dz[k], v.params.gradient, v.element(k));
             });
+    }
+
+    // The gradient of the voxels of a block, in one read of them.
+    __device__ __forceinline__ static void gradient(const Params &params, const Block &block) {
+        Voxel voxel(params, block.sample);
+        const Slopes slopes(voxel);
+        u64 first = block.begin(voxel);
+        for (u32 run = 0; run < params.runs; ++run) {
+            for (u32 round = 0; round < params.rounds; ++round, first += block.step(voxel)) {
+                voxel.load_voxel(first);
+                voxel.activate();
+                slopes.differentiate(voxel);
+            }
+        }
     }
 
     __device__ __forceinline__ void differentiate(Voxel &v) const {

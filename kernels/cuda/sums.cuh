@@ -121,6 +121,21 @@ template <int SLOTS, int WIDTH, bool INTERLEAVED, bool TEAMED> struct Sums {
         });
     }
 
+    // A row of partial sums, in one read of its voxels.
+    __device__ __forceinline__ static void reduce(const Params &params, const Block &block) {
+        Voxel voxel(params, block.sample);
+        u64 first = block.begin(voxel);
+        for (u32 run = 0; run < params.runs; ++run) {
+            clear();
+            for (u32 round = 0; round < params.rounds; ++round, first += block.step(voxel)) {
+                voxel.load_voxel(first);
+                if (!PLAN(CENSUS)) voxel.activate();
+                add(voxel);
+            }
+            flush(params, block, run == 0);
+        }
+    }
+
     // The sums of the threads that hold the same classes, added to the block's row; the first run overwrites what was there.
     __device__ __forceinline__ static void flush(const Params &params, const Block &block, bool first) {
         // What voxels exchanged may lie where the sums will.

@@ -297,6 +297,7 @@ struct Block {
     u64 row, sample;
     bool exists;
 
+    __device__ __forceinline__ Block(u64 sample, u64 row) : row(row), sample(sample), exists(true) {}
     // Samples lie in y and, where they are many, in z.
     __device__ __forceinline__ explicit Block(const Params &params) : row(blockIdx.x) {
         const u64 of_launch = blockIdx.z * u64(gridDim.y) + blockIdx.y;

@@ -146,7 +146,9 @@ impl Completion<'_> {
                 for (k, place) in self.source.pixel_coefficients.iter().enumerate() {
                     let coefficient = self.coefficient(slot, k);
                     match place {
-                        Some(place) => emit!(self, "ld.global.nc.f32 {coefficient}, [{at}+{}];", 4 * place),
+                        Some(place) => {
+                            emit!(self, "{}.f32 {coefficient}, [{at}+{}];", self.load_of_coefficient(), 4 * place)
+                        }
                         None => emit!(self, "mov.f32 {coefficient}, {};", ptx_literal(0.0)),
                     }
                 }
@@ -172,7 +174,7 @@ impl Completion<'_> {
                 for (slope, place) in slopes.iter().zip(&source.pixel_coefficients) {
                     if let Some(place) = place {
                         let (coefficient, sum) = (self.fresh('f'), self.fresh('f'));
-                        emit!(self, "ld.global.nc.f32 {coefficient}, [{at}+{}];", 4 * place);
+                        emit!(self, "{}.f32 {coefficient}, [{at}+{}];", self.load_of_coefficient(), 4 * place);
                         emit!(self, "fma.rn.f32 {sum}, {slope}, {coefficient}, {total};");
                         total = sum;
                     }
@@ -218,6 +220,9 @@ impl Completion<'_> {
     fn own_value(&self, voxel: &str, k: usize) -> String {
         let voxel: usize = voxel.parse().expect("a voxel has a number");
         format!("%own{}", voxel * self.source.pixel_coefficients.len() + k)
+    }
+    fn load_of_coefficient(&self) -> &'static str {
+        if self.source.types.made_here { "ld.global" } else { "ld.global.nc" }
     }
     fn coefficient(&self, slot: &str, k: usize) -> String {
         let slot: usize = slot.parse().expect("a slot has a number");

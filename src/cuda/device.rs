@@ -56,11 +56,13 @@ pub struct Preparation {
     pub split: bool,
     /// The executor allocates a workspace of its own; without, every call brings one.
     pub workspace: bool,
+    /// A head that is so small that one block does as well is one launch. That changes no bit; without, every stage is launched.
+    pub one_block: bool,
 }
 
 impl Default for Preparation {
     fn default() -> Preparation {
-        Preparation { in_place: false, split: false, workspace: true }
+        Preparation { in_place: false, split: false, workspace: true, one_block: true }
     }
 }
 

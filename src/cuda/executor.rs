@@ -5,7 +5,7 @@ use super::driver::{Entered, Function, Memory, Stream};
 use super::finish::{Combine, FinishParams, Interpreter, THREADS};
 use super::geometry::Geometry;
 use super::maps::{MadeMaps, Sources};
-use super::params::VoxelParams;
+use super::params::{OneBlockParams, VoxelParams};
 use super::text::{self, Kernel};
 use crate::error::Error;
 use crate::explain;
@@ -112,8 +112,10 @@ pub(super) struct DeviceHead {
     /// Samples that are reduced and differentiated together.
     samples_at_once: u64,
     geometry: Geometry,
+    /// The kernel of the whole head, which then has no other.
+    one_block: Option<Arc<Function>>,
     census: Option<Arc<Function>>,
-    reduce: Arc<Function>,
+    reduce: Option<Arc<Function>>,
     gradient: Option<Arc<Function>>,
     one_pass: Option<Arc<Function>>,
     interpreter: Interpreter,
@@ -180,17 +182,23 @@ impl Executor {
         for (k, ((head, geometry), maps)) in plan.heads().iter().zip(geometries).zip(maps).enumerate() {
             let schedule = if preparation.split { Schedule::TwoPass } else { head.schedule };
             let one_pass = matches!(schedule, Schedule::OnePass { .. });
+            let samples = head.problem.shape.samples() as u64;
+            let one_block =
+                preparation.one_block && !preparation.split && at_once[k] == samples && geometry.is_one_block();
             let voxels = |kernel| -> Result<Arc<Function>, Error> {
                 let source = text::voxels(head, &geometry, kernel, preparation.in_place)?;
                 device.kernel(Text::Voxels(Box::new(source)))
             };
-            let wanted = |wanted: bool, kernel| wanted.then(|| voxels(kernel)).transpose();
+            let wanted = |wanted: bool, kernel: Kernel| {
+                (wanted && one_block == (kernel == Kernel::OneBlock)).then(|| voxels(kernel)).transpose()
+            };
             let words = recipe::recipe(plan, k, &places[k]);
             heads.push(DeviceHead {
                 schedule,
                 samples_at_once: at_once[k],
+                one_block: wanted(true, Kernel::OneBlock)?,
                 census: wanted(schedule == Schedule::OnePass { census: true }, Kernel::Census)?,
-                reduce: voxels(Kernel::Reduce)?,
+                reduce: wanted(true, Kernel::Reduce)?,
                 gradient: wanted(!one_pass, Kernel::Gradient)?,
                 one_pass: wanted(one_pass, Kernel::OnePass)?,
                 interpreter: Interpreter::new(plan, head, words.len()),
@@ -341,7 +349,7 @@ impl Executor {
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
                 launch.distance()?;
-                launch.voxels(&self.heads[number].reduce, Kernel::Reduce, launch.all())?;
+                launch.voxels(made(&self.heads[number].reduce), Kernel::Reduce, launch.all())?;
                 let params = launch.combined(launch.all(), false);
                 combine.launch(&entered, [params.pieces(), 1, 1], THREADS, 0, stream, params)?;
             }
@@ -414,9 +422,13 @@ impl Executor {
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
                 launch.distance()?;
+                if let Some(one_block) = &on_device.one_block {
+                    launch.one_block(one_block, pass)?;
+                    continue;
+                }
                 match (pass, on_device.schedule) {
                     (Pass::Forward, _) => {
-                        launch.voxels(&on_device.reduce, Kernel::Reduce, all)?;
+                        launch.voxels(made(&on_device.reduce), Kernel::Reduce, all)?;
                         launch.finish(Finish { result: true, ..whole })?;
                     }
                     (Pass::Both, Schedule::OnePass { .. }) => {
@@ -434,7 +446,7 @@ impl Executor {
                         for first in all.clone().step_by(on_device.samples_at_once as usize) {
                             let chunk = first..(first + on_device.samples_at_once).min(all.end);
                             let last = chunk.end == all.end;
-                            launch.voxels(&on_device.reduce, Kernel::Reduce, chunk.clone())?;
+                            launch.voxels(made(&on_device.reduce), Kernel::Reduce, chunk.clone())?;
                             launch.finish(Finish {
                                 combines: Some(chunk.clone()),
                                 census: false,
@@ -671,15 +683,10 @@ impl Launch<'_> {
         unsafe { maps.launch(self.entered, self.head, &sources, self.stream) }
     }
 
-    /// One pass over the voxels of some samples.
-    ///
-    /// # Safety
-    /// As [`Executor::forward_backward`], after [`Executor::check`].
-    unsafe fn voxels(&self, function: &Function, kernel: Kernel, samples: Range<u64>) -> Result<(), Error> {
-        let geometry = &self.on_device.geometry;
+    fn voxel_params(&self, samples: Range<u64>) -> VoxelParams {
         let in_place = self.executor.preparation.in_place;
         let of = |role| self.buffers.and_then(|buffers| buffers.of(role, in_place)).unwrap_or(0);
-        let params = VoxelParams {
+        VoxelParams {
             prediction: of(Role::Prediction),
             target: of(Role::Target),
             mask: of(Role::Mask),
@@ -697,8 +704,17 @@ impl Launch<'_> {
                 .map_or_else(Default::default, |maps| maps.addresses(self.base + 4 * self.executor.shared.maps)),
             first_sample: samples.start as u32,
             samples: (samples.end - samples.start) as u32,
-            ..geometry.params()
-        };
+            ..self.on_device.geometry.params()
+        }
+    }
+
+    /// One pass over the voxels of some samples.
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward`], after [`Executor::check`].
+    unsafe fn voxels(&self, function: &Function, kernel: Kernel, samples: Range<u64>) -> Result<(), Error> {
+        let geometry = &self.on_device.geometry;
+        let params = self.voxel_params(samples.clone());
         let grid = geometry.grid(samples.end - samples.start);
         // SAFETY: the kernels of a plan take these numbers, and reach no further than its buffers do.
         unsafe {
@@ -706,14 +722,23 @@ impl Launch<'_> {
         }
     }
 
-    /// The finish step.
+    /// The whole head.
     ///
     /// # Safety
-    /// As [`Executor::forward_backward`], after [`Executor::check_call`].
-    unsafe fn finish(&self, what: Finish) -> Result<(), Error> {
-        let Interpreter { lanes, registers, recipe_shared, shared_bytes } = self.on_device.interpreter;
+    /// As [`Executor::forward_backward`], after [`Executor::check`].
+    unsafe fn one_block(&self, function: &Function, pass: Pass) -> Result<(), Error> {
+        let finish = Finish { coefficients: pass == Pass::Both, result: true, ..self.whole() };
+        let params = OneBlockParams { voxels: self.voxel_params(self.all()), finish: self.finish_params(&finish) };
+        let DeviceHead { geometry, interpreter, .. } = self.on_device;
+        let shared_bytes = geometry.shared_bytes(Kernel::OneBlock).max(interpreter.shared_bytes);
+        // SAFETY: as of the launches one by one.
+        unsafe { function.launch(self.entered, [1; 3], geometry.threads(), shared_bytes, self.stream, params) }
+    }
+
+    fn finish_params(&self, what: &Finish) -> FinishParams {
+        let Interpreter { lanes, registers, recipe_shared, .. } = self.on_device.interpreter;
         let combine = what.combines.clone().map(|samples| self.combined(samples, what.census));
-        let params = FinishParams {
+        FinishParams {
             combine: combine.unwrap_or_default(),
             workspace: self.base,
             recipe: self.on_device.recipe,
@@ -729,8 +754,17 @@ impl Launch<'_> {
             has_result: what.result.into(),
             known_counts: what.known_counts.into(),
             unused: 0,
-        };
-        let grid = [combine.map_or(1, |combine| combine.pieces()), 1, 1];
+        }
+    }
+
+    /// The finish step.
+    ///
+    /// # Safety
+    /// As [`Executor::forward_backward`], after [`Executor::check_call`].
+    unsafe fn finish(&self, what: Finish) -> Result<(), Error> {
+        let params = self.finish_params(&what);
+        let grid = [if what.combines.is_some() { params.combine.pieces() } else { 1 }, 1, 1];
+        let shared_bytes = self.on_device.interpreter.shared_bytes;
         // SAFETY: the recipe was made for this workspace, which is as large as it says.
         unsafe { self.executor.finish.launch(self.entered, grid, THREADS, shared_bytes, self.stream, params) }
     }

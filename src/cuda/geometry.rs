@@ -2,6 +2,7 @@
 //! the device holds. So the order of every sum is the same from run to run; and of plans without chunks, from device to device.
 
 use super::params::VoxelParams;
+use super::skeleton;
 use super::text::Kernel;
 use crate::plan::Head;
 use crate::problem::{Layout, Target};
@@ -35,6 +36,11 @@ const SECTOR: u64 = 32;
 pub(super) const BATCH: u32 = 8;
 /// Shared memory of the exchange of sums.
 const SCRATCH_BYTES: u32 = 16 << 10;
+/// Rows and elements of all samples that one block may take one row after the other. The first row costs nothing: it would be one
+/// block's anyway. A second waits for memory and for the tree of its sums twice, some 2 µs, and every 1000 elements of it take about
+/// 1 µs; the two launches that are saved, some 2 µs each.
+const ONE_BLOCK_ROWS: u64 = 2;
+const ONE_BLOCK_ELEMENTS: u64 = 4096;
 /// Most blocks in y and z.
 const GRID_SIDE: u64 = 65_535;
 
@@ -150,6 +156,12 @@ impl Geometry {
     /// Elements of the voxels of a warp.
     pub(super) fn tile(&self) -> u32 {
         WARP / self.team.min(WARP) * self.classes
+    }
+    /// Whether one block does as well as a launch for each stage: where it has no more to do than a block of each, or little more.
+    pub(super) fn is_one_block(&self) -> bool {
+        let (rows, elements) = (self.samples * self.rows, self.samples * u64::from(self.classes) * self.voxels);
+        let is_small = rows <= ONE_BLOCK_ROWS && elements <= ONE_BLOCK_ELEMENTS;
+        (rows == 1 || is_small) && skeleton::has_one_block(self)
     }
     /// Rows of partial sums of a sample.
     pub(super) fn rows(&self) -> u64 {

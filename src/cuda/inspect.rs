@@ -24,7 +24,8 @@ pub struct Completed {
     pub elements: u32,
 }
 
-/// The voxel kernels that a plan launches, head by head, the gradient in place of the prediction or not.
+/// The voxel kernels that a plan launches, head by head, the gradient in place of the prediction or not: stage by stage and, where it
+/// can be, in one block.
 ///
 /// # Errors
 /// As preparing it for a device.
@@ -37,7 +38,8 @@ pub fn kernels(plan: &Plan, in_place: bool) -> Result<Vec<Completed>, Error> {
             Schedule::OnePass { census: false } => &[Kernel::Reduce, Kernel::OnePass],
             Schedule::TwoPass | Schedule::Chunked { .. } => &[Kernel::Reduce, Kernel::Gradient],
         };
-        for &kernel in kernels {
+        let one_block = geometry.is_one_block().then_some(Kernel::OneBlock);
+        for kernel in kernels.iter().copied().chain(one_block) {
             let source = text::voxels(head, &geometry, kernel, in_place)?;
             all.push(Completed {
                 kernel: kernel.name(),
@@ -49,6 +51,13 @@ pub fn kernels(plan: &Plan, in_place: bool) -> Result<Vec<Completed>, Error> {
         }
     }
     Ok(all)
+}
+
+/// Whether a call is one launch of one block for each head, as [`Preparation::one_block`] has it, where no head is taken in chunks.
+///
+/// [`Preparation::one_block`]: super::Preparation::one_block
+pub fn is_one_block(plan: &Plan) -> bool {
+    plan.heads().iter().all(|head| Geometry::new(head, head.problem.shape.samples() as u64).is_one_block())
 }
 
 /// Plans whose kernels together use every skeleton, and every loss, layout, activation and type: a name for messages, and the

@@ -1,5 +1,6 @@
 //! What the voxel kernels are launched with; `Params` of `kernels/cuda/common.cuh`.
 
+use super::finish::FinishParams;
 use crate::spec::VoxelInput;
 use bytemuck::{Pod, Zeroable};
 
@@ -35,4 +36,12 @@ pub(super) struct VoxelParams {
     pub(super) runs: u32,
     pub(super) rounds: u32,
     pub(super) unused: u32,
+}
+
+/// `OneBlock` of `kernels/cuda/one_block.cu`, the one parameter of that.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct OneBlockParams {
+    pub(super) voxels: VoxelParams,
+    pub(super) finish: FinishParams,
 }

@@ -77,8 +77,17 @@ macro_rules! skeleton {
         )
     };
 }
+macro_rules! one_block {
+    ($width:literal, $suffix:literal) => {
+        None
+    };
+    ($width:literal, $suffix:literal, one_block) => {
+        // No other block is to fit beside the one.
+        Some(skeleton!($width, 1, "one_block_" $suffix))
+    };
+}
 macro_rules! skeletons {
-    ($($suffix:literal: $slots:literal x $width:literal, $interleaved:literal, $teamed:literal;)*) => {
+    ($($suffix:literal: $slots:literal x $width:literal, $interleaved:literal, $teamed:literal $(, $one_block:ident)?;)*) => {
         const SHAPES: &[Shape] = &[
             $(Shape { slots: $slots, width: $width, interleaved: $interleaved, teamed: $teamed }),*
         ];
@@ -88,12 +97,29 @@ macro_rules! skeletons {
             [$(skeleton!($width, resident($slots * $width, 32, $teamed), "gradient_" $suffix)),*];
         static ONE_PASS: [Skeleton; SHAPES.len()] =
             [$(skeleton!($width, resident($slots * $width, 16, $teamed), "one_pass_" $suffix)),*];
+        static ONE_BLOCK: [Option<Skeleton>; SHAPES.len()] = [$(one_block!($width, $suffix $(, $one_block)?)),*];
     };
 }
 include!("../../kernels/variants.rs");
 
 /// The skeleton that a kernel of this geometry is made of.
 pub(super) fn of(kernel: Kernel, geometry: &Geometry) -> &'static Skeleton {
+    let index = index(geometry);
+    match kernel {
+        Kernel::Census | Kernel::Reduce => &REDUCE[index],
+        Kernel::Gradient => &GRADIENT[index],
+        Kernel::OnePass => &ONE_PASS[index],
+        Kernel::OneBlock => ONE_BLOCK[index].as_ref().expect("asked for where `has_one_block` says so"),
+    }
+}
+
+/// Whether [`Kernel::OneBlock`] is compiled for this geometry.
+pub(super) fn has_one_block(geometry: &Geometry) -> bool {
+    ONE_BLOCK[index(geometry)].is_some()
+}
+
+/// The first shape of the table that a geometry fits.
+fn index(geometry: &Geometry) -> usize {
     let fits = |shape: &Shape| {
         shape.width == geometry.width
             && shape.interleaved == geometry.interleaved
@@ -101,12 +127,7 @@ pub(super) fn of(kernel: Kernel, geometry: &Geometry) -> &'static Skeleton {
             && if geometry.is_one_load() { shape.slots == geometry.slots } else { shape.slots >= geometry.slots }
             && (geometry.is_one_load() || !(shape.interleaved && !shape.teamed && shape.slots <= 4))
     };
-    let index = SHAPES.iter().position(fits).expect("the table has a shape for every geometry");
-    match kernel {
-        Kernel::Census | Kernel::Reduce => &REDUCE[index],
-        Kernel::Gradient => &GRADIENT[index],
-        Kernel::OnePass => &ONE_PASS[index],
-    }
+    SHAPES.iter().position(fits).expect("the table has a shape for every geometry")
 }
 
 macro_rules! plain {

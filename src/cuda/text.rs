@@ -22,6 +22,8 @@ pub(super) enum Kernel {
     Reduce,
     Gradient,
     OnePass,
+    /// All of a small head: sums, finish step and gradient.
+    OneBlock,
 }
 
 impl Kernel {
@@ -31,13 +33,14 @@ impl Kernel {
             Kernel::Census | Kernel::Reduce => "reduce",
             Kernel::Gradient => "gradient",
             Kernel::OnePass => "one_pass",
+            Kernel::OneBlock => "one_block",
         }
     }
     pub(super) fn sums(self) -> bool {
         self != Kernel::Gradient
     }
     pub(super) fn writes_gradient(self) -> bool {
-        matches!(self, Kernel::Gradient | Kernel::OnePass)
+        matches!(self, Kernel::Gradient | Kernel::OnePass | Kernel::OneBlock)
     }
 }
 
@@ -69,6 +72,8 @@ pub(super) struct Types {
     pub(super) ignore_label: Option<i64>,
     /// The prediction is overwritten, so that it may not be read as if it were constant.
     pub(super) in_place: bool,
+    /// The same of the coefficients, which the kernel itself has written.
+    pub(super) made_here: bool,
 }
 
 /// What a register of a thread adds up.
@@ -134,6 +139,7 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         labels: classes.max(2) as u32,
         ignore_label: problem.ignore_label,
         in_place: in_place && kernel.writes_gradient(),
+        made_here: kernel == Kernel::OneBlock,
     };
 
     let moments = if census { &head.moments[..head.target_moments] } else { &head.moments[..] };

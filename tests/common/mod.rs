@@ -527,7 +527,34 @@ impl Case {
             evaluation.losses,
             forward.losses
         );
+        #[cfg(feature = "cuda")]
+        if runtime.name() == "cuda" && segfuse::cuda::inspect::is_one_block(&plan) {
+            self.assert_same_in_stages(&plan, grad_output, &evaluation, &gradient);
+        }
         self.outcome(evaluation, gradient.to_f32().into_iter().map(f64::from).collect())
+    }
+
+    /// That the stages, launched one after the other, give the bits that one block gave.
+    #[cfg(feature = "cuda")]
+    fn assert_same_in_stages(
+        &self,
+        plan: &Plan,
+        grad_output: Option<&[f64]>,
+        evaluation: &Evaluation,
+        gradient: &segfuse::Gradient,
+    ) {
+        let preparation = segfuse::cuda::Preparation { one_block: false, ..Default::default() };
+        let device = cuda_device().expect("a runtime of it has run");
+        let executor = device.prepare_as(plan, preparation).expect("the device takes the plan");
+        let mut other =
+            segfuse::Gradient::zeros(self.problem.gradient_dtype(), self.prediction.len()).expect("a float type");
+        let mut slices: [SliceMut<'_>; 1] = [other.as_slice_mut()];
+        let in_stages = executor.evaluate_into(&[self.host().inputs()], &mut slices, grad_output);
+        // As text, in which a NaN is a NaN.
+        let (a, b) = (format!("{evaluation:?}"), format!("{:?}", in_stages.expect("the buffers fit")));
+        assert_eq!(a, b, "{}, {:?}: in one block, and in stages", self.objective, self.problem);
+        let same = gradient.as_slice().as_bytes() == other.as_slice().as_bytes();
+        assert!(same, "{}, {:?}: gradients in one block and in stages", self.objective, self.problem);
     }
 
     /// What a call gave, with its gradient in the problem's layout.

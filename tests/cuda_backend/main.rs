@@ -21,6 +21,7 @@ mod buffers;
 mod distances;
 mod errors;
 mod memory;
+mod one_block;
 mod order;
 mod sizes;
 mod stages;

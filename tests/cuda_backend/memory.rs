@@ -8,14 +8,17 @@ use cudarc::driver::sys;
 use segfuse::cuda::{Buffers, Call, Preparation, Workspace};
 use segfuse::{DType, Error, Layout, Plan, Problem};
 
-/// Shapes with and without vectors of four, with words that two classes and two samples share, with teams of threads.
-const SHAPES: [([usize; 3], Layout); 6] = [
+/// Shapes with and without vectors of four, with words that two classes and two samples share, with teams of threads; and such as
+/// one block takes whole.
+const SHAPES: [([usize; 3], Layout); 8] = [
     ([2, 3, 1028], Layout::Planar),
     ([2, 3, 1021], Layout::Planar),
     ([3, 3, 333], Layout::Interleaved),
     ([1, 1, 2047], Layout::Planar),
     ([3, 40, 67], Layout::Planar),
     ([1, 40, 67], Layout::Interleaved),
+    ([2, 4, 300], Layout::Planar),
+    ([1, 3, 255], Layout::Interleaved),
 ];
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 

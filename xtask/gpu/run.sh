@@ -3,7 +3,7 @@
 # where python3 has torch. What each step says is in out/NAME.log; the short table comes last, and out/result.json beside it.
 #
 #   ./run.sh                everything
-#   REHEARSAL=1 ./run.sh    where there is no GPU: the tests on the software driver, the rest as far as it goes
+#   REHEARSAL=1 ./run.sh    where there is no GPU: the same on the software driver, with few cases and small shapes
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 here=$PWD
@@ -17,10 +17,13 @@ summary=()
 # Tests look for the vectors below this.
 export CARGO_MANIFEST_DIR=$here
 export RUST_BACKTRACE=1
+# Tests look for the software driver themselves; to programs of users, which never do, a rehearsal gives it by its name.
+program=(env)
 if [[ -z $rehearsal ]]; then
     export SEGFUSE_TEST_DRIVER=system
 else
     unset SEGFUSE_TEST_DRIVER
+    program=(env LD_PRELOAD="$here/bin/libsoftcuda.so")
 fi
 
 left() { echo $((limit - SECONDS)); }
@@ -56,17 +59,18 @@ has() { command -v "$1" >/dev/null 2>&1; }
 date -u +%FT%TZ >"$out/date.txt"
 has nvidia-smi && nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit --format=csv \
     | tee "$out/nvidia-smi.txt"
-step devices 30 bin/segfuse devices
+if [[ -n $rehearsal ]]; then
+    step not-by-itself 30 bash -c 'set -o pipefail; LD_LIBRARY_PATH=$PWD/bin bin/segfuse devices | tee /dev/stderr | { ! grep softcuda; }'
+fi
+step devices 30 "${program[@]}" bin/segfuse devices
 cat "$out/devices.log"
 
-if [[ -z $rehearsal ]]; then
-    step check 60 bin/segfuse check --device cuda --cases 300
-else
-    # The programs of users never see the software driver.
-    step check 60 bin/segfuse check --device cpu --cases 20
-fi
+step check 60 "${program[@]}" bin/segfuse check --device cuda --cases "${CASES:-300}"
+step eval 20 "${program[@]}" bin/segfuse eval --device cuda --loss "dice + ce" --pred logits.npy --target mask.npy --ignore-label 255
+step raw-f16 20 "${program[@]}" bin/cuda_raw f16 "${STEPS:-20}"
+step raw-f32 20 "${program[@]}" bin/cuda_raw f32 "${STEPS:-20}"
 # A kernel that faults ends the context, and with it the rest of a process: so each group has a process of its own.
-for group in errors memory order sizes stages; do
+for group in errors memory order sizes stages one_block distances; do
     step "cuda-$group" 60 bin/cuda_backend --test-threads=2 "$group::"
 done
 step cuda-vectors 90 bin/vectors cuda::
@@ -89,12 +93,17 @@ fi
 
 # Each definition for so long.
 seconds=${BENCH_SECONDS:-0.4}
-if [[ -z $rehearsal ]]; then
-    step bench-cuda 120 bin/segfuse bench --device cuda --definitions definitions.toml --seconds "$seconds" --json "$out/cuda.json"
-    step bench-wgpu 120 bin/segfuse bench --device wgpu --definitions definitions.toml --seconds "$seconds" --json "$out/wgpu.json"
-else
-    step bench-cpu 60 bin/segfuse bench --device cpu --filter dice_sigmoid --seconds 0.1 --json "$out/cpu.json"
+wgpu=wgpu
+# Of software renderers none is taken unless it is named.
+[[ -n $rehearsal ]] && wgpu=wgpu:0
+bench=(bench --definitions definitions.toml --seconds "$seconds")
+step bench-cuda 120 "${program[@]}" bin/segfuse "${bench[@]}" --device cuda --json "$out/cuda.json"
+if [[ -z $rehearsal ]] || grep -q 'wgpu:0' "$out/devices.log"; then
+    step bench-wgpu 120 bin/segfuse "${bench[@]}" --device "$wgpu" --json "$out/wgpu.json"
 fi
+# Through criterion: once each, as its own statistics take minutes.
+SEGFUSE_BENCH_DEVICE=cuda SEGFUSE_BENCH_DEFINITIONS=definitions.toml \
+    step criterion-cuda 60 "${program[@]}" bin/losses --test "on cuda"
 
 python=
 for candidate in "${PYTHON:-}" python3 python; do

@@ -17,6 +17,15 @@ const FILES: [(&str, &str); 3] = [
 /// Tests that run on a device.
 const TESTS: [&str; 6] = ["vectors", "properties", "custom", "determinism", "cuda_backend", "wgpu_backend"];
 
+/// What of the repository is in it too.
+const COPIED: [(&str, &str); 3] = [
+    ("test_vectors/vectors.json", "test_vectors/vectors.json"),
+    ("examples/data/logits.npy", "logits.npy"),
+    ("examples/data/mask.npy", "mask.npy"),
+];
+/// What the script is told where it rehearses.
+const REHEARSAL: [(&str, &str); 4] = [("REHEARSAL", "1"), ("CASES", "20"), ("STEPS", "1"), ("BENCH_SECONDS", "0.01")];
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Where the folder is made [default: target/gpu-bundle]
@@ -46,6 +55,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let benches =
         built(&["bench", "--no-run", "--package", "segfuse", "--features", "cpu,cuda,wgpu", "--bench", "losses"])?;
     place(&benches, &programs, |name| name == "losses")?;
+    let example =
+        built(&["build", "--release", "--package", "segfuse", "--features", "cpu,cuda,wgpu", "--example", "cuda_raw"])?;
+    place(&example, &programs, |name| name == "cuda_raw")?;
     if options.rehearse {
         let driver = tests.iter().find(|(_, path)| path.file_name().is_some_and(|name| name == "libsoftcuda.so"));
         let Some((_, driver)) = driver else { bail!("cargo did not say where libsoftcuda.so is") };
@@ -56,22 +68,39 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         write(&folder.join(name), text)?;
     }
     fs::set_permissions(folder.join("run.sh"), fs::Permissions::from_mode(0o755)).context("cannot change run.sh")?;
-    write(&folder.join("definitions.toml"), &definitions()?)?;
+    write(&folder.join("definitions.toml"), &definitions(options.rehearse)?)?;
     fs::create_dir_all(folder.join("test_vectors")).context("cannot make a folder")?;
-    fs::copy(root().join("test_vectors/vectors.json"), folder.join("test_vectors/vectors.json"))
-        .context("cannot copy the vectors")?;
+    for (from, to) in COPIED {
+        fs::copy(root().join(from), folder.join(to)).with_context(|| format!("cannot copy {from}"))?;
+    }
     println!("{}: copy it to a machine with a GPU and start ./run.sh there", folder.display());
     if options.rehearse {
-        let status = Command::new(folder.join("run.sh")).env("REHEARSAL", "1").status().context("cannot run run.sh")?;
+        let mut command = Command::new(folder.join("run.sh"));
+        for (name, value) in REHEARSAL {
+            command.env(name, value);
+        }
+        let status = command.status().context("cannot run run.sh")?;
         ensure!(status.success(), "run.sh: {status}");
     }
     Ok(())
 }
 
-/// The definitions of the benches, and the sizes that tell something of a GPU.
-fn definitions() -> anyhow::Result<String> {
+/// The definitions of the benches, and the sizes that tell something of a GPU; to rehearse, with extents that a sixteenth is left of.
+fn definitions(rehearse: bool) -> anyhow::Result<String> {
     let common = fs::read_to_string(root().join("benches/definitions.toml")).context("cannot read the definitions")?;
-    Ok(common + "\n" + include_str!("../gpu/definitions.toml"))
+    let all = common + "\n" + include_str!("../gpu/definitions.toml");
+    if !rehearse {
+        return Ok(all);
+    }
+    let mut file: toml::Table = all.parse().context("the definitions are no TOML")?;
+    for definition in file.get_mut("definition").and_then(toml::Value::as_array_mut).into_iter().flatten() {
+        let shape =
+            definition.get_mut("shape").and_then(toml::Value::as_array_mut).context("a definition has a shape")?;
+        for extent in shape.iter_mut().skip(2) {
+            *extent = toml::Value::Integer((extent.as_integer().context("an extent is a number")? / 16).max(1));
+        }
+    }
+    Ok(file.to_string())
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -43,8 +43,11 @@ const PLAIN: [&str; 8] = [
     "distance_extremes",
     "distance_maps",
 ];
-/// Kernels that are compiled in every shape of `kernels/variants.rs`.
+/// Kernels that are compiled in every shape of `kernels/variants.rs`, and the one of some of them.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
+const ONE_BLOCK: &str = "one_block";
+/// It is the code of `reduce`, `gradient` and `finish`, which are assembled for every plan; so of its own kernels each so many-th is.
+const ONE_BLOCK_EVERY: usize = 8;
 /// Calls the compiler, whose text is the same wherever it runs.
 const NVRTC_CALLER: &str = "xtask/src/nvrtc.c";
 /// Where the tool writes in `kernels/README.md`.
@@ -56,16 +59,26 @@ struct Shape {
     width: u32,
     interleaved: bool,
     teamed: bool,
+    one_block: Option<&'static str>,
 }
 
+macro_rules! one_block {
+    () => {
+        None
+    };
+    (one_block) => {
+        Some(ONE_BLOCK)
+    };
+}
 macro_rules! skeletons {
-    ($($suffix:literal: $slots:literal x $width:literal, $interleaved:literal, $teamed:literal;)*) => {
+    ($($suffix:literal: $slots:literal x $width:literal, $interleaved:literal, $teamed:literal $(, $one_block:ident)?;)*) => {
         const SHAPES: &[Shape] = &[$(Shape {
             suffix: $suffix,
             slots: $slots,
             width: $width,
             interleaved: $interleaved,
             teamed: $teamed,
+            one_block: one_block!($($one_block)?),
         }),*];
     };
 }
@@ -81,11 +94,12 @@ struct Module {
 fn modules() -> Vec<Module> {
     let mut modules: Vec<Module> = Vec::new();
     for shape in SHAPES {
-        for source in VOXEL {
-            let Shape { suffix, slots, width, interleaved, teamed } = shape;
+        let Shape { suffix, slots, width, interleaved, teamed, one_block } = shape;
+        for source in VOXEL.into_iter().chain(*one_block) {
             let name = format!("{source}_{suffix}");
+            let params = if source == ONE_BLOCK { "OneBlock" } else { "Params" };
             let entry = format!(
-                "extern \"C\" __global__ void __launch_bounds__(THREADS) {name}(const Params params) {{\n    \
+                "extern \"C\" __global__ void __launch_bounds__(THREADS) {name}(const {params} params) {{\n    \
                  {source}<{slots}, {width}, {interleaved}, {teamed}>(params);\n}}\n"
             );
             modules.push(Module { name, source, entry });
@@ -342,11 +356,18 @@ fn assembled(ptxas: &Path) -> anyhow::Result<String> {
     fs::create_dir_all(&scratch)?;
     let mut jobs = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut of_one_block = 0;
     for (name, plan) in inspect::plans() {
         for kernel in inspect::kernels(&plan, false)? {
             let digest = hash(kernel.text.as_bytes());
             if !seen.insert(digest.clone()) {
                 continue;
+            }
+            if kernel.kernel == ONE_BLOCK {
+                of_one_block += 1;
+                if of_one_block % ONE_BLOCK_EVERY != 1 {
+                    continue;
+                }
             }
             let path = scratch.join(format!("{digest}.ptx"));
             fs::write(&path, &kernel.text)?;

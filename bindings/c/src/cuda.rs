@@ -103,6 +103,7 @@ pub unsafe extern "C" fn segfuse_cuda_prepare(
                 in_place: flags & SEGFUSE_CUDA_IN_PLACE != 0,
                 split: flags & SEGFUSE_CUDA_SPLIT != 0,
                 workspace: flags & SEGFUSE_CUDA_CALLERS_WORKSPACE == 0,
+                ..Preparation::default()
             },
         )?;
         let made = segfuse_cuda_plan { id: PREPARED.insert(executor) };

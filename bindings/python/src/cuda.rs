@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the stages are prepared that `segfuse.torch` launches: every call brings memory of torch for the sums.
-const STAGES: Preparation = Preparation { in_place: false, split: true, workspace: false };
+const STAGES: Preparation = Preparation { in_place: false, split: true, workspace: false, one_block: false };
 
 /// A plan on a device, prepared in each way that it was asked for.
 pub(crate) struct OnDevice {
