@@ -6,7 +6,7 @@ use dlpark::ffi::{DLDataTypeCode, DLDevice, DLDeviceType};
 use dlpark::python::consumer::stream;
 use dlpark::python::{DlpackStream, ImportedDlpack, StreamArg, dlpack_device, from_dlpack};
 use half::{bf16, f16};
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::exceptions::{PyAttributeError, PyMemoryError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -87,9 +87,9 @@ pub(crate) enum Role {
     Result,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Role::Prediction => "the prediction",
             Role::Target => "the target",
             Role::Mask => "the mask",
@@ -104,7 +104,13 @@ impl fmt::Display for Role {
             Role::Maps => "the distance maps",
             Role::Workspace => "the workspace",
             Role::Result => "the result",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -200,7 +206,8 @@ enum Owner {
     Object(Py<PyAny>),
 }
 
-/// Elements at an address, for the modules of this package that have one: they answer for it, and `owner` keeps it.
+/// Elements at an address, for the modules of this package that have one: they answer for it, and `owner` keeps it. What has no
+/// owner has no memory either: it is asked about, and not computed on.
 #[pyclass(frozen, module = "segfuse._segfuse")]
 pub(crate) struct Memory {
     owner: Py<PyAny>,
@@ -246,6 +253,16 @@ impl Memory {
     }
 }
 
+/// Shape and name of the element type of an array; errors call it the prediction, or the source of distance maps.
+#[pyfunction]
+#[pyo3(signature = (array, *, source=false))]
+pub(crate) fn shape_and_type(array: &Bound<'_, PyAny>, source: bool) -> PyResult<(Vec<usize>, String)> {
+    let role = if source { Role::Source } else { Role::Prediction };
+    let array = Array::imported(role, array, OnStream(0))?;
+    let name = array.element.name().into();
+    Ok((array.shape, name))
+}
+
 impl Array {
     /// The array in `object`, in host memory.
     pub(crate) fn new(role: Role, object: &Bound<'_, PyAny>) -> PyResult<Array> {
@@ -259,24 +276,42 @@ impl Array {
     /// The array in `object`, in host memory or that of a CUDA device, where work on the stream finds it ready.
     pub(crate) fn anywhere(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
         let array = Array::imported(role, object, stream)?;
-        match array.place {
-            Place::Other(name) => Err(Kind::Device
-                .error(format!("{role} is in the memory of {name}; segfuse computes on the CPU and on CUDA devices"))),
-            _ => Ok(array),
+        if let Place::Other(name) = &array.place {
+            return Err(Kind::Device
+                .error(format!("{role} is in the memory of {name}; segfuse computes on the CPU and on CUDA devices")));
         }
+        let asked = object.cast::<Memory>().is_ok_and(|memory| memory.get().owner.is_none(object.py()));
+        if asked { Ok(array) } else { array.in_memory() }
     }
 
     fn imported(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
+        let py = object.py();
         if let Ok(memory) = object.cast::<Memory>() {
-            return Ok(memory.get().array(role, object.py()));
+            return Ok(memory.get().array(role, py));
         }
-        if let Some(interface) = attribute(object, intern!(object.py(), "__array_interface__"))? {
+        if let Some(interface) = attribute(object, intern!(py, "__array_interface__"))? {
             return Array::from_interface(role, object, &interface);
         }
-        if attribute(object, intern!(object.py(), "__dlpack__"))?.is_some() {
+        if attribute(object, intern!(py, "__dlpack__"))?.is_some() {
             return Array::from_dlpack(role, object, stream);
         }
         Array::from_buffer(role, object)
+    }
+
+    /// Where its elements can be: not at address 0, and no more of them than memory has.
+    fn in_memory(self) -> PyResult<Array> {
+        let (role, shape, size) = (self.role, show(&self.shape), self.element.size().max(1));
+        if self.shape.contains(&0) {
+            return Ok(self);
+        }
+        let bytes = self.shape.iter().try_fold(size, |bytes, &extent| bytes.checked_mul(extent));
+        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+            return Err(Kind::Value.error(format!("{role} of shape {shape} would have more bytes than memory has")));
+        }
+        if self.address == 0 {
+            return Err(Kind::Value.error(format!("{role} of shape {shape} has no memory: its address is 0")));
+        }
+        Ok(self)
     }
 
     fn from_dlpack(role: Role, object: &Bound<'_, PyAny>, stream: OnStream) -> PyResult<Array> {
@@ -322,15 +357,15 @@ impl Array {
 
     /// numpy's own protocol, which also has booleans, read-only arrays and every version of numpy.
     fn from_interface(role: Role, object: &Bound<'_, PyAny>, interface: &Bound<'_, PyAny>) -> PyResult<Array> {
-        let interface = interface.cast::<PyDict>().map_err(PyErr::from)?;
-        let item = |key: &str| {
-            let missing = || Kind::Type.error(format!("{role}: __array_interface__ has no {key}"));
-            interface.get_item(key)?.ok_or_else(missing)
-        };
-        let (address, read_only): (usize, bool) = item("data")?.extract()?;
-        let shape: Vec<usize> = item("shape")?.extract()?;
-        let kind: String = item("typestr")?.extract()?;
-        let element = Element::named(match &kind[1..] {
+        let unfit = |what: fmt::Arguments<'_>| Kind::Type.error(format!("{role}: __array_interface__ {what}"));
+        let interface = interface.cast::<PyDict>().map_err(|_| unfit(format_args!("is no dict")))?;
+        let item = |key: &str| interface.get_item(key)?.ok_or_else(|| unfit(format_args!("has no {key}")));
+        let wrong = |key: &str, error: PyErr| unfit(format_args!("has another {key} than the protocol: {error}"));
+        let (address, read_only): (usize, bool) = item("data")?.extract().map_err(|error| wrong("data", error))?;
+        let shape: Vec<usize> = item("shape")?.extract().map_err(|error| wrong("shape", error))?;
+        let kind: String = item("typestr")?.extract().map_err(|error| wrong("typestr", error))?;
+        let width = kind.get(1..).ok_or_else(|| unfit(format_args!("has the typestr {kind:?}")))?;
+        let element = Element::named(match width {
             "f4" => "float32",
             "f2" => "float16",
             "f8" => "float64",
@@ -347,10 +382,15 @@ impl Array {
         if kind.starts_with(foreign) && element.size() > 1 {
             return Err(Kind::Type.error(format!("{role} has the byte order of another processor ({kind})")));
         }
-        let strides: Option<Vec<i64>> = interface.get_item("strides")?.map_or(Ok(None), |strides| strides.extract())?;
+        let strides = interface.get_item("strides")?.map_or(Ok(None), |strides| strides.extract());
+        let strides: Option<Vec<i64>> = strides.map_err(|error| wrong("strides", error))?;
         let size = element.size().max(1) as i64;
         let strides = match strides {
             None => compact(&shape),
+            Some(bytes) if bytes.len() != shape.len() => {
+                let (shape, count) = (show(&shape), bytes.len());
+                return Err(Kind::Value.error(format!("{role} of shape {shape} has {count} strides")));
+            }
             Some(bytes) if bytes.iter().all(|stride| stride % size == 0) => bytes.iter().map(|b| b / size).collect(),
             Some(bytes) => {
                 return Err(Kind::Value.error(format!("{role} has strides of {bytes:?} bytes, not of whole elements")));
@@ -470,8 +510,8 @@ impl Array {
 
     fn elements<T>(&self) -> &[T] {
         debug_assert_eq!(size_of::<T>(), self.element.size());
-        // SAFETY: the producer promises `len` elements of its type from the address on for as long as the array lives; `slice`
-        // has seen that they are compact and aligned, and names the type. Who writes to them meanwhile in another thread of
+        // SAFETY: the producer promises `len` elements of its type from the address on for as long as the array lives; `in_memory`
+        // has seen that it is not null, `slice` that they are compact and aligned, and it names the type. Who writes to them meanwhile in another thread of
         // Python breaks that promise.
         unsafe { std::slice::from_raw_parts(self.address as *const T, self.len()) }
     }
@@ -506,44 +546,49 @@ impl Array {
         Ok(dtype)
     }
 
-    /// The elements, which lie at any address.
-    fn copied<T: Copy>(&self) -> Vec<T> {
+    /// The elements, which lie at any address, each converted.
+    fn copied<T: Copy, U>(&self, convert: impl Fn(T) -> U) -> PyResult<Vec<U>> {
         debug_assert!(self.place == Place::Host && self.is_compact() && size_of::<T>() == self.element.size());
+        let (role, len) = (self.role, self.len());
+        let mut values = Vec::new();
+        let reserved = values.try_reserve_exact(len);
+        reserved.map_err(|_| PyMemoryError::new_err(format!("no memory left for a copy of {role}, {len} elements")))?;
         let first = self.address as *const T;
-        // SAFETY: the producer promises `len` elements of its type from this address on for as long as the array lives, and
-        // every caller names that type; all types are plain numbers.
-        (0..self.len()).map(|index| unsafe { first.add(index).read_unaligned() }).collect()
+        // SAFETY: the producer promises `len` elements of its type from this address on, which `in_memory` has seen not to be null,
+        // for as long as the array lives, and every caller names that type; all types are plain numbers.
+        values.extend((0..len).map(|index| convert(unsafe { first.add(index).read_unaligned() })));
+        Ok(values)
     }
 
     /// Values of any number type in double precision, in the order of memory.
-    pub(crate) fn to_f64(&self) -> Vec<f64> {
+    pub(crate) fn to_f64(&self) -> PyResult<Vec<f64>> {
         match &self.element {
-            Element::F64 => self.copied::<f64>(),
-            Element::Plain(DType::F32) => self.copied::<f32>().into_iter().map(f64::from).collect(),
-            Element::Plain(DType::F16) => self.copied::<f16>().into_iter().map(f64::from).collect(),
-            Element::Plain(DType::BF16) => self.copied::<bf16>().into_iter().map(f64::from).collect(),
-            Element::Plain(DType::U8) | Element::Bool => self.copied::<u8>().into_iter().map(f64::from).collect(),
-            Element::Plain(DType::I16) => self.copied::<i16>().into_iter().map(f64::from).collect(),
-            Element::Plain(DType::I32) => self.copied::<i32>().into_iter().map(f64::from).collect(),
-            Element::Plain(DType::I64) => self.copied::<i64>().into_iter().map(|x| x as f64).collect(),
-            Element::Other(_) => Vec::new(),
+            Element::F64 => self.copied(|x: f64| x),
+            Element::Plain(DType::F32) => self.copied::<f32, _>(f64::from),
+            Element::Plain(DType::F16) => self.copied::<f16, _>(f64::from),
+            Element::Plain(DType::BF16) => self.copied::<bf16, _>(f64::from),
+            Element::Plain(DType::U8) | Element::Bool => self.copied::<u8, _>(f64::from),
+            Element::Plain(DType::I16) => self.copied::<i16, _>(f64::from),
+            Element::Plain(DType::I32) => self.copied::<i32, _>(f64::from),
+            Element::Plain(DType::I64) => self.copied(|x: i64| x as f64),
+            Element::Other(_) => Err(self.mistyped("a number type")),
         }
     }
 
     /// Integers of any width, in the order of memory.
-    pub(crate) fn to_i64(&self) -> Vec<i64> {
+    pub(crate) fn to_i64(&self) -> PyResult<Vec<i64>> {
         match &self.element {
-            Element::Plain(DType::I64) => self.copied(),
-            Element::Plain(DType::I32) => self.copied::<i32>().into_iter().map(i64::from).collect(),
-            Element::Plain(DType::I16) => self.copied::<i16>().into_iter().map(i64::from).collect(),
-            Element::Plain(DType::U8) | Element::Bool => self.copied::<u8>().into_iter().map(i64::from).collect(),
-            _ => Vec::new(),
+            Element::Plain(DType::I64) => self.copied(|x: i64| x),
+            Element::Plain(DType::I32) => self.copied::<i32, _>(i64::from),
+            Element::Plain(DType::I16) => self.copied::<i16, _>(i64::from),
+            Element::Plain(DType::U8) | Element::Bool => self.copied::<u8, _>(i64::from),
+            _ => Err(self.mistyped("an integer type")),
         }
     }
 
     /// Bytes, in the order of memory.
-    pub(crate) fn to_u8(&self) -> Vec<u8> {
-        self.copied()
+    pub(crate) fn to_u8(&self) -> PyResult<Vec<u8>> {
+        self.copied(|x: u8| x)
     }
 
     /// Replaces all elements of an array of float32 or float64.
@@ -570,9 +615,9 @@ impl Array {
 
 /// Strides of an array that is dense in the order of its axes.
 fn compact(shape: &[usize]) -> Vec<i64> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1i64; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis] as i64;
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis] as i64);
     }
     strides
 }

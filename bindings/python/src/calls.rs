@@ -3,20 +3,21 @@
 use crate::array::{Array, OnStream, Place, Role};
 use crate::cuda::{OnDevice, Stage};
 use crate::error::{Kind, python};
+use crate::fork;
 use crate::settings::{Axes, Frame, Signature};
 use pyo3::prelude::*;
 use segfuse::cpu::RawBuffers;
 use segfuse::cuda::Buffers;
 use segfuse::{Coefficients, Error, Evaluation, MomentTable, Plan, Slice, Target, cpu, exact};
 
-/// A plan and what runs it.
+/// A plan and where it runs.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     runs: Runs,
 }
 
 enum Runs {
-    Cpu(cpu::Executor),
+    Cpu,
     Cuda(OnDevice),
 }
 
@@ -25,7 +26,7 @@ impl Prepared {
     pub(crate) fn new(plan: Plan, place: &Place) -> Result<Prepared, Error> {
         let runs = match place {
             Place::Cuda(ordinal) => Runs::Cuda(OnDevice::new(*ordinal)?),
-            Place::Host | Place::Other(_) => Runs::Cpu(cpu::Device::new().prepare(&plan)),
+            Place::Host | Place::Other(_) => Runs::Cpu,
         };
         Ok(Prepared { plan, runs })
     }
@@ -33,7 +34,7 @@ impl Prepared {
     /// Whether there is something that [`Prepared::evict`] lets go of.
     pub(crate) fn is_evictable(&self) -> bool {
         match &self.runs {
-            Runs::Cpu(_) => true,
+            Runs::Cpu => true,
             Runs::Cuda(device) => device.has_workspaces(),
         }
     }
@@ -42,7 +43,7 @@ impl Prepared {
     /// the constants of its stages as long as it is replayed.
     pub(crate) fn evict(&self) -> bool {
         match &self.runs {
-            Runs::Cpu(_) => false,
+            Runs::Cpu => false,
             Runs::Cuda(device) => {
                 device.free_workspaces();
                 true
@@ -50,9 +51,9 @@ impl Prepared {
         }
     }
 
-    fn on_cpu(&self) -> PyResult<&cpu::Executor> {
+    fn on_cpu(&self) -> PyResult<cpu::Executor> {
         match &self.runs {
-            Runs::Cpu(executor) => Ok(executor),
+            Runs::Cpu => Ok(fork::cpu()?.prepare(&self.plan)),
             Runs::Cuda(_) => Err(Kind::Device.error("arrays on a CUDA device have the stages of `cuda_layout`")),
         }
     }
@@ -60,7 +61,7 @@ impl Prepared {
     pub(crate) fn on_cuda(&self) -> PyResult<&OnDevice> {
         match &self.runs {
             Runs::Cuda(device) => Ok(device),
-            Runs::Cpu(_) => Err(Kind::Device.error("arrays of the host have the stages of `reduce`")),
+            Runs::Cpu => Err(Kind::Device.error("arrays of the host have the stages of `reduce`")),
         }
     }
 
@@ -70,10 +71,15 @@ impl Prepared {
         (head.moments().len(), head.slope_count())
     }
 
+    /// Whether maps are made, each of whole samples, before the passes.
+    pub(crate) fn makes_maps(&self) -> bool {
+        !self.plan.heads()[0].maps().is_empty()
+    }
+
     /// A table with these values.
     pub(crate) fn table(&self, moments: &Array) -> PyResult<MomentTable> {
         let mut table = MomentTable::zeros(&self.plan.heads()[0]);
-        let values = moments.to_f64();
+        let values = moments.to_f64()?;
         if values.len() != table.values().len() {
             return Err(moments.misshapen(&format!("with {} elements, N·C·moments", table.values().len())));
         }
@@ -162,6 +168,18 @@ impl Call {
         self.others[4].as_ref().ok_or_else(|| Kind::Value.error(format!("{} is missing", Role::Gradient)))
     }
 
+    /// Whether the gradient is the prediction's own buffer or shares memory with no input, as the executors have it.
+    fn apart(&self) -> PyResult<()> {
+        let gradient = self.gradient_array()?;
+        let inputs = self.others[..4].iter().flatten();
+        for input in std::iter::once(&self.prediction).chain(inputs).filter(|input| input.overlaps(gradient)) {
+            if input.role != Role::Prediction || input.address != gradient.address {
+                return Err(python(Error::Overlap { with: input.role.name() }));
+            }
+        }
+        Ok(())
+    }
+
     /// The loss alone.
     pub(crate) fn forward(&self, py: Python<'_>, prepared: &Prepared) -> PyResult<Evaluation> {
         let executor = match &prepared.runs {
@@ -169,7 +187,7 @@ impl Call {
             Runs::Cuda(device) => unsafe {
                 return device.evaluate(py, &prepared.plan, self.buffers(), false, None, self.stream);
             },
-            Runs::Cpu(executor) => executor,
+            Runs::Cpu => prepared.on_cpu()?,
         };
         if self.signature.exact {
             let table = self.reduce(py, prepared)?;
@@ -193,9 +211,10 @@ impl Call {
                 let scale = grad_output.as_deref();
                 return device.evaluate(py, &prepared.plan, self.buffers(), true, scale, self.stream);
             },
-            Runs::Cpu(executor) => executor,
+            Runs::Cpu => prepared.on_cpu()?,
         };
         if self.signature.exact {
+            self.apart()?;
             let table = self.reduce(py, prepared)?;
             let (evaluation, coefficients) = prepared.finish(table)?;
             let scale = grad_output.unwrap_or_else(|| vec![1.0; prepared.plan.losses()]);
@@ -212,7 +231,7 @@ impl Call {
     pub(crate) fn reduce(&self, py: Python<'_>, prepared: &Prepared) -> PyResult<MomentTable> {
         let executor = prepared.on_cpu()?;
         if self.signature.exact {
-            let exact = Doubles::new(self);
+            let exact = Doubles::new(self)?;
             return py.detach(|| exact::reduce(&prepared.plan, 0, &exact.inputs())).map_err(python);
         }
         let addresses = self.addresses();
@@ -231,7 +250,8 @@ impl Call {
         let (executor, gradient) = (prepared.on_cpu()?, self.gradient_array()?);
         let coefficients = Coefficients::from_values(&prepared.plan.heads()[0], coefficients).map_err(python)?;
         if self.signature.exact {
-            let exact = Doubles::new(self);
+            self.apart()?;
+            let exact = Doubles::new(self)?;
             let mut values = vec![0.0; gradient.len()];
             let scale = Some(&grad_output[..]);
             py.detach(|| exact::gradient(&prepared.plan, 0, &exact.inputs(), &coefficients, &mut values, scale))
@@ -256,18 +276,19 @@ struct Doubles {
 }
 
 impl Doubles {
-    fn new(call: &Call) -> Doubles {
-        let [target, mask, weights, map, _] = &call.others;
+    fn new(call: &Call) -> PyResult<Doubles> {
+        let [target, mask, weights, map, _] = call.others.each_ref().map(Option::as_ref);
         let labels = matches!(call.signature.target_kind(), Target::Labels(_));
-        Doubles {
-            prediction: call.prediction.to_f64(),
-            labels: target.as_ref().filter(|_| labels).map(Array::to_i64),
-            dense: target.as_ref().filter(|_| !labels).map(Array::to_f64).unwrap_or_default(),
-            mask: mask.as_ref().map(Array::to_u8),
-            weights: weights.as_ref().map(Array::to_f64),
-            map: map.as_ref().map(Array::to_f64),
-        }
+        Ok(Doubles {
+            prediction: call.prediction.to_f64()?,
+            labels: target.filter(|_| labels).map(Array::to_i64).transpose()?,
+            dense: target.filter(|_| !labels).map(Array::to_f64).transpose()?.unwrap_or_default(),
+            mask: mask.map(Array::to_u8).transpose()?,
+            weights: weights.map(Array::to_f64).transpose()?,
+            map: map.map(Array::to_f64).transpose()?,
+        })
     }
+
     fn inputs(&self) -> exact::Inputs<'_> {
         let target = match &self.labels {
             Some(labels) => exact::Target::Labels(Slice::I64(labels)),

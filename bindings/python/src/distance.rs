@@ -40,7 +40,6 @@ pub(crate) fn distance(
     ];
     let kind = word("kind", kind, &KINDS)?;
     let axes = axes(layout)?;
-    fork::ready()?;
     let stream = OnStream(stream);
     let source = Array::anywhere(Role::Source, source, stream)?.compact()?;
     let mut maps = Array::anywhere(Role::Maps, maps, stream)?.compact()?.writable()?;
@@ -97,10 +96,12 @@ pub(crate) fn distance(
         return Err(Kind::Value.error("the distance maps share memory with their source"));
     }
     if let Place::Cuda(ordinal) = source.place {
+        fork::cuda()?;
         // SAFETY: shapes and types were seen to be those of the settings; the arrays' producers were told of the stream.
         return unsafe { cuda::distances(py, ordinal, &distances, &source, &maps, stream) };
     }
     let from = source.slice()?;
     let into = maps.slice_mut()?;
-    py.detach(|| distances.compute_into(from, into)).map_err(python)
+    let device = fork::cpu()?;
+    py.detach(|| device.distances(&distances, from, into)).map_err(python)
 }

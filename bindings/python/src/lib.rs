@@ -17,7 +17,7 @@ mod settings;
 #[pyo3::pymodule(gil_used = false)]
 mod _segfuse {
     #[pymodule_export]
-    use crate::array::Memory;
+    use crate::array::{Memory, shape_and_type};
     #[pymodule_export]
     use crate::catalogue::{devices, list_losses};
     #[pymodule_export]

@@ -1,6 +1,6 @@
 //! `Loss`: an objective with its settings, and the plans of the shapes that it has met.
 
-use crate::array::{Array, OnStream, Role};
+use crate::array::{Array, OnStream, Place, Role};
 use crate::calls::{Call, Prepared};
 use crate::catalogue::json;
 use crate::cuda::{Layout, Stage};
@@ -126,9 +126,11 @@ impl Loss {
         self.reduced(py, &call.forward_backward(py, &prepared, grad_output)?.losses)
     }
 
-    /// How many moments, and how many coefficients, there are per sample and class.
-    fn sizes(&self, arrays: Arrays<'_>) -> PyResult<(usize, usize)> {
-        Ok(self.call(&arrays, None, 0)?.1.sizes())
+    /// How many moments, and how many coefficients, there are per sample and class; and whether maps are made, each of whole samples.
+    fn sizes(&self, arrays: Arrays<'_>) -> PyResult<(usize, usize, bool)> {
+        let (_, prepared) = self.call(&arrays, None, 0)?;
+        let (moments, coefficients) = prepared.sizes();
+        Ok((moments, coefficients, prepared.makes_maps()))
     }
 
     /// The sums of this loss over the arrays, in `moments` `[N, C, moments]` of float64.
@@ -186,8 +188,8 @@ impl Loss {
         gradient: Object<'_, 'py>,
     ) -> PyResult<()> {
         let (call, prepared) = self.call(&arrays, Some(gradient), 0)?;
-        let coefficients = Array::new(Role::Coefficients, coefficients)?.compact()?.to_f64();
-        let grad_output = Array::new(Role::GradOutput, grad_output)?.compact()?.to_f64();
+        let coefficients = Array::new(Role::Coefficients, coefficients)?.compact()?.to_f64()?;
+        let grad_output = Array::new(Role::GradOutput, grad_output)?.compact()?.to_f64()?;
         call.gradient(py, &prepared, coefficients, grad_output)
     }
 
@@ -292,7 +294,9 @@ impl Loss {
     }
 
     fn prepared(&self, py: Python<'_>, signature: Signature) -> PyResult<Arc<Prepared>> {
-        fork::ready()?;
+        if let Place::Cuda(_) = signature.place {
+            fork::cuda()?;
+        }
         if let Some(prepared) = self.plans.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner).get(&signature)
         {
             return Ok(prepared.clone());

@@ -503,14 +503,123 @@ def test_distance_maps_that_cannot_be():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_process_says_that_its_threads_are_gone():
-    loss, z, y = segfuse.loss("ce"), logits(), labels()
-    loss(z, y)
+def in_a_child(work):
+    """Whether `work` is true in a process forked from this one."""
     child = os.fork()
     if child == 0:
+        done = False
         try:
-            loss(z, y)
-        except segfuse.DeviceError:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
+            done = bool(work())
+        finally:
+            os._exit(0 if done else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_forked_process_has_threads_of_its_own():
+    loss, z, y = segfuse.loss("dice + ce"), logits(shape=(2, 3, 64, 64)), labels(shape=(2, 3, 64, 64))
+    value, gradient = loss.value_and_grad(z, y)
+    maps = segfuse.distance(y, num_classes=3)
+
+    def agrees():
+        own, slope = loss.value_and_grad(z, y)
+        return own == value and (slope == gradient).all() and (segfuse.distance(y, num_classes=3) == maps).all()
+
+    assert in_a_child(lambda: agrees() and in_a_child(agrees) and agrees())
+
+
+class Interface:
+    """An array by numpy's protocol, with what it says changed."""
+
+    def __init__(self, array, **changes):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.__array_interface__ = {**array.__array_interface__, **changes}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_array_without_memory(dtype):
+    z, y = logits(dtype), labels(np.uint8)
+    nowhere = {"data": (0, False)}
+    with pytest.raises(segfuse.InvalidValue, match=r"prediction of shape \[2, 3, 5, 7\] has no memory"):
+        segfuse.loss("dice")(Interface(z, **nowhere), y)
+    with pytest.raises(segfuse.InvalidValue, match="target .* has no memory"):
+        segfuse.loss("dice")(z, Interface(y, **nowhere))
+    with pytest.raises(segfuse.InvalidValue, match="source of the distance maps .* has no memory"):
+        segfuse.distance(Interface(y, **nowhere), num_classes=3, out=np.empty(SHAPE, np.float32))
+
+
+@pytest.mark.parametrize(
+    "changes, kind, message",
+    [
+        ({"typestr": ""}, segfuse.InvalidType, "typestr"),
+        ({"typestr": "é4"}, segfuse.InvalidType, "typestr"),
+        ({"typestr": 3}, segfuse.InvalidType, "typestr"),
+        ({"data": None}, segfuse.InvalidType, "data"),
+        ({"shape": (2, -3, 5, 7)}, segfuse.InvalidType, "shape"),
+        ({"strides": (4,)}, segfuse.InvalidValue, r"shape \[2, 3, 5, 7\] has 1 strides"),
+        ({"strides": (4, 4, 4, 2)}, segfuse.InvalidValue, "not of whole elements"),
+        ({"shape": (2**31, 2**31, 5, 7)}, segfuse.InvalidValue, "more bytes than memory has"),
+    ],
+)
+def test_an_interface_that_says_what_cannot_be(changes, kind, message):
+    with pytest.raises(kind, match=message):
+        segfuse.loss("dice")(Interface(logits(), **changes), labels())
+
+
+def test_a_copy_that_finds_no_memory():
+    z, y = Interface(logits(np.float64), shape=(1, 2, 1 << 42)), Interface(labels(np.uint8), shape=(1, 1 << 42))
+    with pytest.raises(MemoryError, match="no memory left for a copy of the prediction, 8796093022208 elements"):
+        segfuse.loss("dice")(z, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_gradient_that_overlaps_an_input(dtype):
+    z, y = logits(dtype), softmax(logits(dtype))
+    expected = segfuse.value_and_grad("soft_dice")(z, y)
+    kept = y.copy()
+    with pytest.raises(segfuse.InvalidValue, match="gradient overlaps the target"):
+        segfuse.value_and_grad("soft_dice")(z, y, out=y)
+    assert (y == kept).all()
+    both = np.concatenate([z, z[:1]])
+    with pytest.raises(segfuse.InvalidValue, match="gradient overlaps the prediction"):
+        segfuse.value_and_grad("soft_dice")(both[:2], y, out=both[1:])
+    place = z.copy()
+    value, gradient = segfuse.value_and_grad("soft_dice")(place, y, out=place)
+    assert value == expected[0] and gradient is place and (place == expected[1]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_and_maps_of_what_speaks_dlpack_alone(dtype):
+    z, y = logits(dtype), labels(np.uint8)
+    value, gradient = segfuse.value_and_grad("dice")(Dlpack(z), Dlpack(y))
+    expected = segfuse.value_and_grad("dice")(z, y)
+    assert value == expected[0] and gradient.dtype == dtype and (gradient == expected[1]).all()
+    assert (segfuse.distance(Dlpack(y), num_classes=3) == segfuse.distance(y, num_classes=3)).all()
+
+
+def test_no_array_where_an_array_is_made():
+    with pytest.raises(segfuse.InvalidType, match="prediction must be an array .* not list"):
+        segfuse.value_and_grad("dice")([1.0], labels())
+    with pytest.raises(segfuse.InvalidType, match="source of the distance maps must be an array .* not list"):
+        segfuse.distance([[0, 1]], num_classes=2)
+
+
+def test_numbers_of_numpy_and_torch():
+    torch = pytest.importorskip("torch")
+    z, y = logits(), labels()
+    expected = segfuse.value_and_grad("dice", ignore_index=1, class_weights=[1, 2, 0.5])(z, y, grad_output=2.0)
+    for one, two, weights, flag in [
+        (np.int64(1), np.array(2.0), np.array([1, 2, 0.5]), np.bool_(False)),
+        (torch.tensor(1), torch.tensor(2.0), torch.tensor([1, 2, 0.5]), torch.tensor(False)),
+        (np.uint8(1), np.float32(2), (1, 2, 0.5), 0),
+    ]:
+        loss = segfuse.value_and_grad("dice", ignore_index=one, class_weights=weights, batch=flag)
+        value, gradient = loss(z, y, grad_output=two)
+        assert value == expected[0] and (gradient == expected[1]).all()
+    _, expected = segfuse.value_and_grad("dice", reduction="none")(z, y, grad_output=[0.5, -2.0])
+    for factors in (np.array([0.5, -2.0]), torch.tensor([0.5, -2.0])):
+        assert (segfuse.value_and_grad("dice", reduction="none")(z, y, grad_output=factors)[1] == expected).all()
+    with pytest.raises(segfuse.InvalidType, match="setting of the loss"):
+        segfuse.loss("dice", ignore_index=1.5)
+    with pytest.raises(segfuse.InvalidValue, match="ignore_index must be a number of 64 bits, got 9223372036854775808"):
+        segfuse.loss("dice", ignore_index=1 << 63)

@@ -311,6 +311,10 @@ def test_heads():
         loss([z], y)
     with pytest.raises(segfuse.InvalidValue, match="there are 1 tensors for 2 heads"):
         loss([z, small], [y])
+    with pytest.raises(segfuse.InvalidValue, match="there are 3 tensors for 2 heads"):
+        loss([z, small], y, mask=[None] * 3)
+    with pytest.raises(segfuse.InvalidValue, match="weights of heads must be finite, got .1.0, nan"):
+        st.Loss("dice", head_weights=[1.0, float("nan")])
 
 
 def test_modules_of_each_loss():
@@ -369,10 +373,53 @@ def test_what_does_not_fit():
         loss(z, y.float())
     with pytest.raises(segfuse.InvalidType, match="mask cannot be int64"):
         loss(z, y, mask=y)
+    with pytest.raises(segfuse.InvalidType, match=r"target cannot be float32.* shape \[2, 6, 5\]"):
+        loss(z, y.float())
+    with pytest.raises(segfuse.InvalidValue, match=r"mask must have shape \[2, 6, 5\] or .*, got \[2, 3, 6, 5\]"):
+        loss(z, y, mask=z > 0)
+    for none in (None, {"out": z}, z.detach().numpy()):
+        with pytest.raises(segfuse.InvalidType, match="prediction must be a tensor, or a list of tensors"):
+            loss(none, y)
+    for few in (z[0, 0, 0, 0], z[:, 0, 0, 0], z[:, :, 0, 0]):
+        with pytest.raises(segfuse.InvalidValue, match=r"prediction must have shape \[N, C, …\]"):
+            loss(few, y)
+    with pytest.raises(segfuse.InvalidType, match="prediction must be dense, its layout is torch.sparse_coo"):
+        loss(z.detach().to_sparse(), y)
+    with pytest.raises(segfuse.InvalidType, match="prediction must be a tensor, not list"):
+        loss.evaluate([z], y)
+    with pytest.raises(segfuse.DeviceError, match="target is in the memory of meta"):
+        loss(z.to("meta"), y.to("meta"))
+    with pytest.raises(segfuse.InvalidValue, match="process_group must be"):
+        st.Loss("dice", process_group="all")
+    with pytest.raises(segfuse.InvalidValue, match="not initialised yet"):
+        st.Loss("dice", process_group="world")(z, y)
     with pytest.raises(segfuse.InvalidValue, match="sharded must be"):
         st.Loss("dice", sharded="x")
     with pytest.raises(segfuse.InvalidValue, match="batch=true"):
         st.Loss("dice", reduction="none", batch=True)(z, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tensor_whose_memory_is_gone(dtype):
+    z, y = make(dtype)
+    z = z.detach()
+    z.untyped_storage().resize_(0)
+    with pytest.raises(segfuse.InvalidValue, match="prediction of shape .* has no memory"):
+        st.Loss("dice")(z, y)
+
+
+def test_parameters_of_every_kind():
+    ones = 1 - np.eye(3)
+    for value in (ones, torch.tensor(ones), ones.tolist()):
+        assert st.WassersteinDiceLoss(matrix=value).spec == "wasserstein_dice(matrix=[0, 1, 1; 1, 0, 1; 1, 1, 0])"
+    for three in (3, 3.0, np.float32(3), torch.tensor(3.0)):
+        assert st.FocalLoss(gamma=three, alpha=None).spec == "focal(gamma=3)"
+    assert st.DiceLoss(squared=np.bool_(True)).spec == "dice(squared=true)"
+    with pytest.raises(segfuse.InvalidValue, match="number, a word or a matrix"):
+        st.DiceLoss(smooth_nr="1) + ce(smoothing=0.1")
+    for none in ([], {}, object()):
+        with pytest.raises(segfuse.InvalidType, match="number, a word or a matrix"):
+            st.DiceLoss(smooth_nr=none)
 
 
 def test_arrays_of_torch_without_segfuse_torch():

@@ -1,12 +1,15 @@
 """Two processes over gloo, each with half of the samples, against one with all. `test_torch.py` runs this."""
 
+import copy
 import os
 import tempfile
 
+import pytest
 import torch
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
+import segfuse
 import segfuse.torch as st
 
 SPECS = [
@@ -30,6 +33,7 @@ def data():
 def work(rank, store):
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     compare(rank)
+    refuse(rank)
     end(rank)
 
 
@@ -75,6 +79,35 @@ def compare(rank):
         torch.testing.assert_close(loss, expected.detach(), rtol=1e-6, atol=1e-7)
         (slope,) = torch.autograd.grad(loss, part)
         torch.testing.assert_close(slope, truth[:, :, rows], rtol=1e-5, atol=1e-8)
+
+
+def refuse(rank):
+    """What no loss of both is made of, on either rank."""
+    image, y = data()
+    z = model()(image).detach()
+    loss = st.Loss("dice + ce", batch=True, process_group="world")
+    half = slice(2 * rank, 2 * rank + 2)
+    for same in (loss, copy.deepcopy(loss), copy.deepcopy(st.Loss(loss.spec, batch=True, process_group=distributed.group.WORLD))):
+        assert same(z[half], y[half]) == st.Loss("dice + ce", batch=True)(z, y)
+    uneven = (slice(0, 3), slice(3, 4))[rank]
+    with pytest.raises(segfuse.InvalidValue, match=r"number of samples.* are \[\[3, 3, \d\], \[1, 3, \d\]\]"):
+        loss(z[uneven], y[uneven])
+
+    # A map of whole samples, such as distances, is not that of a part.
+    rows = slice(4 * rank, 4 * rank + 4)
+    part, labels = z[:, :, rows].contiguous(), y[:, rows]
+    parted = {"process_group": "world", "sharded": "voxels"}
+    for spec in ("boundary", "ce + 0.1*hausdorff_dt", "log_hausdorff_dt", "distance_ce", "shape_aware_ce"):
+        with pytest.raises(segfuse.InvalidValue, match="makes maps"):
+            st.Loss(spec, **parted)(part, labels)
+        whole = st.Loss(spec)(z, y)
+        torch.testing.assert_close(st.Loss(spec, process_group="world")(z[half], y[half]), whole)
+    with pytest.raises(Exception, match="makes maps"):
+        torch.compile(st.Loss("boundary", **parted), fullgraph=True, backend="aot_eager")(part, labels)
+    # One that is given is.
+    distances = segfuse.distance(y, num_classes=3, kind="signed")
+    given = st.Loss("boundary", **parted)(part, labels, map=distances[:, :, rows])
+    torch.testing.assert_close(given, st.Loss("boundary")(z, y))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from importlib import import_module
 from operator import index
 from typing import Any, ContextManager
 
+from . import _segfuse
 from ._errors import InvalidType, InvalidValue
 
 
@@ -76,15 +77,17 @@ def _refuse_gpu(array: Any, library: str) -> None:
         raise InvalidType(f"arrays in the memory of a GPU are made for torch and CuPy alone, not {library}; give `out`")
 
 
-def shape_and_type(array: Any) -> "tuple[tuple[int, ...], str]":
-    """Shape, and name of the element type."""
-    shape, dtype = _shape_and_type(array)
+def shape_and_type(source: Any) -> "tuple[tuple[int, ...], str]":
+    """Shape, and name of the element type, of the source of distance maps."""
+    shape, dtype = _shape_and_type(source, source=True)
     return shape, str(dtype).replace("torch.", "")
 
 
-def _shape_and_type(array: Any) -> "tuple[tuple[int, ...], Any]":
-    view = array if hasattr(array, "dtype") and hasattr(array, "shape") else _module("numpy").asarray(memoryview(array))
-    return tuple(int(extent) for extent in view.shape), view.dtype
+def _shape_and_type(array: Any, source: bool = False) -> "tuple[tuple[int, ...], Any]":
+    if hasattr(array, "dtype") and hasattr(array, "shape"):
+        return tuple(int(extent) for extent in array.shape), array.dtype
+    shape, name = _segfuse.shape_and_type(array, source=source)
+    return tuple(shape), name
 
 
 def _library(array: Any) -> str:

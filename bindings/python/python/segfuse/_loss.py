@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Callable, Optional, Sequence, Union
 
 from . import _segfuse
 from ._arrays import empty_like, on_device_of, stream_of
+from ._errors import InvalidType, InvalidValue
 
 Value = Union[float, "list[float]"]
 
@@ -133,17 +135,17 @@ class Loss:
         absent: str = "count",
         spacing: Optional[Sequence[float]] = None,
     ) -> None:
-        self._settings = {
-            "activation": activation,
-            "layout": layout,
-            "ignore_index": ignore_index,
-            "reduction": reduction,
-            "class_weights": None if class_weights is None else [float(weight) for weight in class_weights],
-            "batch": batch,
-            "background": background,
-            "absent": absent,
-            "spacing": None if spacing is None else [float(step) for step in spacing],
-        }
+        self._settings = settings_of(
+            activation=activation,
+            layout=layout,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            class_weights=class_weights,
+            batch=batch,
+            background=background,
+            absent=absent,
+            spacing=spacing,
+        )
         self._core = _segfuse.Loss(spec, **self._settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -207,7 +209,7 @@ class Loss:
         mask: Any = None,
         weights: Any = None,
         map: Any = None,
-        grad_output: Union[float, Sequence[float], None] = None,
+        grad_output: Any = None,
         out: Any = None,
         stream: Optional[int] = None,
     ) -> tuple[Value, Any]:
@@ -216,7 +218,8 @@ class Loss:
         Parameters
         ----------
         grad_output:
-            The gradient of what is minimised by the loss: a number, or one per sample with reduction ``"none"``. 1 by default.
+            The gradient of what is minimised by the loss: a number, or one per sample with reduction ``"none"``, which may be an
+            array. 1 by default.
         out:
             Where the gradient goes: an array of the prediction's shape and order and of its type (or float32), which may be the
             prediction itself. Without it one is made, of the prediction's library and type.
@@ -225,8 +228,8 @@ class Loss:
         -------
         The loss, and the gradient.
         """
-        if grad_output is not None and not hasattr(grad_output, "__len__"):
-            grad_output = [float(grad_output)]
+        if grad_output is not None:
+            grad_output = _numbers(grad_output)
         arrays = (prediction, target, mask, weights, map)
         with on_device_of(prediction):
             gradient, finish = (out, None) if out is not None else empty_like(prediction)
@@ -302,6 +305,30 @@ class Loss:
             total_bytes=explanation["total_bytes"],
             forward_bytes=explanation["forward_bytes"],
         )
+
+
+def settings_of(*, ignore_index: Any, class_weights: Any, batch: Any, background: Any, spacing: Any, **words: Any) -> dict[str, Any]:
+    """The settings of a loss in Python's own types, whatever library their numbers are of."""
+    try:
+        label = None if ignore_index is None else index(ignore_index)
+        if label is not None and not -(1 << 63) <= label < 1 << 63:
+            raise InvalidValue(f"ignore_index must be a number of 64 bits, got {label}")
+        return {
+            "ignore_index": label,
+            "class_weights": None if class_weights is None else _numbers(class_weights),
+            "batch": bool(batch),
+            "background": bool(background),
+            "spacing": None if spacing is None else _numbers(spacing),
+            **words,
+        }
+    except TypeError as error:
+        raise InvalidType(f"a setting of the loss: {error}") from None
+
+
+def _numbers(values: Any) -> list[float]:
+    """A number or several, also of an array."""
+    values = values.tolist() if hasattr(values, "tolist") else values
+    return [float(value) for value in values] if hasattr(values, "__iter__") else [float(values)]
 
 
 def described(shape: tuple[int, ...], dtype: str) -> _segfuse.Memory:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any, Optional, Sequence, Union
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from .. import _segfuse
 from .._errors import DeviceError, InvalidType, InvalidValue
-from .._loss import Evaluation, list_losses
+from .._loss import Evaluation, list_losses, settings_of
 from .._loss import Loss as ArrayLoss
 from . import _ops
 
@@ -43,9 +45,11 @@ class Loss(torch.nn.Module):
         The factor of each head, where the prediction is a list of outputs (deep supervision); 1 for each by default.
     process_group:
         Ranks whose samples are one batch: their sums are gathered before the loss is made, so that every rank has the loss of the
-        whole. All ranks must have the same number of samples.
+        whole. A group, or ``"world"``: the group of all ranks, of the time of the call. All ranks must have the same number of
+        samples; on the CPU that is checked.
     sharded:
-        What the ranks of `process_group` share out: ``"samples"``, or the ``"voxels"`` of the same samples.
+        What the ranks of `process_group` share out: ``"samples"``, or the ``"voxels"`` of the same samples, for losses that make
+        no map of whole samples such as distances.
     averaged_gradients:
         Whether gradients are averaged over the ranks afterwards, as DistributedDataParallel does: the gradient of each rank is then
         multiplied by their number, so that the mean is the gradient of the whole. With False it is not, for engines that sum. With
@@ -77,24 +81,28 @@ class Loss(torch.nn.Module):
         super().__init__()
         if sharded not in ("samples", "voxels"):
             raise InvalidValue(f"sharded must be 'samples' or 'voxels', got {sharded!r}")
-        weights = class_weights.tolist() if isinstance(class_weights, Tensor) else class_weights
-        self._settings = {
-            "activation": activation,
-            "ignore_index": ignore_index,
-            "reduction": reduction,
-            "class_weights": None if weights is None else [float(weight) for weight in weights],
-            "batch": batch,
-            "background": background,
-            "absent": absent,
-            "spacing": None if spacing is None else [float(step) for step in spacing],
-        }
+        if isinstance(process_group, str) and process_group != "world":
+            raise InvalidValue(f"process_group must be a group of torch.distributed or 'world', got {process_group!r}")
+        self._settings = settings_of(
+            activation=activation,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            class_weights=class_weights,
+            batch=batch,
+            background=background,
+            absent=absent,
+            spacing=spacing,
+        )
         self._config = _ops.settings(spec, **self._settings)
         self.spec: str = _ops.native(self._config).spec
         self._per_sample = reduction == "none"
         self._head_weights = None if head_weights is None else tuple(float(weight) for weight in head_weights)
-        if self._head_weights is not None and not any(self._head_weights):
-            raise InvalidValue(f"a head needs a weight other than 0, got {list(self._head_weights)}")
-        self._group = process_group
+        if self._head_weights is not None:
+            if not all(math.isfinite(weight) for weight in self._head_weights):
+                raise InvalidValue(f"the weights of heads must be finite, got {list(self._head_weights)}")
+            if not any(self._head_weights):
+                raise InvalidValue(f"a head needs a weight other than 0, got {list(self._head_weights)}")
+        self._group = _Group(process_group)
         self._sharded = sharded
         self._averaged_gradients = averaged_gradients
 
@@ -136,10 +144,16 @@ class Loss(torch.nn.Module):
         """
         if isinstance(prediction, Tensor):
             return self._one(prediction, target, mask, weights, map)
+        if not isinstance(prediction, (list, tuple)):
+            kind = type(prediction).__name__
+            raise InvalidType(f"the prediction must be a tensor, or a list of tensors for several heads, not {kind}")
         heads = list(prediction)
         factors = (1.0,) * len(heads) if self._head_weights is None else self._head_weights
         if not heads or len(factors) != len(heads):
             raise InvalidValue(f"need one prediction per weight of a head, {len(factors)}, got {len(heads)}")
+        for tensors in (target, mask, weights, map):
+            if isinstance(tensors, (list, tuple)) and len(tensors) != len(heads):
+                raise InvalidValue(f"there are {len(tensors)} tensors for {len(heads)} heads")
         total: Any = 0.0
         for index, (factor, head) in enumerate(zip(factors, heads)):
             if factor != 0.0:
@@ -158,7 +172,7 @@ class Loss(torch.nn.Module):
     ) -> Evaluation:
         """The loss with its terms, the voxels that counted and the labels out of range, without gradient; of this process alone. On
         a CUDA device it waits for the current stream."""
-        arrays = _ready(prediction.detach(), target, mask, weights, map)
+        arrays = _ready(prediction, target, mask, weights, map)
         loss = ArrayLoss(self.spec, **self._settings)
         prediction, target, mask, weights, map = _ops.describe_all(*arrays)
         stream = _ops.stream_of(arrays[0])
@@ -167,7 +181,7 @@ class Loss(torch.nn.Module):
     def _one(self, prediction: Any, target: Any, mask: Any, weights: Any, map: Any) -> Tensor:
         prediction, target, mask, weights, map = _ready(prediction, target, mask, weights, map)
         moments, first, scale = None, 0, 1.0
-        if self._group is not None:
+        if self._group.given is not None:
             moments, first, scale = self._gathered(prediction, target, mask, weights, map)
         return _ops.loss(
             prediction, target, mask, weights, map, moments, self._config, self._per_sample, first, scale
@@ -177,19 +191,62 @@ class Loss(torch.nn.Module):
         """The sums of all ranks, where those of this rank begin, and the factor of its gradient."""
         from torch import distributed
 
+        group = self._group.ranks()
+        voxels = self._sharded == "voxels"
+        if voxels and _ops.makes_maps(self._config, _ops.kinds_of(*tensors)):
+            raise InvalidValue(
+                f"'{self.spec}' makes maps, of whole samples, and with sharded='voxels' no rank has one; share out the samples, or "
+                "give `map` where the loss takes one"
+            )
         prediction, *others = tensors
         own = _ops.reduce(prediction.detach(), *others, self._config)
-        ranks = distributed.get_world_size(self._group)
+        ranks = distributed.get_world_size(group)
         scale = float(ranks) if self._averaged_gradients else 1.0
-        if self._sharded == "voxels":
-            distributed.all_reduce(own, group=self._group)
+        _check_shapes(own, ranks, group)
+        if voxels:
+            distributed.all_reduce(own, group=group)
             return own, 0, scale
         if self._per_sample:
             # A rank has the losses of its own samples, each with the gradient of one process.
             scale = 1.0
         everyone = own.new_empty((ranks * own.shape[0],) + tuple(own.shape[1:]))
-        distributed.all_gather_into_tensor(everyone, own, group=self._group)
-        return everyone, distributed.get_rank(self._group) * own.shape[0], scale
+        distributed.all_gather_into_tensor(everyone, own, group=group)
+        return everyone, distributed.get_rank(group) * own.shape[0], scale
+
+
+class _Group:
+    """A process group, which a copy of a loss shares with it."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def __deepcopy__(self, _: Any) -> _Group:
+        return self
+
+    def ranks(self) -> Any:
+        """The group; that of all ranks is there once torch.distributed is initialised."""
+        if self.given != "world":
+            return self.given
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            raise InvalidValue("process_group is 'world', and torch.distributed is not initialised yet")
+        return distributed.group.WORLD
+
+
+def _check_shapes(own: Tensor, ranks: int, group: Any) -> None:
+    """Whether the sums of all ranks have one shape, where that can be looked at without waiting for a device or breaking a graph."""
+    if not own.is_cpu or torch.compiler.is_compiling():
+        return
+    from torch import distributed
+
+    shapes = torch.empty(ranks * 3, dtype=torch.int64)
+    distributed.all_gather_into_tensor(shapes, torch.tensor(own.shape), group=group)
+    found = shapes.reshape(ranks, 3).tolist()
+    if any(shape != found[0] for shape in found):
+        raise InvalidValue(
+            f"all ranks must have the same number of samples and classes, and one loss: [N, C, sums] of the ranks are {found}"
+        )
 
 
 def _ready(prediction: Any, target: Any, mask: Any, weights: Any, map: Any) -> tuple[Any, ...]:
@@ -202,9 +259,14 @@ def _ready(prediction: Any, target: Any, mask: Any, weights: Any, map: Any) -> t
             raise InvalidType(f"the {name} must be a tensor, not {type(tensor).__name__}")
         if name != "prediction" and tensor.requires_grad:
             raise InvalidValue(f"the {name} requires a gradient, and no loss has one by it; detach it")
+        if tensor.layout != torch.strided:
+            raise InvalidType(f"the {name} must be dense, its layout is {tensor.layout}")
         if tensor.device != prediction.device:
             raise DeviceError(f"the {name} is on {tensor.device}, the prediction on {prediction.device}")
-    last = not prediction.is_contiguous() and prediction.dim() > 2 and prediction.movedim(1, -1).is_contiguous()
+    if prediction.dim() < 3:
+        shape = list(prediction.shape)
+        raise InvalidValue(f"the prediction must have shape [N, C, …] with at least one spatial axis, got {shape}")
+    last = not prediction.is_contiguous() and prediction.movedim(1, -1).is_contiguous()
     if not last:
         prediction = prediction.contiguous()
     floats = torch.float64 if prediction.dtype == torch.float64 else torch.float32
@@ -246,8 +308,6 @@ def _of_head(tensors: Any, index: int, prediction: Tensor) -> Any:
     if tensors is None:
         return None
     if not isinstance(tensors, Tensor):
-        if index >= len(tensors):
-            raise InvalidValue(f"there are {len(tensors)} tensors for {index + 1} heads or more")
         return tensors[index]
     sizes = prediction.shape[2:]
     for axis, size in zip(range(-len(sizes), 0), sizes):
@@ -266,15 +326,21 @@ def _class_name(name: str) -> str:
 
 
 def spec_value(value: Any) -> str:
-    """A parameter as it stands in a spec string: numbers, words, True and False, matrices as nested lists."""
+    """A parameter as it stands in a spec string: numbers, words, None, True and False, matrices as nested lists or arrays."""
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        if re.fullmatch(r"[\w.+-]+", value) is None:
+            raise InvalidValue(f"a parameter of a loss is a number, a word or a matrix, got {value!r}")
+        return value
+    # Of numpy and torch: arrays, and numbers of their types.
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str):
-        return value
     if isinstance(value, (int, float)):
         return repr(float(value))
-    if isinstance(value, Tensor):
-        value = value.tolist()
+    if not isinstance(value, (list, tuple)) or not value:
+        raise InvalidType(f"a parameter of a loss is a number, a word or a matrix, not {type(value).__name__}")
     rows = value if isinstance(value[0], (list, tuple)) else [value]
     return "[" + "; ".join(", ".join(spec_value(x) for x in row) for row in rows) + "]"
 

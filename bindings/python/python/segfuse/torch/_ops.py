@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import _segfuse
+from .._errors import Error
 from .._loss import described
 
 _NAMES = {
@@ -31,7 +32,10 @@ _NAMES = {
 }
 
 _losses: "dict[str, _segfuse.Loss]" = {}
-_sizes: "dict[Any, tuple[int, int]]" = {}
+_sizes: "dict[Any, tuple[int, int, bool]]" = {}
+
+#: Of the tensors of a call: classes, rank, and of each whether it has one value per class, and its type.
+Kinds = Tuple[int, int, Tuple[Any, ...]]
 
 
 def settings(spec: str, **values: Any) -> str:
@@ -150,6 +154,22 @@ def _like(prediction: Tensor) -> Tensor:
     )
 
 
+def kinds_of(*tensors: Optional[Tensor]) -> Kinds:
+    """All of the tensors of a call that the sums depend on, beside the settings."""
+    prediction: Any = tensors[0]
+    classes, rank = int(prediction.shape[1]), prediction.dim()
+    kinds = (None if x is None else (x.dim() == rank and int(x.shape[1]) == classes, x.dtype) for x in tensors)
+    return classes, rank, tuple(kinds)
+
+
+def small(kinds: Kinds) -> "tuple[Any, ...]":
+    """Tensors of these kinds with one voxel, as the extension is asked about them."""
+    classes, rank, each = kinds
+    few = (1, classes) + (1,) * (rank - 2)
+    shapes = (few if kind is None or kind[0] else few[:1] + few[2:] for kind in each)
+    return tuple(None if kind is None else described(shape, _name(kind[1])) for kind, shape in zip(each, shapes))
+
+
 def sizes(
     prediction: Tensor,
     target: Tensor,
@@ -159,17 +179,29 @@ def sizes(
     config: str,
 ) -> Tuple[int, int]:
     """Moments, and coefficients, per sample and class. They do not depend on the number of samples or voxels."""
-    classes, rank = int(prediction.shape[1]), prediction.dim()
-    arrays = (prediction, target, mask, weights, map)
-    kinds = tuple(None if x is None else (x.dim() == rank and int(x.shape[1]) == classes, x.dtype) for x in arrays)
-    key = (config, classes, rank, kinds)
+    tensors = (prediction, target, mask, weights, map)
+    try:
+        return _sizes_of(config, kinds_of(*tensors))[:2]
+    except Error:
+        # Asked again about the shapes as they are, of which the message is to speak; a compiler has symbols for some.
+        whole = [None if x is None else (tuple(x.shape), _name(x.dtype)) for x in tensors]
+        if all(isinstance(extent, int) for x in whole if x is not None for extent in x[0]):
+            native(config).sizes(tuple(None if x is None else described(*x) for x in whole))
+        raise
+
+
+def _sizes_of(config: str, kinds: Kinds) -> "tuple[int, int, bool]":
+    key = (config, kinds)
     found = _sizes.get(key)
     if found is None:
-        few = (1, classes) + (1,) * (rank - 2)
-        shapes = [few if kind is None or kind[0] else few[:1] + few[2:] for kind in kinds]
-        small = [None if kind is None else described(shape, _name(kind[1])) for kind, shape in zip(kinds, shapes)]
-        found = _sizes[key] = native(config).sizes(tuple(small))
+        found = _sizes[key] = native(config).sizes(small(kinds))
     return found
+
+
+@torch.compiler.assume_constant_result
+def makes_maps(config: str, kinds: Kinds) -> bool:
+    """Whether a call makes maps before its passes, each of whole samples."""
+    return _sizes_of(config, kinds)[2]
 
 
 def _kind_of_loss(prediction: Tensor) -> torch.dtype:
