@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The kernels that are pipelines; what they import is in the same folder, or in `kernels/gen`.
-const KERNELS: [&str; 16] = [
+const KERNELS: [&str; 18] = [
     "reduce",
     "gradient",
     "one_pass",
@@ -22,6 +22,8 @@ const KERNELS: [&str; 16] = [
     "distance_extremes",
     "distance_mean",
     "distance_fill",
+    "distance_objects",
+    "distance_nearest",
 ];
 
 fn main() {

@@ -83,9 +83,9 @@ fn map_bytes(problem: &Problem) -> u64 {
     }
 }
 
-/// Bytes of a made map, f32 for every voxel of the classes that it is made for.
+/// Bytes of a made map, f32 for every voxel of its planes.
 fn made_bytes(problem: &Problem, map: &PlannedMap) -> u64 {
-    4 * problem.shape.all_voxels() * (problem.shape.classes() - map.first_class) as u64
+    4 * problem.shape.all_voxels() * map.planes(problem.shape.classes()) as u64
 }
 
 /// Bytes that a pass over the prediction reads.
@@ -110,9 +110,12 @@ fn distance(head: &Head) -> Option<Stage> {
         let of_target = !matches!(map.input, VoxelInput::PredictionSquared | VoxelInput::ContourDistance);
         target |= map.input != VoxelInput::PredictionSquared;
         prediction |= !of_target;
-        let derived = of_target && transformed;
-        transformed |= of_target;
-        let (read, written) = if derived { (1, 1) } else { (axes - 1, axes) };
+        let (read, written) = match map.input {
+            // What objects are found in is no map.
+            VoxelInput::ObjectDistances => (0, 1),
+            _ if of_target && std::mem::replace(&mut transformed, true) => (1, 1),
+            _ => (axes - 1, axes),
+        };
         stage.bytes_read += made_bytes(problem, map) * read;
         stage.bytes_written += made_bytes(problem, map) * written;
     }

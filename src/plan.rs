@@ -39,6 +39,8 @@ pub struct Head {
     pub(crate) cost_matrix: Option<Vec<f64>>,
     /// Each at most once, in the order of [`VoxelInput::MADE`].
     pub(crate) maps: Vec<PlannedMap>,
+    /// The largest [reach](crate::spec::Formula::reach) of the formulas that read [`VoxelInput::ObjectDistances`].
+    pub(crate) reach: f32,
     /// The target is labels and every pixel term is 0 but in the voxel's own class: the terms are computed once per voxel,
     /// by programs in which g = 1, instead of once per voxel and class.
     pub(crate) own_class: bool,
@@ -47,15 +49,31 @@ pub struct Head {
     pub(crate) fingerprint: u64,
 }
 
-/// A map that the stage `distance` makes before the passes: f32 `[N, C − first_class, V]`.
+/// A map that the stage `distance` makes before the passes: f32 `[N, C − first_class, V]`, or `[N, V]` where the classes share it.
 ///
 /// It is made of masks, one per sample and class: g > ½ and p > ½, both false where a voxel does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlannedMap {
     /// Which map, one of [`VoxelInput::MADE`]; also the slot in which the pixel programs read it.
     pub input: VoxelInput,
-    /// 1 where nothing that reads the map counts class 0, else 0. The map of class 0 is then not made.
+    /// 1 where nothing that reads the map counts class 0, else 0. The map of class 0 is then not made. 0 where the classes share
+    /// the map.
     pub first_class: usize,
+}
+
+impl PlannedMap {
+    /// Whether it has one plane per sample, that all classes share.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.input.is_shared()
+    }
+    /// Planes of a sample, of so many classes.
+    pub(crate) fn planes(&self, classes: usize) -> usize {
+        if self.is_shared() { 1 } else { classes - self.first_class }
+    }
+    /// The plane that a class reads, if the map is made for it.
+    pub(crate) fn plane_of(&self, class: usize) -> Option<usize> {
+        if self.is_shared() { Some(0) } else { class.checked_sub(self.first_class) }
+    }
 }
 
 /// Name and weight of a term of the objective.

@@ -47,7 +47,7 @@ VARIANTS = {
     ],
     "poly1": [{"epsilon": -0.5}, {"form": "binary"}, {"epsilon": 2.0, "form": "categorical"}],
     "topk_ce": [{"threshold": 0.9003}, {"threshold": 0.5003, "form": "binary"}],
-    "distance_ce": [{"form": "binary"}],
+    "distance_ce": [{"form": "binary"}, {"map": "unet"}, {"map": "unet", "w0": 2.5, "sigma": 1.5, "form": "binary"}],
     "shape_aware_ce": [{"form": "categorical"}],
     "exp_log": [
         {"w_dice": 0.5, "w_ce": 0.5, "gamma_dice": 1.0, "gamma_ce": 1.0}, {"gamma_dice": 0.5, "form": "binary"},
@@ -331,6 +331,26 @@ def made_maps():
     for function in HAUSDORFF:
         for label, problem, extra, reduction in shapes:
             yield f"{function.__name__}/made/{label}", problem, [term(function.__name__, extra)], reduction
+    cells = P.cells(P.make("cells", [2, 3, 9, 11], "softmax", "labels"))
+    one_kind = P.cells(P.make("one kind of cells", [2, 1, 10, 12], "sigmoid", "labels"))
+    volume = P.cells(P.make("cells of a volume", [1, 2, 6, 7, 8], "softmax", "labels"))
+    objects = ways[:9] + ways[10:] + [
+        ("one_sample_without", P.sample_ignored(one_kind), {}, "none"),
+        ("cells", cells, {}, "mean"),
+        ("cells_spacing", replace(cells, spacing=[1.5, 0.75]), {"sigma": 2.0, "class_weights": [0.5, 1.0, 3.0]}, "sum"),
+        ("cells_ignore", P.ignore(cells), {"w0": 4.0}, "none"),
+        ("cells_of_channels", P.channels(cells), {"sigma": 2.0}, "mean"),
+        ("one_kind", one_kind, {}, "mean"),
+        ("one_kind_mask", P.weights(P.mask(one_kind)), {"form": "categorical"}, "mean"),
+        ("one_object", P.one_object(one_kind), {}, "mean"),
+        ("no_object", replace(one_kind, labels=[0] * (2 * 120)), {}, "mean"),
+        ("volume_spacing", replace(volume, spacing=[2.5, 1.0, 1.25]), {"sigma": 3.0}, "mean"),
+        ("no_background", cells, {"background": False}, "mean"),
+    ]
+    for label, problem, extra, reduction in objects:
+        yield f"distance_ce/unet/{label}", problem, [term("distance_ce", {"map": "unet"} | extra)], reduction
+    two = [(1, "distance_ce", {"map": "unet"}), (0.5, "distance_ce", {"map": "unet", "sigma": 1.0}), (0.1, "boundary", {})]
+    yield "sum/two_weight_maps_of_objects", cells, two, "mean"
     every = [(1, "dice", {}), (0.01, "boundary", {}), (1, "hausdorff_dt", {}), (0.5, "distance_ce", {}), (0.5, "shape_aware_ce", {})]
     yield "sum/every_made_map", discs, every, "mean"
     yield "sum/a_given_map_and_made_ones", P.with_map(discs), every, "mean"

@@ -318,9 +318,13 @@ def topk_ce(c, threshold, form="auto"):
     return [ratio(c.sum(-positive * c.ln_p - negative * c.ln_q), c.sum(positive + negative))]
 
 
-def distance_ce(c, form="auto"):
-    """Caliva et al. 2019; the map is the caller's, or made."""
-    return mapped_ce(c, form, c.maps.closeness() if c.phi is None else c.phi)
+def distance_ce(c, map="closeness", w0=10.0, sigma=5.0, form="auto"):
+    """Caliva et al. 2019; unet: Ronneberger et al. 2015, equation 2. The map is the caller's, or made."""
+    if c.phi is not None:
+        return mapped_ce(c, form, c.phi)
+    if map == "unet":
+        return mapped_ce(c, form, w0 * torch.exp(-(c.maps.object_distances() ** 2) / (2 * sigma**2)))
+    return mapped_ce(c, form, c.maps.closeness())
 
 
 def shape_aware_ce(c, form="auto"):

@@ -5,7 +5,7 @@ A map is [N, C, V] and carries no gradient. A voxel that is not kept is in no ma
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_erosion, distance_transform_edt, generate_binary_structure
+from scipy.ndimage import binary_erosion, distance_transform_edt, generate_binary_structure, label
 
 
 TIE = 1e-12  # p of two equal logits is ½, which is not above ½, however its last bit is rounded
@@ -51,6 +51,15 @@ class Maps:
     def contour_distance(self):
         return self.of("contour distance", contour_distance, self.prediction(), self.target)
 
+    def object_distances(self):
+        """d1 + d2 of every voxel, the same for all classes. Class 0 is the background but of channels that do not exclude each other."""
+        channels = self.problem.dense is not None and self.problem.activation == "sigmoid"
+        first = 0 if channels or self.problem.C == 1 else 1
+        sums = np.zeros(self.problem.shape)
+        for sample, masks in enumerate(self.target.reshape(self.problem.shape).numpy()):
+            sums[sample] = two_nearest([o for mask in masks[first:] for o in objects(mask)], self.extents, self.spacing)
+        return torch.from_numpy(sums).reshape(self.p.shape)
+
 
 def distance(mask, spacing):
     """To the nearest voxel outside of the mask; scipy measures a full mask to a voxel that does not exist."""
@@ -80,6 +89,20 @@ def closeness(mask, spacing):
         if depth[side].max() > 0:
             result[side] = depth[side] / depth[side].max()
     return result
+
+
+def objects(mask):
+    """The connected components, of voxels that share a face, an edge or a corner: what skimage.measure.label counts."""
+    numbers, count = label(mask, generate_binary_structure(mask.ndim, mask.ndim))
+    return [numbers == k for k in range(1, count + 1)]
+
+
+def two_nearest(objects, extents, spacing):
+    """The sum of the two least distances; infinite where there are fewer than two objects."""
+    if len(objects) < 2:
+        return np.full(extents, np.inf)
+    distances = [distance(~o, spacing) if not o.all() else np.zeros(extents) for o in objects]
+    return np.sort(np.stack(distances), 0)[:2].sum(0)
 
 
 def contour(mask):

@@ -559,7 +559,7 @@ def topk_ce(view, threshold, form="auto"):
         yield f"torch cross_entropy(ignore_index=the voxels with p >= {text(threshold)})", call, DOUBLE
 
 
-def distance_ce(view, form="auto"):
+def distance_ce(view, map="closeness", w0=10.0, sigma=5.0, form="auto"):
     if form != "auto" or view.problem.activation == "none" or view.problem.map is None:
         return
     phi = view.problem.phi().reshape(view.N, -1, *view.spatial)

@@ -269,6 +269,32 @@ def blobs(p):
     return replace(p, labels=labels.flatten().tolist(), prediction=(noise + lean).flatten().tolist())
 
 
+def cells(p):
+    """Balls of a voxel or two, some of which touch, of every class but 0 in turn."""
+    r, spatial = random(p, "cells"), p.shape[2:]
+    grid = torch.stack(torch.meshgrid(*(torch.arange(float(e)) for e in spatial), indexing="ij")).reshape(len(spatial), -1)
+    labels = torch.zeros(p.N, p.V, dtype=torch.int64)
+    for sample in range(p.N):
+        for k in range(7):
+            center = torch.tensor([float(r.below(e)) for e in spatial])
+            labels[sample][(grid - center[:, None]).norm(dim=0) <= r.below(3) / 2 + 0.5] = 1 + k % (p.classes() - 1)
+    return replace(p, labels=labels.flatten().tolist())
+
+
+def one_object(p):
+    """Of the objects, one of the first sample is left."""
+    labels = [0] * (p.N * p.V)
+    labels[p.V // 2] = 1
+    return replace(p, labels=labels)
+
+
+def channels(p):
+    """The classes as channels that a voxel may have several of: each also holds what is one voxel before it."""
+    g = p.target()
+    g = torch.maximum(g, g.roll(1, -1))
+    return replace(p, activation="sigmoid", labels=None, dense=g.flatten().tolist())
+
+
 def fill(p, prediction, target):
     """Replace prediction and dense target by constants or lists."""
     size = p.N * p.C * p.V

@@ -39,7 +39,10 @@ fn cases() -> Vec<Case> {
         planar("dice", &[8, 2, 200_000]),
         case("mcc + poly1", &[2, 17, 20_000], DType::F16, Layout::Interleaved, 12),
         // Made maps, whose transforms and means are shared out too.
-        planar("hausdorff_dt + 0.1*boundary + distance_ce + shape_aware_ce", &[2, 3, 50, 40, 36]),
+        planar(
+            "hausdorff_dt + 0.1*boundary + distance_ce + shape_aware_ce + distance_ce(map=unet)",
+            &[2, 3, 50, 40, 36],
+        ),
     ];
     let schedules: Vec<Schedule> = cases.iter().map(|c| c.plan().heads()[0].schedule()).collect();
     assert!(schedules.iter().any(|s| matches!(s, Schedule::OnePass { .. })), "{schedules:?}");

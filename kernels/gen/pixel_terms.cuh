@@ -7,7 +7,7 @@
 #define PIXEL_PARAMETERS_MAX 4
 
 struct Voxel {
-    float p, ln_p, q, ln_q, g, map, signed_distance, target_squared, prediction_squared, closeness, contour_distance;
+    float p, ln_p, q, ln_q, g, map, signed_distance, target_squared, prediction_squared, closeness, contour_distance, object_distances;
 };
 
 struct PixelSlopes {
@@ -15,25 +15,25 @@ struct PixelSlopes {
 };
 
 __device__ __forceinline__ void pixel_soft_dice_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p + v.g;
-    const float t13 = t11 * 0.5f;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
-    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
-    value[0] = t17;
+    const float t12 = v.p + v.g;
+    const float t14 = t12 * 0.5f;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t17 = (t16 > 0.0f ? v.g : (t16 <= 0.0f ? t14 : t16));
+    const float t18 = (t15 > 0.0f ? v.p : (t15 <= 0.0f ? t17 : t15));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
-    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
-    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
-    const float t24 = 0.5f * t23;
-    const float t26 = t20 + t24;
-    slope.p = t26;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t21 = (t15 > 0.0f ? c[0] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t22 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? c[0] : t15));
+    const float t24 = (t16 > 0.0f ? 0.0f : (t16 <= 0.0f ? t22 : t16));
+    const float t25 = 0.5f * t24;
+    const float t27 = t21 + t25;
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -41,25 +41,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_categorical_slopes(cons
 }
 
 __device__ __forceinline__ void pixel_soft_dice_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p + v.g;
-    const float t13 = t11 * 0.5f;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
-    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
-    value[0] = t17;
+    const float t12 = v.p + v.g;
+    const float t14 = t12 * 0.5f;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t17 = (t16 > 0.0f ? v.g : (t16 <= 0.0f ? t14 : t16));
+    const float t18 = (t15 > 0.0f ? v.p : (t15 <= 0.0f ? t17 : t15));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
-    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
-    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
-    const float t24 = 0.5f * t23;
-    const float t26 = t20 + t24;
-    slope.p = t26;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t21 = (t15 > 0.0f ? c[0] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t22 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? c[0] : t15));
+    const float t24 = (t16 > 0.0f ? 0.0f : (t16 <= 0.0f ? t22 : t16));
+    const float t25 = 0.5f * t24;
+    const float t27 = t21 + t25;
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -67,25 +67,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_dice_0_binary_slopes(const Vox
 }
 
 __device__ __forceinline__ void pixel_soft_jaccard_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p + v.g;
-    const float t13 = t11 * 0.5f;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
-    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
-    value[0] = t17;
+    const float t12 = v.p + v.g;
+    const float t14 = t12 * 0.5f;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t17 = (t16 > 0.0f ? v.g : (t16 <= 0.0f ? t14 : t16));
+    const float t18 = (t15 > 0.0f ? v.p : (t15 <= 0.0f ? t17 : t15));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
-    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
-    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
-    const float t24 = 0.5f * t23;
-    const float t26 = t20 + t24;
-    slope.p = t26;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t21 = (t15 > 0.0f ? c[0] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t22 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? c[0] : t15));
+    const float t24 = (t16 > 0.0f ? 0.0f : (t16 <= 0.0f ? t22 : t16));
+    const float t25 = 0.5f * t24;
+    const float t27 = t21 + t25;
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -93,25 +93,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_categorical_slopes(c
 }
 
 __device__ __forceinline__ void pixel_soft_jaccard_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p + v.g;
-    const float t13 = t11 * 0.5f;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
-    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
-    value[0] = t17;
+    const float t12 = v.p + v.g;
+    const float t14 = t12 * 0.5f;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t17 = (t16 > 0.0f ? v.g : (t16 <= 0.0f ? t14 : t16));
+    const float t18 = (t15 > 0.0f ? v.p : (t15 <= 0.0f ? t17 : t15));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
-    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
-    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
-    const float t24 = 0.5f * t23;
-    const float t26 = t20 + t24;
-    slope.p = t26;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t21 = (t15 > 0.0f ? c[0] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t22 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? c[0] : t15));
+    const float t24 = (t16 > 0.0f ? 0.0f : (t16 <= 0.0f ? t22 : t16));
+    const float t25 = 0.5f * t24;
+    const float t27 = t21 + t25;
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -119,19 +119,19 @@ __device__ __forceinline__ PixelSlopes pixel_soft_jaccard_0_binary_slopes(const 
 }
 
 __device__ __forceinline__ void pixel_power_jaccard_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = powf(v.p, parameter[0]);
-    const float t13 = powf(v.g, parameter[0]);
-    value[0] = t12;
-    value[1] = t13;
+    const float t13 = powf(v.p, parameter[0]);
+    const float t14 = powf(v.g, parameter[0]);
+    value[0] = t13;
+    value[1] = t14;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t18 = parameter[0] - 1.0f;
-    const float t19 = powf(v.p, t18);
-    const float t20 = parameter[0] * t19;
-    const float t21 = c[0] * t20;
-    slope.p = t21;
+    const float t19 = parameter[0] - 1.0f;
+    const float t20 = powf(v.p, t19);
+    const float t21 = parameter[0] * t20;
+    const float t22 = c[0] * t21;
+    slope.p = t22;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -139,19 +139,19 @@ __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_categorical_slopes(
 }
 
 __device__ __forceinline__ void pixel_power_jaccard_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = powf(v.p, parameter[0]);
-    const float t13 = powf(v.g, parameter[0]);
-    value[0] = t12;
-    value[1] = t13;
+    const float t13 = powf(v.p, parameter[0]);
+    const float t14 = powf(v.g, parameter[0]);
+    value[0] = t13;
+    value[1] = t14;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t18 = parameter[0] - 1.0f;
-    const float t19 = powf(v.p, t18);
-    const float t20 = parameter[0] * t19;
-    const float t21 = c[0] * t20;
-    slope.p = t21;
+    const float t19 = parameter[0] - 1.0f;
+    const float t20 = powf(v.p, t19);
+    const float t21 = parameter[0] * t20;
+    const float t22 = c[0] * t21;
+    slope.p = t22;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -159,25 +159,25 @@ __device__ __forceinline__ PixelSlopes pixel_power_jaccard_0_binary_slopes(const
 }
 
 __device__ __forceinline__ void pixel_soft_tversky_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p + v.g;
-    const float t13 = t11 * 0.5f;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
-    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
-    value[0] = t17;
+    const float t12 = v.p + v.g;
+    const float t14 = t12 * 0.5f;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t17 = (t16 > 0.0f ? v.g : (t16 <= 0.0f ? t14 : t16));
+    const float t18 = (t15 > 0.0f ? v.p : (t15 <= 0.0f ? t17 : t15));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
-    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
-    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
-    const float t24 = 0.5f * t23;
-    const float t26 = t20 + t24;
-    slope.p = t26;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t21 = (t15 > 0.0f ? c[0] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t22 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? c[0] : t15));
+    const float t24 = (t16 > 0.0f ? 0.0f : (t16 <= 0.0f ? t22 : t16));
+    const float t25 = 0.5f * t24;
+    const float t27 = t21 + t25;
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -185,25 +185,25 @@ __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_categorical_slopes(c
 }
 
 __device__ __forceinline__ void pixel_soft_tversky_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p + v.g;
-    const float t13 = t11 * 0.5f;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t16 = (t15 > 0.0f ? v.g : (t15 <= 0.0f ? t13 : t15));
-    const float t17 = (t14 > 0.0f ? v.p : (t14 <= 0.0f ? t16 : t14));
-    value[0] = t17;
+    const float t12 = v.p + v.g;
+    const float t14 = t12 * 0.5f;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t17 = (t16 > 0.0f ? v.g : (t16 <= 0.0f ? t14 : t16));
+    const float t18 = (t15 > 0.0f ? v.p : (t15 <= 0.0f ? t17 : t15));
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.g - v.p;
-    const float t15 = v.p - v.g;
-    const float t20 = (t14 > 0.0f ? c[0] : (t14 <= 0.0f ? 0.0f : t14));
-    const float t21 = (t14 > 0.0f ? 0.0f : (t14 <= 0.0f ? c[0] : t14));
-    const float t23 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? t21 : t15));
-    const float t24 = 0.5f * t23;
-    const float t26 = t20 + t24;
-    slope.p = t26;
+    const float t15 = v.g - v.p;
+    const float t16 = v.p - v.g;
+    const float t21 = (t15 > 0.0f ? c[0] : (t15 <= 0.0f ? 0.0f : t15));
+    const float t22 = (t15 > 0.0f ? 0.0f : (t15 <= 0.0f ? c[0] : t15));
+    const float t24 = (t16 > 0.0f ? 0.0f : (t16 <= 0.0f ? t22 : t16));
+    const float t25 = 0.5f * t24;
+    const float t27 = t21 + t25;
+    slope.p = t27;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -211,26 +211,26 @@ __device__ __forceinline__ PixelSlopes pixel_soft_tversky_0_binary_slopes(const 
 }
 
 __device__ __forceinline__ void pixel_sensitivity_specificity_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.g - v.p;
-    const float t12 = t11 * t11;
-    const float t13 = v.g * t12;
-    const float t15 = 1.0f - v.g;
-    const float t16 = t12 * t15;
-    value[0] = t13;
-    value[1] = t16;
+    const float t12 = v.g - v.p;
+    const float t13 = t12 * t12;
+    const float t14 = v.g * t13;
+    const float t16 = 1.0f - v.g;
+    const float t17 = t13 * t16;
+    value[0] = t14;
+    value[1] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t11 = v.g - v.p;
-    const float t15 = 1.0f - v.g;
-    const float t20 = t15 * c[1];
-    const float t23 = v.g * c[0];
-    const float t24 = t20 + t23;
-    const float t25 = t11 * t24;
-    const float t26 = t25 + t25;
-    const float t27 = -(t26);
-    slope.p = t27;
+    const float t12 = v.g - v.p;
+    const float t16 = 1.0f - v.g;
+    const float t21 = t16 * c[1];
+    const float t24 = v.g * c[0];
+    const float t25 = t21 + t24;
+    const float t26 = t12 * t25;
+    const float t27 = t26 + t26;
+    const float t28 = -(t27);
+    slope.p = t28;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -238,26 +238,26 @@ __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_categoric
 }
 
 __device__ __forceinline__ void pixel_sensitivity_specificity_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.g - v.p;
-    const float t12 = t11 * t11;
-    const float t13 = v.g * t12;
-    const float t15 = 1.0f - v.g;
-    const float t16 = t12 * t15;
-    value[0] = t13;
-    value[1] = t16;
+    const float t12 = v.g - v.p;
+    const float t13 = t12 * t12;
+    const float t14 = v.g * t13;
+    const float t16 = 1.0f - v.g;
+    const float t17 = t13 * t16;
+    value[0] = t14;
+    value[1] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t11 = v.g - v.p;
-    const float t15 = 1.0f - v.g;
-    const float t20 = t15 * c[1];
-    const float t23 = v.g * c[0];
-    const float t24 = t20 + t23;
-    const float t25 = t11 * t24;
-    const float t26 = t25 + t25;
-    const float t27 = -(t26);
-    slope.p = t27;
+    const float t12 = v.g - v.p;
+    const float t16 = 1.0f - v.g;
+    const float t21 = t16 * c[1];
+    const float t24 = v.g * c[0];
+    const float t25 = t21 + t24;
+    const float t26 = t12 * t25;
+    const float t27 = t26 + t26;
+    const float t28 = -(t27);
+    slope.p = t28;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -265,495 +265,495 @@ __device__ __forceinline__ PixelSlopes pixel_sensitivity_specificity_0_binary_sl
 }
 
 __device__ __forceinline__ void pixel_kappa_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.q * v.g;
+    const float t12 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t11;
+    value[1] = t12;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_kappa_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t15 = v.g * c[1];
-    const float t17 = c[0] + t15;
+    const float t16 = v.g * c[1];
+    const float t18 = c[0] + t16;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t17;
+    slope.q = t18;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_kappa_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.q * v.g;
+    const float t12 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t11;
+    value[1] = t12;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_kappa_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t15 = v.g * c[1];
-    const float t17 = c[0] + t15;
+    const float t16 = v.g * c[1];
+    const float t18 = c[0] + t16;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t17;
+    slope.q = t18;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_mcc_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.q * v.g;
+    const float t12 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t11;
+    value[1] = t12;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_mcc_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t15 = v.g * c[1];
-    const float t17 = c[0] + t15;
+    const float t16 = v.g * c[1];
+    const float t18 = c[0] + t16;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t17;
+    slope.q = t18;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_mcc_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.q * v.g;
+    const float t12 = v.q * v.g;
     value[0] = v.q;
-    value[1] = t11;
+    value[1] = t12;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_mcc_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t15 = v.g * c[1];
-    const float t17 = c[0] + t15;
+    const float t16 = v.g * c[1];
+    const float t18 = c[0] + t16;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t17;
+    slope.q = t18;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_bce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t13 = 1.0f - parameter[0];
-    const float t14 = v.g * t13;
-    const float t16 = parameter[0] * 0.5f;
-    const float t17 = t14 + t16;
-    const float t18 = v.ln_p * t17;
-    const float t19 = -(t18);
-    const float t20 = 1.0f - t17;
-    const float t21 = v.ln_q * t20;
-    const float t22 = t19 - t21;
-    value[0] = t22;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t17 = parameter[0] * 0.5f;
+    const float t18 = t15 + t17;
+    const float t19 = v.ln_p * t18;
+    const float t20 = -(t19);
+    const float t21 = 1.0f - t18;
+    const float t22 = v.ln_q * t21;
+    const float t23 = t20 - t22;
+    value[0] = t23;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_bce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t13 = 1.0f - parameter[0];
-    const float t14 = v.g * t13;
-    const float t16 = parameter[0] * 0.5f;
-    const float t17 = t14 + t16;
-    const float t20 = 1.0f - t17;
-    const float t25 = -(c[0]);
-    const float t26 = t20 * t25;
-    const float t28 = t17 * t25;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t17 = parameter[0] * 0.5f;
+    const float t18 = t15 + t17;
+    const float t21 = 1.0f - t18;
+    const float t26 = -(c[0]);
+    const float t27 = t21 * t26;
+    const float t29 = t18 * t26;
     slope.p = 0.0f;
-    slope.ln_p = t28;
+    slope.ln_p = t29;
     slope.q = 0.0f;
-    slope.ln_q = t26;
+    slope.ln_q = t27;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_bce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t13 = 1.0f - parameter[0];
-    const float t14 = v.g * t13;
-    const float t16 = parameter[0] * 0.5f;
-    const float t17 = t14 + t16;
-    const float t18 = v.ln_p * t17;
-    const float t19 = -(t18);
-    const float t20 = 1.0f - t17;
-    const float t21 = v.ln_q * t20;
-    const float t22 = t19 - t21;
-    value[0] = t22;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t17 = parameter[0] * 0.5f;
+    const float t18 = t15 + t17;
+    const float t19 = v.ln_p * t18;
+    const float t20 = -(t19);
+    const float t21 = 1.0f - t18;
+    const float t22 = v.ln_q * t21;
+    const float t23 = t20 - t22;
+    value[0] = t23;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_bce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t13 = 1.0f - parameter[0];
-    const float t14 = v.g * t13;
-    const float t16 = parameter[0] * 0.5f;
-    const float t17 = t14 + t16;
-    const float t20 = 1.0f - t17;
-    const float t25 = -(c[0]);
-    const float t26 = t20 * t25;
-    const float t28 = t17 * t25;
+    const float t14 = 1.0f - parameter[0];
+    const float t15 = v.g * t14;
+    const float t17 = parameter[0] * 0.5f;
+    const float t18 = t15 + t17;
+    const float t21 = 1.0f - t18;
+    const float t26 = -(c[0]);
+    const float t27 = t21 * t26;
+    const float t29 = t18 * t26;
     slope.p = 0.0f;
-    slope.ln_p = t28;
+    slope.ln_p = t29;
     slope.q = 0.0f;
-    slope.ln_q = t26;
+    slope.ln_q = t27;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_weighted_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t14 = parameter[0] * t13;
-    const float t16 = 1.0f - v.g;
-    const float t17 = v.ln_q * t16;
-    const float t18 = -(t17);
-    const float t19 = t14 + t18;
-    value[0] = t19;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = parameter[0] * t14;
+    const float t17 = 1.0f - v.g;
+    const float t18 = v.ln_q * t17;
+    const float t19 = -(t18);
+    const float t20 = t15 + t19;
+    value[0] = t20;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_weighted_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t16 = 1.0f - v.g;
-    const float t22 = -(c[0]);
-    const float t23 = t16 * t22;
-    const float t26 = parameter[0] * c[0];
-    const float t27 = -(t26);
-    const float t28 = v.g * t27;
+    const float t17 = 1.0f - v.g;
+    const float t23 = -(c[0]);
+    const float t24 = t17 * t23;
+    const float t27 = parameter[0] * c[0];
+    const float t28 = -(t27);
+    const float t29 = v.g * t28;
     slope.p = 0.0f;
-    slope.ln_p = t28;
+    slope.ln_p = t29;
     slope.q = 0.0f;
-    slope.ln_q = t23;
+    slope.ln_q = t24;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_weighted_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t14 = parameter[0] * t13;
-    const float t16 = 1.0f - v.g;
-    const float t17 = v.ln_q * t16;
-    const float t18 = -(t17);
-    const float t19 = t14 + t18;
-    value[0] = t19;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = parameter[0] * t14;
+    const float t17 = 1.0f - v.g;
+    const float t18 = v.ln_q * t17;
+    const float t19 = -(t18);
+    const float t20 = t15 + t19;
+    value[0] = t20;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_weighted_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t16 = 1.0f - v.g;
-    const float t22 = -(c[0]);
-    const float t23 = t16 * t22;
-    const float t26 = parameter[0] * c[0];
-    const float t27 = -(t26);
-    const float t28 = v.g * t27;
+    const float t17 = 1.0f - v.g;
+    const float t23 = -(c[0]);
+    const float t24 = t17 * t23;
+    const float t27 = parameter[0] * c[0];
+    const float t28 = -(t27);
+    const float t29 = v.g * t28;
     slope.p = 0.0f;
-    slope.ln_p = t28;
+    slope.ln_p = t29;
     slope.q = 0.0f;
-    slope.ln_q = t23;
+    slope.ln_q = t24;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_balanced_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.ln_p * v.g;
-    const float t12 = -(t11);
-    const float t14 = 1.0f - v.g;
-    const float t15 = v.ln_q * t14;
-    const float t16 = -(t15);
-    value[0] = t12;
-    value[1] = t16;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = 1.0f - v.g;
+    const float t16 = v.ln_q * t15;
+    const float t17 = -(t16);
+    value[0] = t13;
+    value[1] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_balanced_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = 1.0f - v.g;
-    const float t20 = -(c[1]);
-    const float t21 = t14 * t20;
-    const float t23 = -(c[0]);
-    const float t24 = v.g * t23;
+    const float t15 = 1.0f - v.g;
+    const float t21 = -(c[1]);
+    const float t22 = t15 * t21;
+    const float t24 = -(c[0]);
+    const float t25 = v.g * t24;
     slope.p = 0.0f;
-    slope.ln_p = t24;
+    slope.ln_p = t25;
     slope.q = 0.0f;
-    slope.ln_q = t21;
+    slope.ln_q = t22;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_balanced_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.ln_p * v.g;
-    const float t12 = -(t11);
-    const float t14 = 1.0f - v.g;
-    const float t15 = v.ln_q * t14;
-    const float t16 = -(t15);
-    value[0] = t12;
-    value[1] = t16;
+    const float t12 = v.ln_p * v.g;
+    const float t13 = -(t12);
+    const float t15 = 1.0f - v.g;
+    const float t16 = v.ln_q * t15;
+    const float t17 = -(t16);
+    value[0] = t13;
+    value[1] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_balanced_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = 1.0f - v.g;
-    const float t20 = -(c[1]);
-    const float t21 = t14 * t20;
-    const float t23 = -(c[0]);
-    const float t24 = v.g * t23;
+    const float t15 = 1.0f - v.g;
+    const float t21 = -(c[1]);
+    const float t22 = t15 * t21;
+    const float t24 = -(c[0]);
+    const float t25 = v.g * t24;
     slope.p = 0.0f;
-    slope.ln_p = t24;
+    slope.ln_p = t25;
     slope.q = 0.0f;
-    slope.ln_q = t21;
+    slope.ln_q = t22;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t14 = 1.0f - parameter[0];
-    const float t15 = v.g * t14;
-    const float t16 = parameter[1] + t15;
-    const float t17 = v.ln_p * t16;
-    const float t18 = -(t17);
-    value[0] = t18;
+    const float t15 = 1.0f - parameter[0];
+    const float t16 = v.g * t15;
+    const float t17 = parameter[1] + t16;
+    const float t18 = v.ln_p * t17;
+    const float t19 = -(t18);
+    value[0] = t19;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = 1.0f - parameter[0];
-    const float t15 = v.g * t14;
-    const float t16 = parameter[1] + t15;
-    const float t21 = -(c[0]);
-    const float t22 = t16 * t21;
+    const float t15 = 1.0f - parameter[0];
+    const float t16 = v.g * t15;
+    const float t17 = parameter[1] + t16;
+    const float t22 = -(c[0]);
+    const float t23 = t17 * t22;
     slope.p = 0.0f;
-    slope.ln_p = t22;
+    slope.ln_p = t23;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t14 = 1.0f - parameter[0];
-    const float t15 = v.g * t14;
-    const float t16 = parameter[1] + t15;
-    const float t17 = v.ln_p * t16;
-    const float t18 = -(t17);
-    value[0] = t18;
+    const float t15 = 1.0f - parameter[0];
+    const float t16 = v.g * t15;
+    const float t17 = parameter[1] + t16;
+    const float t18 = v.ln_p * t17;
+    const float t19 = -(t18);
+    value[0] = t19;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = 1.0f - parameter[0];
-    const float t15 = v.g * t14;
-    const float t16 = parameter[1] + t15;
-    const float t21 = -(c[0]);
-    const float t22 = t16 * t21;
+    const float t15 = 1.0f - parameter[0];
+    const float t16 = v.g * t15;
+    const float t17 = parameter[1] + t16;
+    const float t22 = -(c[0]);
+    const float t23 = t17 * t22;
     slope.p = 0.0f;
-    slope.ln_p = t22;
+    slope.ln_p = t23;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_focal_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t14 = powf(t13, parameter[0]);
-    const float t15 = v.ln_p * v.g;
-    const float t16 = -(t15);
-    const float t17 = t14 * t16;
-    value[0] = t17;
+    const float t14 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t15 = powf(t14, parameter[0]);
+    const float t16 = v.ln_p * v.g;
+    const float t17 = -(t16);
+    const float t18 = t15 * t17;
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_focal_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t14 = powf(t13, parameter[0]);
-    const float t15 = v.ln_p * v.g;
-    const float t16 = -(t15);
-    const float t20 = t16 * c[0];
-    const float t21 = t14 * c[0];
-    const float t22 = -(t21);
-    const float t23 = v.g * t22;
-    const float t26 = parameter[0] - 1.0f;
-    const float t27 = powf(t13, t26);
-    const float t28 = parameter[0] * t27;
-    const float t29 = t20 * t28;
-    const float t30 = v.q - 1e-6f;
-    const float t32 = (t30 > 0.0f ? t29 : (t30 <= 0.0f ? 0.0f : t30));
+    const float t14 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t15 = powf(t14, parameter[0]);
+    const float t16 = v.ln_p * v.g;
+    const float t17 = -(t16);
+    const float t21 = t17 * c[0];
+    const float t22 = t15 * c[0];
+    const float t23 = -(t22);
+    const float t24 = v.g * t23;
+    const float t27 = parameter[0] - 1.0f;
+    const float t28 = powf(t14, t27);
+    const float t29 = parameter[0] * t28;
+    const float t30 = t21 * t29;
+    const float t31 = v.q - 1e-6f;
+    const float t33 = (t31 > 0.0f ? t30 : (t31 <= 0.0f ? 0.0f : t31));
     slope.p = 0.0f;
-    slope.ln_p = t23;
-    slope.q = t32;
+    slope.ln_p = t24;
+    slope.q = t33;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_focal_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t14 = powf(t13, parameter[0]);
-    const float t15 = v.ln_p * v.g;
-    const float t16 = -(t15);
-    const float t17 = t14 * t16;
-    const float t18 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t19 = powf(t18, parameter[0]);
-    const float t21 = 1.0f - v.g;
-    const float t22 = v.ln_q * t21;
-    const float t23 = -(t22);
-    const float t24 = t19 * t23;
-    const float t26 = t17 * parameter[1];
-    const float t28 = t24 * parameter[2];
-    const float t29 = t26 + t28;
-    value[0] = t29;
+    const float t14 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t15 = powf(t14, parameter[0]);
+    const float t16 = v.ln_p * v.g;
+    const float t17 = -(t16);
+    const float t18 = t15 * t17;
+    const float t19 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t20 = powf(t19, parameter[0]);
+    const float t22 = 1.0f - v.g;
+    const float t23 = v.ln_q * t22;
+    const float t24 = -(t23);
+    const float t25 = t20 * t24;
+    const float t27 = t18 * parameter[1];
+    const float t29 = t25 * parameter[2];
+    const float t30 = t27 + t29;
+    value[0] = t30;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_focal_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t13 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t14 = powf(t13, parameter[0]);
-    const float t15 = v.ln_p * v.g;
-    const float t16 = -(t15);
-    const float t18 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t19 = powf(t18, parameter[0]);
-    const float t21 = 1.0f - v.g;
-    const float t22 = v.ln_q * t21;
-    const float t23 = -(t22);
-    const float t32 = parameter[2] * c[0];
-    const float t34 = parameter[1] * c[0];
-    const float t36 = t23 * t32;
-    const float t37 = t19 * t32;
-    const float t38 = -(t37);
-    const float t39 = t21 * t38;
-    const float t41 = parameter[0] - 1.0f;
-    const float t42 = powf(t18, t41);
-    const float t43 = parameter[0] * t42;
-    const float t44 = t36 * t43;
-    const float t45 = v.p - 1e-6f;
-    const float t47 = (t45 > 0.0f ? t44 : (t45 <= 0.0f ? 0.0f : t45));
-    const float t48 = t16 * t34;
-    const float t49 = t14 * t34;
-    const float t50 = -(t49);
-    const float t51 = v.g * t50;
-    const float t53 = powf(t13, t41);
-    const float t54 = parameter[0] * t53;
-    const float t55 = t48 * t54;
-    const float t56 = v.q - 1e-6f;
-    const float t58 = (t56 > 0.0f ? t55 : (t56 <= 0.0f ? 0.0f : t56));
-    slope.p = t47;
-    slope.ln_p = t51;
-    slope.q = t58;
-    slope.ln_q = t39;
+    const float t14 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t15 = powf(t14, parameter[0]);
+    const float t16 = v.ln_p * v.g;
+    const float t17 = -(t16);
+    const float t19 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t20 = powf(t19, parameter[0]);
+    const float t22 = 1.0f - v.g;
+    const float t23 = v.ln_q * t22;
+    const float t24 = -(t23);
+    const float t33 = parameter[2] * c[0];
+    const float t35 = parameter[1] * c[0];
+    const float t37 = t24 * t33;
+    const float t38 = t20 * t33;
+    const float t39 = -(t38);
+    const float t40 = t22 * t39;
+    const float t42 = parameter[0] - 1.0f;
+    const float t43 = powf(t19, t42);
+    const float t44 = parameter[0] * t43;
+    const float t45 = t37 * t44;
+    const float t46 = v.p - 1e-6f;
+    const float t48 = (t46 > 0.0f ? t45 : (t46 <= 0.0f ? 0.0f : t46));
+    const float t49 = t17 * t35;
+    const float t50 = t15 * t35;
+    const float t51 = -(t50);
+    const float t52 = v.g * t51;
+    const float t54 = powf(t14, t42);
+    const float t55 = parameter[0] * t54;
+    const float t56 = t49 * t55;
+    const float t57 = v.q - 1e-6f;
+    const float t59 = (t57 > 0.0f ? t56 : (t57 <= 0.0f ? 0.0f : t57));
+    slope.p = t48;
+    slope.ln_p = t52;
+    slope.q = t59;
+    slope.ln_q = t40;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_poly1_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.q * v.g;
-    const float t13 = v.ln_p * v.g;
-    const float t14 = -(t13);
-    const float t15 = parameter[0] * t12;
-    const float t16 = t14 + t15;
-    value[0] = t16;
+    const float t13 = v.q * v.g;
+    const float t14 = v.ln_p * v.g;
+    const float t15 = -(t14);
+    const float t16 = parameter[0] * t13;
+    const float t17 = t15 + t16;
+    value[0] = t17;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_poly1_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t20 = parameter[0] * c[0];
-    const float t21 = -(c[0]);
-    const float t22 = v.g * t21;
-    const float t24 = v.g * t20;
+    const float t21 = parameter[0] * c[0];
+    const float t22 = -(c[0]);
+    const float t23 = v.g * t22;
+    const float t25 = v.g * t21;
     slope.p = 0.0f;
-    slope.ln_p = t22;
-    slope.q = t24;
+    slope.ln_p = t23;
+    slope.q = t25;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_poly1_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.q * v.g;
-    const float t14 = 1.0f - v.g;
-    const float t15 = v.p * t14;
-    const float t16 = t12 + t15;
-    const float t17 = v.ln_p * v.g;
-    const float t18 = -(t17);
-    const float t19 = v.ln_q * t14;
-    const float t20 = -(t19);
-    const float t21 = t18 + t20;
-    const float t22 = parameter[0] * t16;
-    const float t23 = t21 + t22;
-    value[0] = t23;
+    const float t13 = v.q * v.g;
+    const float t15 = 1.0f - v.g;
+    const float t16 = v.p * t15;
+    const float t17 = t13 + t16;
+    const float t18 = v.ln_p * v.g;
+    const float t19 = -(t18);
+    const float t20 = v.ln_q * t15;
+    const float t21 = -(t20);
+    const float t22 = t19 + t21;
+    const float t23 = parameter[0] * t17;
+    const float t24 = t22 + t23;
+    value[0] = t24;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_poly1_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = 1.0f - v.g;
-    const float t27 = parameter[0] * c[0];
-    const float t28 = -(c[0]);
-    const float t29 = t14 * t28;
-    const float t31 = v.g * t28;
-    const float t33 = t14 * t27;
-    const float t35 = v.g * t27;
-    slope.p = t33;
-    slope.ln_p = t31;
-    slope.q = t35;
-    slope.ln_q = t29;
+    const float t15 = 1.0f - v.g;
+    const float t28 = parameter[0] * c[0];
+    const float t29 = -(c[0]);
+    const float t30 = t15 * t29;
+    const float t32 = v.g * t29;
+    const float t34 = t15 * t28;
+    const float t36 = v.g * t28;
+    slope.p = t34;
+    slope.ln_p = t32;
+    slope.q = t36;
+    slope.ln_q = t30;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_topk_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = parameter[0] - v.p;
-    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
-    const float t18 = v.ln_p * v.g;
-    const float t19 = -(t18);
-    const float t20 = t15 * t19;
-    const float t21 = v.g * t15;
-    value[0] = t20;
-    value[1] = t21;
+    const float t13 = parameter[0] - v.p;
+    const float t16 = (t13 > 0.0f ? 1.0f : (t13 <= 0.0f ? 0.0f : t13));
+    const float t19 = v.ln_p * v.g;
+    const float t20 = -(t19);
+    const float t21 = t16 * t20;
+    const float t22 = v.g * t16;
+    value[0] = t21;
+    value[1] = t22;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_topk_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = parameter[0] - v.p;
-    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
-    const float t27 = t15 * c[0];
-    const float t29 = -(t27);
-    const float t30 = v.g * t29;
+    const float t13 = parameter[0] - v.p;
+    const float t16 = (t13 > 0.0f ? 1.0f : (t13 <= 0.0f ? 0.0f : t13));
+    const float t28 = t16 * c[0];
+    const float t30 = -(t28);
+    const float t31 = v.g * t30;
     slope.p = 0.0f;
-    slope.ln_p = t30;
+    slope.ln_p = t31;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_topk_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = parameter[0] - v.p;
-    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
-    const float t16 = parameter[0] - v.q;
-    const float t17 = (t16 > 0.0f ? 1.0f : (t16 <= 0.0f ? 0.0f : t16));
-    const float t18 = v.g * t15;
-    const float t19 = 1.0f - v.g;
-    const float t20 = t17 * t19;
-    const float t21 = t18 + t20;
-    const float t22 = v.ln_p * v.g;
-    const float t23 = -(t22);
-    const float t24 = t15 * t23;
-    const float t25 = v.ln_q * t19;
-    const float t26 = -(t25);
-    const float t27 = t17 * t26;
-    const float t28 = t24 + t27;
-    value[0] = t28;
-    value[1] = t21;
+    const float t13 = parameter[0] - v.p;
+    const float t16 = (t13 > 0.0f ? 1.0f : (t13 <= 0.0f ? 0.0f : t13));
+    const float t17 = parameter[0] - v.q;
+    const float t18 = (t17 > 0.0f ? 1.0f : (t17 <= 0.0f ? 0.0f : t17));
+    const float t19 = v.g * t16;
+    const float t20 = 1.0f - v.g;
+    const float t21 = t18 * t20;
+    const float t22 = t19 + t21;
+    const float t23 = v.ln_p * v.g;
+    const float t24 = -(t23);
+    const float t25 = t16 * t24;
+    const float t26 = v.ln_q * t20;
+    const float t27 = -(t26);
+    const float t28 = t18 * t27;
+    const float t29 = t25 + t28;
+    value[0] = t29;
+    value[1] = t22;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_topk_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = parameter[0] - v.p;
-    const float t15 = (t12 > 0.0f ? 1.0f : (t12 <= 0.0f ? 0.0f : t12));
-    const float t16 = parameter[0] - v.q;
-    const float t17 = (t16 > 0.0f ? 1.0f : (t16 <= 0.0f ? 0.0f : t16));
-    const float t19 = 1.0f - v.g;
-    const float t32 = t17 * c[0];
-    const float t33 = -(t32);
-    const float t34 = t19 * t33;
-    const float t37 = t15 * c[0];
-    const float t38 = -(t37);
-    const float t39 = v.g * t38;
+    const float t13 = parameter[0] - v.p;
+    const float t16 = (t13 > 0.0f ? 1.0f : (t13 <= 0.0f ? 0.0f : t13));
+    const float t17 = parameter[0] - v.q;
+    const float t18 = (t17 > 0.0f ? 1.0f : (t17 <= 0.0f ? 0.0f : t17));
+    const float t20 = 1.0f - v.g;
+    const float t33 = t18 * c[0];
+    const float t34 = -(t33);
+    const float t35 = t20 * t34;
+    const float t38 = t16 * c[0];
+    const float t39 = -(t38);
+    const float t40 = v.g * t39;
     slope.p = 0.0f;
-    slope.ln_p = t39;
+    slope.ln_p = t40;
     slope.q = 0.0f;
-    slope.ln_q = t34;
+    slope.ln_q = t35;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_boundary_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p * v.signed_distance;
-    value[0] = t11;
+    const float t12 = v.p * v.signed_distance;
+    value[0] = t12;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_boundary_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.signed_distance * c[0];
-    slope.p = t14;
+    const float t15 = v.signed_distance * c[0];
+    slope.p = t15;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -761,14 +761,14 @@ __device__ __forceinline__ PixelSlopes pixel_boundary_0_categorical_slopes(const
 }
 
 __device__ __forceinline__ void pixel_boundary_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t11 = v.p * v.signed_distance;
-    value[0] = t11;
+    const float t12 = v.p * v.signed_distance;
+    value[0] = t12;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_boundary_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t14 = v.signed_distance * c[0];
-    slope.p = t14;
+    const float t15 = v.signed_distance * c[0];
+    slope.p = t15;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -776,25 +776,25 @@ __device__ __forceinline__ PixelSlopes pixel_boundary_0_binary_slopes(const Voxe
 }
 
 __device__ __forceinline__ void pixel_hausdorff_dt_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t16 = t15 * t15;
-    const float t17 = t14 * t16;
-    value[0] = t17;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t17 = t16 * t16;
+    const float t18 = t15 * t17;
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_hausdorff_dt_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t21 = t14 * c[0];
-    const float t22 = t15 * t21;
-    const float t23 = t22 + t22;
-    slope.p = t23;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t22 = t15 * c[0];
+    const float t23 = t16 * t22;
+    const float t24 = t23 + t23;
+    slope.p = t24;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -802,25 +802,25 @@ __device__ __forceinline__ PixelSlopes pixel_hausdorff_dt_0_categorical_slopes(c
 }
 
 __device__ __forceinline__ void pixel_hausdorff_dt_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t16 = t15 * t15;
-    const float t17 = t14 * t16;
-    value[0] = t17;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t17 = t16 * t16;
+    const float t18 = t15 * t17;
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_hausdorff_dt_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t21 = t14 * c[0];
-    const float t22 = t15 * t21;
-    const float t23 = t22 + t22;
-    slope.p = t23;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t22 = t15 * c[0];
+    const float t23 = t16 * t22;
+    const float t24 = t23 + t23;
+    slope.p = t24;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -828,25 +828,25 @@ __device__ __forceinline__ PixelSlopes pixel_hausdorff_dt_0_binary_slopes(const 
 }
 
 __device__ __forceinline__ void pixel_log_hausdorff_dt_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t16 = t15 * t15;
-    const float t17 = t14 * t16;
-    value[0] = t17;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t17 = t16 * t16;
+    const float t18 = t15 * t17;
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_log_hausdorff_dt_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t21 = t14 * c[0];
-    const float t22 = t15 * t21;
-    const float t23 = t22 + t22;
-    slope.p = t23;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t22 = t15 * c[0];
+    const float t23 = t16 * t22;
+    const float t24 = t23 + t23;
+    slope.p = t24;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -854,25 +854,25 @@ __device__ __forceinline__ PixelSlopes pixel_log_hausdorff_dt_0_categorical_slop
 }
 
 __device__ __forceinline__ void pixel_log_hausdorff_dt_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t16 = t15 * t15;
-    const float t17 = t14 * t16;
-    value[0] = t17;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t17 = t16 * t16;
+    const float t18 = t15 * t17;
+    value[0] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_log_hausdorff_dt_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = powf(v.target_squared, parameter[0]);
-    const float t13 = powf(v.prediction_squared, parameter[0]);
-    const float t14 = t12 + t13;
-    const float t15 = v.p - v.g;
-    const float t21 = t14 * c[0];
-    const float t22 = t15 * t21;
-    const float t23 = t22 + t22;
-    slope.p = t23;
+    const float t13 = powf(v.target_squared, parameter[0]);
+    const float t14 = powf(v.prediction_squared, parameter[0]);
+    const float t15 = t13 + t14;
+    const float t16 = v.p - v.g;
+    const float t22 = t15 * c[0];
+    const float t23 = t16 * t22;
+    const float t24 = t23 + t23;
+    slope.p = t24;
     slope.ln_p = 0.0f;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
@@ -880,443 +880,511 @@ __device__ __forceinline__ PixelSlopes pixel_log_hausdorff_dt_0_binary_slopes(co
 }
 
 __device__ __forceinline__ void pixel_distance_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.closeness + 1.0f;
-    const float t13 = v.ln_p * v.g;
-    const float t14 = -(t13);
-    const float t15 = t12 * t14;
-    value[0] = t15;
+    const float t13 = v.closeness + 1.0f;
+    const float t14 = v.ln_p * v.g;
+    const float t15 = -(t14);
+    const float t16 = t13 * t15;
+    value[0] = t16;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_distance_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.closeness + 1.0f;
-    const float t19 = t12 * c[0];
-    const float t20 = -(t19);
-    const float t21 = v.g * t20;
+    const float t13 = v.closeness + 1.0f;
+    const float t20 = t13 * c[0];
+    const float t21 = -(t20);
+    const float t22 = v.g * t21;
     slope.p = 0.0f;
-    slope.ln_p = t21;
+    slope.ln_p = t22;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_distance_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.closeness + 1.0f;
-    const float t13 = v.ln_p * v.g;
-    const float t14 = -(t13);
-    const float t15 = 1.0f - v.g;
-    const float t16 = v.ln_q * t15;
-    const float t17 = -(t16);
-    const float t18 = t14 + t17;
-    const float t19 = t12 * t18;
-    value[0] = t19;
+    const float t13 = v.closeness + 1.0f;
+    const float t14 = v.ln_p * v.g;
+    const float t15 = -(t14);
+    const float t16 = 1.0f - v.g;
+    const float t17 = v.ln_q * t16;
+    const float t18 = -(t17);
+    const float t19 = t15 + t18;
+    const float t20 = t13 * t19;
+    value[0] = t20;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_distance_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.closeness + 1.0f;
-    const float t15 = 1.0f - v.g;
-    const float t23 = t12 * c[0];
-    const float t24 = -(t23);
-    const float t25 = t15 * t24;
-    const float t27 = v.g * t24;
+    const float t13 = v.closeness + 1.0f;
+    const float t16 = 1.0f - v.g;
+    const float t24 = t13 * c[0];
+    const float t25 = -(t24);
+    const float t26 = t16 * t25;
+    const float t28 = v.g * t25;
     slope.p = 0.0f;
-    slope.ln_p = t27;
+    slope.ln_p = t28;
     slope.q = 0.0f;
-    slope.ln_q = t25;
+    slope.ln_q = t26;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_shape_aware_ce_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.contour_distance + 1.0f;
-    const float t13 = v.ln_p * v.g;
-    const float t14 = -(t13);
-    const float t15 = t12 * t14;
-    value[0] = t15;
+    const float t13 = v.contour_distance + 1.0f;
+    const float t14 = v.ln_p * v.g;
+    const float t15 = -(t14);
+    const float t16 = t13 * t15;
+    value[0] = t16;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_shape_aware_ce_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.contour_distance + 1.0f;
-    const float t19 = t12 * c[0];
-    const float t20 = -(t19);
-    const float t21 = v.g * t20;
+    const float t13 = v.contour_distance + 1.0f;
+    const float t20 = t13 * c[0];
+    const float t21 = -(t20);
+    const float t22 = v.g * t21;
     slope.p = 0.0f;
-    slope.ln_p = t21;
+    slope.ln_p = t22;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_shape_aware_ce_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.contour_distance + 1.0f;
-    const float t13 = v.ln_p * v.g;
-    const float t14 = -(t13);
-    const float t15 = 1.0f - v.g;
-    const float t16 = v.ln_q * t15;
-    const float t17 = -(t16);
-    const float t18 = t14 + t17;
-    const float t19 = t12 * t18;
-    value[0] = t19;
+    const float t13 = v.contour_distance + 1.0f;
+    const float t14 = v.ln_p * v.g;
+    const float t15 = -(t14);
+    const float t16 = 1.0f - v.g;
+    const float t17 = v.ln_q * t16;
+    const float t18 = -(t17);
+    const float t19 = t15 + t18;
+    const float t20 = t13 * t19;
+    value[0] = t20;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_shape_aware_ce_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.contour_distance + 1.0f;
-    const float t15 = 1.0f - v.g;
-    const float t23 = t12 * c[0];
-    const float t24 = -(t23);
-    const float t25 = t15 * t24;
-    const float t27 = v.g * t24;
+    const float t13 = v.contour_distance + 1.0f;
+    const float t16 = 1.0f - v.g;
+    const float t24 = t13 * c[0];
+    const float t25 = -(t24);
+    const float t26 = t16 * t25;
+    const float t28 = v.g * t25;
     slope.p = 0.0f;
-    slope.ln_p = t27;
+    slope.ln_p = t28;
     slope.q = 0.0f;
-    slope.ln_q = t25;
+    slope.ln_q = t26;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_combo_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t14 = parameter[0] * t13;
-    const float t16 = 1.0f - parameter[0];
-    const float t17 = 1.0f - v.g;
-    const float t18 = v.ln_q * t17;
-    const float t19 = -(t18);
-    const float t20 = t16 * t19;
-    const float t21 = t14 + t20;
-    value[0] = t21;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = parameter[0] * t14;
+    const float t17 = 1.0f - parameter[0];
+    const float t18 = 1.0f - v.g;
+    const float t19 = v.ln_q * t18;
+    const float t20 = -(t19);
+    const float t21 = t17 * t20;
+    const float t22 = t15 + t21;
+    value[0] = t22;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_combo_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t16 = 1.0f - parameter[0];
-    const float t17 = 1.0f - v.g;
-    const float t25 = t16 * c[0];
-    const float t26 = -(t25);
-    const float t27 = t17 * t26;
-    const float t30 = parameter[0] * c[0];
-    const float t31 = -(t30);
-    const float t32 = v.g * t31;
+    const float t17 = 1.0f - parameter[0];
+    const float t18 = 1.0f - v.g;
+    const float t26 = t17 * c[0];
+    const float t27 = -(t26);
+    const float t28 = t18 * t27;
+    const float t31 = parameter[0] * c[0];
+    const float t32 = -(t31);
+    const float t33 = v.g * t32;
     slope.p = 0.0f;
-    slope.ln_p = t32;
+    slope.ln_p = t33;
     slope.q = 0.0f;
-    slope.ln_q = t27;
+    slope.ln_q = t28;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_combo_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t14 = parameter[0] * t13;
-    const float t16 = 1.0f - parameter[0];
-    const float t17 = 1.0f - v.g;
-    const float t18 = v.ln_q * t17;
-    const float t19 = -(t18);
-    const float t20 = t16 * t19;
-    const float t21 = t14 + t20;
-    value[0] = t21;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t15 = parameter[0] * t14;
+    const float t17 = 1.0f - parameter[0];
+    const float t18 = 1.0f - v.g;
+    const float t19 = v.ln_q * t18;
+    const float t20 = -(t19);
+    const float t21 = t17 * t20;
+    const float t22 = t15 + t21;
+    value[0] = t22;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_combo_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t16 = 1.0f - parameter[0];
-    const float t17 = 1.0f - v.g;
-    const float t25 = t16 * c[0];
-    const float t26 = -(t25);
-    const float t27 = t17 * t26;
-    const float t30 = parameter[0] * c[0];
-    const float t31 = -(t30);
-    const float t32 = v.g * t31;
+    const float t17 = 1.0f - parameter[0];
+    const float t18 = 1.0f - v.g;
+    const float t26 = t17 * c[0];
+    const float t27 = -(t26);
+    const float t28 = t18 * t27;
+    const float t31 = parameter[0] * c[0];
+    const float t32 = -(t31);
+    const float t33 = v.g * t32;
     slope.p = 0.0f;
-    slope.ln_p = t32;
+    slope.ln_p = t33;
     slope.q = 0.0f;
-    slope.ln_q = t27;
+    slope.ln_q = t28;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_exp_log_1_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = -(v.ln_p);
-    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
-    const float t15 = powf(t14, parameter[0]);
-    const float t16 = v.g * t15;
-    const float t18 = (v.g > 0.0f ? t16 : (v.g <= 0.0f ? 0.0f : v.g));
-    value[0] = t18;
+    const float t13 = -(v.ln_p);
+    const float t15 = (1e-6f >= t13 || 1e-6f != 1e-6f ? 1e-6f : t13);
+    const float t16 = powf(t15, parameter[0]);
+    const float t17 = v.g * t16;
+    const float t19 = (v.g > 0.0f ? t17 : (v.g <= 0.0f ? 0.0f : v.g));
+    value[0] = t19;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_exp_log_1_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = -(v.ln_p);
-    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
-    const float t20 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
-    const float t23 = v.g * t20;
-    const float t25 = parameter[0] - 1.0f;
-    const float t26 = powf(t14, t25);
-    const float t27 = parameter[0] * t26;
-    const float t28 = t23 * t27;
-    const float t29 = t12 - 1e-6f;
-    const float t31 = (t29 > 0.0f ? t28 : (t29 <= 0.0f ? 0.0f : t29));
-    const float t32 = -(t31);
+    const float t13 = -(v.ln_p);
+    const float t15 = (1e-6f >= t13 || 1e-6f != 1e-6f ? 1e-6f : t13);
+    const float t21 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t24 = v.g * t21;
+    const float t26 = parameter[0] - 1.0f;
+    const float t27 = powf(t15, t26);
+    const float t28 = parameter[0] * t27;
+    const float t29 = t24 * t28;
+    const float t30 = t13 - 1e-6f;
+    const float t32 = (t30 > 0.0f ? t29 : (t30 <= 0.0f ? 0.0f : t30));
+    const float t33 = -(t32);
     slope.p = 0.0f;
-    slope.ln_p = t32;
+    slope.ln_p = t33;
     slope.q = 0.0f;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_exp_log_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = -(v.ln_p);
-    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
-    const float t15 = powf(t14, parameter[0]);
-    const float t16 = v.g * t15;
-    const float t18 = (v.g > 0.0f ? t16 : (v.g <= 0.0f ? 0.0f : v.g));
-    const float t20 = 1.0f - v.g;
-    const float t21 = -(v.ln_q);
-    const float t22 = (1e-6f >= t21 || 1e-6f != 1e-6f ? 1e-6f : t21);
-    const float t23 = powf(t22, parameter[0]);
-    const float t24 = t20 * t23;
-    const float t25 = (t20 > 0.0f ? t24 : (t20 <= 0.0f ? 0.0f : t20));
-    value[0] = t18;
-    value[1] = t25;
+    const float t13 = -(v.ln_p);
+    const float t15 = (1e-6f >= t13 || 1e-6f != 1e-6f ? 1e-6f : t13);
+    const float t16 = powf(t15, parameter[0]);
+    const float t17 = v.g * t16;
+    const float t19 = (v.g > 0.0f ? t17 : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t21 = 1.0f - v.g;
+    const float t22 = -(v.ln_q);
+    const float t23 = (1e-6f >= t22 || 1e-6f != 1e-6f ? 1e-6f : t22);
+    const float t24 = powf(t23, parameter[0]);
+    const float t25 = t21 * t24;
+    const float t26 = (t21 > 0.0f ? t25 : (t21 <= 0.0f ? 0.0f : t21));
+    value[0] = t19;
+    value[1] = t26;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_exp_log_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = -(v.ln_p);
-    const float t14 = (1e-6f >= t12 || 1e-6f != 1e-6f ? 1e-6f : t12);
-    const float t20 = 1.0f - v.g;
-    const float t21 = -(v.ln_q);
-    const float t22 = (1e-6f >= t21 || 1e-6f != 1e-6f ? 1e-6f : t21);
-    const float t28 = (t20 > 0.0f ? c[1] : (t20 <= 0.0f ? 0.0f : t20));
-    const float t31 = t20 * t28;
-    const float t32 = parameter[0] - 1.0f;
-    const float t33 = powf(t22, t32);
-    const float t34 = parameter[0] * t33;
-    const float t35 = t31 * t34;
-    const float t36 = t21 - 1e-6f;
-    const float t38 = (t36 > 0.0f ? t35 : (t36 <= 0.0f ? 0.0f : t36));
-    const float t39 = -(t38);
-    const float t40 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
-    const float t43 = v.g * t40;
-    const float t44 = powf(t14, t32);
-    const float t45 = parameter[0] * t44;
-    const float t46 = t43 * t45;
-    const float t47 = t12 - 1e-6f;
-    const float t49 = (t47 > 0.0f ? t46 : (t47 <= 0.0f ? 0.0f : t47));
-    const float t50 = -(t49);
+    const float t13 = -(v.ln_p);
+    const float t15 = (1e-6f >= t13 || 1e-6f != 1e-6f ? 1e-6f : t13);
+    const float t21 = 1.0f - v.g;
+    const float t22 = -(v.ln_q);
+    const float t23 = (1e-6f >= t22 || 1e-6f != 1e-6f ? 1e-6f : t22);
+    const float t29 = (t21 > 0.0f ? c[1] : (t21 <= 0.0f ? 0.0f : t21));
+    const float t32 = t21 * t29;
+    const float t33 = parameter[0] - 1.0f;
+    const float t34 = powf(t23, t33);
+    const float t35 = parameter[0] * t34;
+    const float t36 = t32 * t35;
+    const float t37 = t22 - 1e-6f;
+    const float t39 = (t37 > 0.0f ? t36 : (t37 <= 0.0f ? 0.0f : t37));
+    const float t40 = -(t39);
+    const float t41 = (v.g > 0.0f ? c[0] : (v.g <= 0.0f ? 0.0f : v.g));
+    const float t44 = v.g * t41;
+    const float t45 = powf(t15, t33);
+    const float t46 = parameter[0] * t45;
+    const float t47 = t44 * t46;
+    const float t48 = t13 - 1e-6f;
+    const float t50 = (t48 > 0.0f ? t47 : (t48 <= 0.0f ? 0.0f : t48));
+    const float t51 = -(t50);
     slope.p = 0.0f;
-    slope.ln_p = t50;
+    slope.ln_p = t51;
     slope.q = 0.0f;
-    slope.ln_q = t39;
+    slope.ln_q = t40;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t16 = powf(t15, parameter[0]);
-    const float t17 = t13 * t16;
-    value[0] = t13;
-    value[1] = t17;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t17 = powf(t16, parameter[0]);
+    const float t18 = t14 * t17;
+    value[0] = t14;
+    value[1] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t16 = powf(t15, parameter[0]);
-    const float t21 = t16 * c[1];
-    const float t22 = t13 * c[1];
-    const float t23 = c[0] + t21;
-    const float t25 = parameter[0] - 1.0f;
-    const float t26 = powf(t15, t25);
-    const float t27 = parameter[0] * t26;
-    const float t28 = t22 * t27;
-    const float t29 = v.q - 1e-6f;
-    const float t31 = (t29 > 0.0f ? t28 : (t29 <= 0.0f ? 0.0f : t29));
-    const float t32 = -(t23);
-    const float t33 = v.g * t32;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t17 = powf(t16, parameter[0]);
+    const float t22 = t17 * c[1];
+    const float t23 = t14 * c[1];
+    const float t24 = c[0] + t22;
+    const float t26 = parameter[0] - 1.0f;
+    const float t27 = powf(t16, t26);
+    const float t28 = parameter[0] * t27;
+    const float t29 = t23 * t28;
+    const float t30 = v.q - 1e-6f;
+    const float t32 = (t30 > 0.0f ? t29 : (t30 <= 0.0f ? 0.0f : t30));
+    const float t33 = -(t24);
+    const float t34 = v.g * t33;
     slope.p = 0.0f;
-    slope.ln_p = t33;
-    slope.q = t31;
+    slope.ln_p = t34;
+    slope.q = t32;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = t13 * parameter[1];
-    const float t17 = 1.0f - parameter[1];
-    const float t18 = 1.0f - v.g;
-    const float t19 = v.ln_q * t18;
-    const float t20 = -(t19);
-    const float t22 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t23 = powf(t22, parameter[0]);
-    const float t24 = t20 * t23;
-    const float t25 = t17 * t24;
-    const float t26 = t15 + t25;
-    value[0] = t26;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = t14 * parameter[1];
+    const float t18 = 1.0f - parameter[1];
+    const float t19 = 1.0f - v.g;
+    const float t20 = v.ln_q * t19;
+    const float t21 = -(t20);
+    const float t23 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t24 = powf(t23, parameter[0]);
+    const float t25 = t21 * t24;
+    const float t26 = t18 * t25;
+    const float t27 = t16 + t26;
+    value[0] = t27;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t17 = 1.0f - parameter[1];
-    const float t18 = 1.0f - v.g;
-    const float t19 = v.ln_q * t18;
-    const float t20 = -(t19);
-    const float t22 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t23 = powf(t22, parameter[0]);
-    const float t30 = t17 * c[0];
-    const float t31 = t23 * t30;
-    const float t32 = t20 * t30;
-    const float t33 = parameter[0] - 1.0f;
-    const float t34 = powf(t22, t33);
-    const float t35 = parameter[0] * t34;
-    const float t36 = t32 * t35;
-    const float t37 = v.p - 1e-6f;
-    const float t39 = (t37 > 0.0f ? t36 : (t37 <= 0.0f ? 0.0f : t37));
-    const float t40 = -(t31);
-    const float t41 = t18 * t40;
-    const float t43 = parameter[1] * c[0];
-    const float t45 = -(t43);
-    const float t46 = v.g * t45;
-    slope.p = t39;
-    slope.ln_p = t46;
+    const float t18 = 1.0f - parameter[1];
+    const float t19 = 1.0f - v.g;
+    const float t20 = v.ln_q * t19;
+    const float t21 = -(t20);
+    const float t23 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t24 = powf(t23, parameter[0]);
+    const float t31 = t18 * c[0];
+    const float t32 = t24 * t31;
+    const float t33 = t21 * t31;
+    const float t34 = parameter[0] - 1.0f;
+    const float t35 = powf(t23, t34);
+    const float t36 = parameter[0] * t35;
+    const float t37 = t33 * t36;
+    const float t38 = v.p - 1e-6f;
+    const float t40 = (t38 > 0.0f ? t37 : (t38 <= 0.0f ? 0.0f : t38));
+    const float t41 = -(t32);
+    const float t42 = t19 * t41;
+    const float t44 = parameter[1] * c[0];
+    const float t46 = -(t44);
+    const float t47 = v.g * t46;
+    slope.p = t40;
+    slope.ln_p = t47;
     slope.q = 0.0f;
-    slope.ln_q = t41;
+    slope.ln_q = t42;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = 1.0f - v.g;
-    const float t13 = v.q * t12;
+    const float t13 = 1.0f - v.g;
+    const float t14 = v.q * t13;
     value[0] = v.q;
-    value[1] = t13;
+    value[1] = t14;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = 1.0f - v.g;
-    const float t17 = t12 * c[1];
-    const float t19 = c[0] + t17;
+    const float t13 = 1.0f - v.g;
+    const float t18 = t13 * c[1];
+    const float t20 = c[0] + t18;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t19;
+    slope.q = t20;
     slope.ln_q = 0.0f;
     return slope;
 }
 
+__device__ __forceinline__ void pixel_distance_ce_unet_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t13 = v.object_distances * parameter[0];
+    const float t15 = t13 * t13;
+    const float t16 = -(t15);
+    const float t17 = expf(t16);
+    const float t18 = parameter[1] * t17;
+    const float t20 = t18 + 1.0f;
+    const float t21 = v.ln_p * v.g;
+    const float t22 = -(t21);
+    const float t23 = t20 * t22;
+    value[0] = t23;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_distance_ce_unet_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t13 = v.object_distances * parameter[0];
+    const float t15 = t13 * t13;
+    const float t16 = -(t15);
+    const float t17 = expf(t16);
+    const float t18 = parameter[1] * t17;
+    const float t20 = t18 + 1.0f;
+    const float t27 = t20 * c[0];
+    const float t28 = -(t27);
+    const float t29 = v.g * t28;
+    slope.p = 0.0f;
+    slope.ln_p = t29;
+    slope.q = 0.0f;
+    slope.ln_q = 0.0f;
+    return slope;
+}
+
+__device__ __forceinline__ void pixel_distance_ce_unet_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
+    const float t13 = v.object_distances * parameter[0];
+    const float t15 = t13 * t13;
+    const float t16 = -(t15);
+    const float t17 = expf(t16);
+    const float t18 = parameter[1] * t17;
+    const float t20 = t18 + 1.0f;
+    const float t21 = v.ln_p * v.g;
+    const float t22 = -(t21);
+    const float t23 = 1.0f - v.g;
+    const float t24 = v.ln_q * t23;
+    const float t25 = -(t24);
+    const float t26 = t22 + t25;
+    const float t27 = t20 * t26;
+    value[0] = t27;
+}
+
+__device__ __forceinline__ PixelSlopes pixel_distance_ce_unet_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
+    PixelSlopes slope;
+    const float t13 = v.object_distances * parameter[0];
+    const float t15 = t13 * t13;
+    const float t16 = -(t15);
+    const float t17 = expf(t16);
+    const float t18 = parameter[1] * t17;
+    const float t20 = t18 + 1.0f;
+    const float t23 = 1.0f - v.g;
+    const float t31 = t20 * c[0];
+    const float t32 = -(t31);
+    const float t33 = t23 * t32;
+    const float t35 = v.g * t32;
+    slope.p = 0.0f;
+    slope.ln_p = t35;
+    slope.q = 0.0f;
+    slope.ln_q = t33;
+    return slope;
+}
+
 __device__ __forceinline__ void pixel_unified_focal_symmetric_0_categorical(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t16 = powf(t15, parameter[0]);
-    const float t17 = t13 * t16;
-    value[0] = t17;
-    value[1] = t17;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t17 = powf(t16, parameter[0]);
+    const float t18 = t14 * t17;
+    value[0] = t18;
+    value[1] = t18;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_0_categorical_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t16 = powf(t15, parameter[0]);
-    const float t21 = c[0] + c[1];
-    const float t22 = t16 * t21;
-    const float t23 = t13 * t21;
-    const float t25 = parameter[0] - 1.0f;
-    const float t26 = powf(t15, t25);
-    const float t27 = parameter[0] * t26;
-    const float t28 = t23 * t27;
-    const float t29 = v.q - 1e-6f;
-    const float t31 = (t29 > 0.0f ? t28 : (t29 <= 0.0f ? 0.0f : t29));
-    const float t32 = -(t22);
-    const float t33 = v.g * t32;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t17 = powf(t16, parameter[0]);
+    const float t22 = c[0] + c[1];
+    const float t23 = t17 * t22;
+    const float t24 = t14 * t22;
+    const float t26 = parameter[0] - 1.0f;
+    const float t27 = powf(t16, t26);
+    const float t28 = parameter[0] * t27;
+    const float t29 = t24 * t28;
+    const float t30 = v.q - 1e-6f;
+    const float t32 = (t30 > 0.0f ? t29 : (t30 <= 0.0f ? 0.0f : t30));
+    const float t33 = -(t23);
+    const float t34 = v.g * t33;
     slope.p = 0.0f;
-    slope.ln_p = t33;
-    slope.q = t31;
+    slope.ln_p = t34;
+    slope.q = t32;
     slope.ln_q = 0.0f;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_symmetric_0_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t16 = powf(t15, parameter[0]);
-    const float t17 = t13 * t16;
-    const float t19 = t17 * parameter[1];
-    const float t21 = 1.0f - parameter[1];
-    const float t22 = 1.0f - v.g;
-    const float t23 = v.ln_q * t22;
-    const float t24 = -(t23);
-    const float t25 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t26 = powf(t25, parameter[0]);
-    const float t27 = t24 * t26;
-    const float t28 = t21 * t27;
-    const float t29 = t19 + t28;
-    value[0] = t29;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t17 = powf(t16, parameter[0]);
+    const float t18 = t14 * t17;
+    const float t20 = t18 * parameter[1];
+    const float t22 = 1.0f - parameter[1];
+    const float t23 = 1.0f - v.g;
+    const float t24 = v.ln_q * t23;
+    const float t25 = -(t24);
+    const float t26 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t27 = powf(t26, parameter[0]);
+    const float t28 = t25 * t27;
+    const float t29 = t22 * t28;
+    const float t30 = t20 + t29;
+    value[0] = t30;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_0_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = v.ln_p * v.g;
-    const float t13 = -(t12);
-    const float t15 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
-    const float t16 = powf(t15, parameter[0]);
-    const float t21 = 1.0f - parameter[1];
-    const float t22 = 1.0f - v.g;
-    const float t23 = v.ln_q * t22;
-    const float t24 = -(t23);
-    const float t25 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
-    const float t26 = powf(t25, parameter[0]);
-    const float t33 = t21 * c[0];
-    const float t34 = t26 * t33;
-    const float t35 = t24 * t33;
-    const float t36 = parameter[0] - 1.0f;
-    const float t37 = powf(t25, t36);
-    const float t38 = parameter[0] * t37;
-    const float t39 = t35 * t38;
-    const float t40 = v.p - 1e-6f;
-    const float t42 = (t40 > 0.0f ? t39 : (t40 <= 0.0f ? 0.0f : t40));
-    const float t43 = -(t34);
-    const float t44 = t22 * t43;
-    const float t46 = parameter[1] * c[0];
-    const float t48 = t16 * t46;
-    const float t49 = t13 * t46;
-    const float t50 = powf(t15, t36);
-    const float t51 = parameter[0] * t50;
-    const float t52 = t49 * t51;
-    const float t53 = v.q - 1e-6f;
-    const float t55 = (t53 > 0.0f ? t52 : (t53 <= 0.0f ? 0.0f : t53));
-    const float t56 = -(t48);
-    const float t57 = v.g * t56;
-    slope.p = t42;
-    slope.ln_p = t57;
-    slope.q = t55;
-    slope.ln_q = t44;
+    const float t13 = v.ln_p * v.g;
+    const float t14 = -(t13);
+    const float t16 = (1e-6f >= v.q || 1e-6f != 1e-6f ? 1e-6f : v.q);
+    const float t17 = powf(t16, parameter[0]);
+    const float t22 = 1.0f - parameter[1];
+    const float t23 = 1.0f - v.g;
+    const float t24 = v.ln_q * t23;
+    const float t25 = -(t24);
+    const float t26 = (1e-6f >= v.p || 1e-6f != 1e-6f ? 1e-6f : v.p);
+    const float t27 = powf(t26, parameter[0]);
+    const float t34 = t22 * c[0];
+    const float t35 = t27 * t34;
+    const float t36 = t25 * t34;
+    const float t37 = parameter[0] - 1.0f;
+    const float t38 = powf(t26, t37);
+    const float t39 = parameter[0] * t38;
+    const float t40 = t36 * t39;
+    const float t41 = v.p - 1e-6f;
+    const float t43 = (t41 > 0.0f ? t40 : (t41 <= 0.0f ? 0.0f : t41));
+    const float t44 = -(t35);
+    const float t45 = t23 * t44;
+    const float t47 = parameter[1] * c[0];
+    const float t49 = t17 * t47;
+    const float t50 = t14 * t47;
+    const float t51 = powf(t16, t37);
+    const float t52 = parameter[0] * t51;
+    const float t53 = t50 * t52;
+    const float t54 = v.q - 1e-6f;
+    const float t56 = (t54 > 0.0f ? t53 : (t54 <= 0.0f ? 0.0f : t54));
+    const float t57 = -(t49);
+    const float t58 = v.g * t57;
+    slope.p = t43;
+    slope.ln_p = t58;
+    slope.q = t56;
+    slope.ln_q = t45;
     return slope;
 }
 
 __device__ __forceinline__ void pixel_unified_focal_symmetric_1_binary(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], float (&value)[PIXEL_TERMS_MAX]) {
-    const float t12 = 1.0f - v.g;
-    const float t13 = v.q * t12;
+    const float t13 = 1.0f - v.g;
+    const float t14 = v.q * t13;
     value[0] = v.q;
-    value[1] = t13;
+    value[1] = t14;
 }
 
 __device__ __forceinline__ PixelSlopes pixel_unified_focal_symmetric_1_binary_slopes(const Voxel v, const float (&parameter)[PIXEL_PARAMETERS_MAX], const float (&c)[PIXEL_TERMS_MAX]) {
     PixelSlopes slope;
-    const float t12 = 1.0f - v.g;
-    const float t17 = t12 * c[1];
-    const float t19 = c[0] + t17;
+    const float t13 = 1.0f - v.g;
+    const float t18 = t13 * c[1];
+    const float t20 = c[0] + t18;
     slope.p = 0.0f;
     slope.ln_p = 0.0f;
-    slope.q = t19;
+    slope.q = t20;
     slope.ln_q = 0.0f;
     return slope;
 }

@@ -43,6 +43,9 @@ struct Piece {
     // Lines that the threads of a workgroup share, and workgroups.
     lines: u32,
     groups: u32,
+    // Of distances to objects: no square that matters is as large, no sum is larger.
+    farthest: f32,
+    reach: f32,
     // Workgroups side by side: a grid has at most 65 535 of them a side.
     grid: u32,
 }

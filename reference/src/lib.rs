@@ -295,9 +295,19 @@ fn value(term: &Term, field: &Field) -> Vec<Dual> {
             }
         }
         "distance_ce" | "dpce" | "shape_aware_ce" => {
-            term.takes(&["form"]);
             let shape_aware = term.name == "shape_aware_ce";
-            let phi = map_or(if shape_aware { Made::ContourDistance } else { Made::Closeness });
+            term.takes(if shape_aware { &["form"] } else { &["map", "w0", "sigma", "form"] });
+            let unet = !shape_aware && term.word("map", &["closeness", "unet"]) == "unet";
+            let made = map_or(match (shape_aware, unet) {
+                (true, _) => Made::ContourDistance,
+                (_, true) => Made::ObjectDistances,
+                _ => Made::Closeness,
+            });
+            let (w0, sigma) = (number("w0", 10.0), number("sigma", 5.0));
+            let phi = |x: &Voxel| match made(x) {
+                sum if unet && problem.map.is_none() => w0 * (-sum.powi(2) / (2.0 * sigma.powi(2))).exp(),
+                phi => phi,
+            };
             match form(term, problem) {
                 Form::Binary => over_n(&|x| pixel::mapped_ce_binary(x, phi(x))),
                 Form::Categorical => over_g(&|x, _| pixel::mapped_ce_categorical(x, phi(x))),

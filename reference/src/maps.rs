@@ -1,7 +1,7 @@
 //! The maps that losses make of target and prediction. They are constants of the gradient.
 
 use crate::distance::{Kind, distance_map};
-use crate::problem::Problem;
+use crate::problem::{Activation, Problem, Target};
 
 /// A map of every class at every voxel, `[N, C, V]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Made {
     Closeness,
     /// The mean distance from the contour of p > ½ to that of the class.
     ContourDistance,
+    /// The sum of the distances to the two nearest objects of the sample, ∞ where there are fewer.
+    ObjectDistances,
 }
 
 pub(crate) fn make(map: Made, problem: &Problem) -> Vec<f64> {
@@ -37,6 +39,7 @@ pub(crate) fn make(map: Made, problem: &Problem) -> Vec<f64> {
                 let mean = mean_over(&from, &distance_map(Kind::Outside, &to, &problem.extents, &problem.spacing));
                 vec![mean; problem.voxels]
             }
+            Made::ObjectDistances => object_distances(problem, sample),
         }
     };
     let groups = (0..problem.samples).flat_map(|sample| (0..problem.classes).map(move |class| (sample, class)));
@@ -64,21 +67,60 @@ fn closeness(mask: &[bool], distances: &[f64]) -> Vec<f64> {
 
 /// The voxels of the mask that share a face with one that is not in it.
 fn contour(mask: &[bool], extents: &[usize]) -> Vec<bool> {
-    let place = |voxel: usize| {
-        let mut rest = voxel;
-        let mut place = vec![0i64; extents.len()];
-        for axis in (0..extents.len()).rev() {
-            place[axis] = (rest % extents[axis]) as i64;
-            rest /= extents[axis];
-        }
-        place
-    };
-    let places: Vec<Vec<i64>> = (0..mask.len()).map(place).collect();
+    let places: Vec<Vec<i64>> = (0..mask.len()).map(|voxel| place(voxel, extents)).collect();
     let steps = |a: &[i64], b: &[i64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<i64>();
     let on_contour = |voxel: usize| {
         mask[voxel] && (0..mask.len()).any(|other| !mask[other] && steps(&places[voxel], &places[other]) == 1)
     };
     (0..mask.len()).map(on_contour).collect()
+}
+
+/// Class 0 is the background but of channels that do not exclude each other.
+fn object_distances(problem: &Problem, sample: usize) -> Vec<f64> {
+    let channels = matches!(problem.target, Target::Dense(_)) && problem.activation == Activation::Sigmoid;
+    let first = if channels || problem.classes == 1 { 0 } else { 1 };
+    let masks = (first..problem.classes).map(|class| of_target(problem, sample, class));
+    let objects: Vec<Vec<bool>> = masks.flat_map(|mask| components(&mask, &problem.extents)).collect();
+    let distances: Vec<Vec<f64>> =
+        objects.iter().map(|object| distance_map(Kind::Outside, object, &problem.extents, &problem.spacing)).collect();
+    let two_least = |voxel: usize| {
+        let mut all: Vec<f64> = distances.iter().map(|map| map[voxel]).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        if let [first, second, ..] = all[..] { first + second } else { f64::INFINITY }
+    };
+    (0..problem.voxels).map(two_least).collect()
+}
+
+/// The sets of voxels of the mask that hang together by faces, edges and corners: each voxel takes the least number around it until
+/// nothing changes.
+fn components(mask: &[bool], extents: &[usize]) -> Vec<Vec<bool>> {
+    let places: Vec<Vec<i64>> = (0..mask.len()).map(|voxel| place(voxel, extents)).collect();
+    let meet = |a: usize, b: usize| places[a].iter().zip(&places[b]).all(|(a, b)| (a - b).abs() <= 1);
+    let voxels: Vec<usize> = (0..mask.len()).filter(|&voxel| mask[voxel]).collect();
+    let neighbours = |&voxel: &usize| voxels.iter().copied().filter(|&other| meet(voxel, other)).collect();
+    let around: Vec<Vec<usize>> = voxels.iter().map(neighbours).collect();
+    let mut numbers: Vec<usize> = (0..mask.len()).collect();
+    loop {
+        let least = |around: &Vec<usize>| around.iter().map(|&other| numbers[other]).min();
+        let next: Vec<usize> = around.iter().filter_map(least).collect();
+        if voxels.iter().zip(&next).all(|(&voxel, &number)| numbers[voxel] == number) {
+            break;
+        }
+        voxels.iter().zip(next).for_each(|(&voxel, number)| numbers[voxel] = number);
+    }
+    let component = |&first: &usize| (0..mask.len()).map(|voxel| mask[voxel] && numbers[voxel] == first).collect();
+    voxels.iter().filter(|&&voxel| numbers[voxel] == voxel).map(component).collect()
+}
+
+/// The index of a voxel along each axis.
+fn place(voxel: usize, extents: &[usize]) -> Vec<i64> {
+    let mut rest = voxel;
+    let mut place = vec![0i64; extents.len()];
+    for axis in (0..extents.len()).rev() {
+        place[axis] = (rest % extents[axis]) as i64;
+        rest /= extents[axis];
+    }
+    place
 }
 
 fn mean_over(mask: &[bool], distances: &[f64]) -> f64 {

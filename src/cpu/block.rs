@@ -323,6 +323,7 @@ impl<'h> Block<'h> {
             VoxelInput::G => (&self.g, 0),
             VoxelInput::Map if self.head.problem.map == Some(Map::Shared) => (&self.map, 0),
             VoxelInput::Map => (&self.map, class),
+            made if made.is_shared() => (&self.made, self.made_number(made) * self.classes),
             made => (&self.made, self.made_number(made) * self.classes + class),
         };
         planes.vectors(class, self.columns())
@@ -339,6 +340,9 @@ impl<'h> Block<'h> {
             }
             VoxelInput::Map => Own::Map,
             VoxelInput::G | VoxelInput::LnQ => unreachable!("programs of the own class read neither g nor ln q"),
+            made if made.is_shared() => {
+                return self.made.vectors(self.made_number(made) * self.classes, self.columns());
+            }
             made => return self.own.vectors(Own::Made as usize + self.made_number(made), self.columns()),
         };
         self.own.vectors(own as usize, self.columns())
@@ -435,15 +439,15 @@ impl<'h> Block<'h> {
             _ => {}
         }
         for (number, (map, source)) in self.head.maps.iter().zip(sources.made.iter().flatten()).enumerate() {
-            let made = self.classes - map.first_class;
-            for class in map.first_class..self.classes {
-                let plane = self.made.plane_mut(number * self.classes + class, self.len);
-                let first = (range.sample * made + class - map.first_class) * voxels + range.start;
+            let planes = map.planes(self.classes);
+            for made in 0..planes {
+                let plane = self.made.plane_mut(number * self.classes + map.first_class + made, self.len);
+                let first = (range.sample * planes + made) * voxels + range.start;
                 let (values, rest) = plane.split_at_mut(range.len);
                 source.read_f32(first, values);
                 rest.fill(0.0);
             }
-            if self.head.own_class {
+            if self.head.own_class && !map.input.is_shared() {
                 self.own_made(simd, number);
             }
         }

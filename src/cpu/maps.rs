@@ -1,8 +1,9 @@
 //! The stage `distance`: the maps that a plan makes of target and prediction, before its passes.
 
 use super::block::{self, Block, Range, Reads, Sources};
+use super::objects;
 use super::view::Source;
-use crate::distance::transform::{Side, sides};
+use crate::distance::transform::{Side, is_of_squares, sides};
 use crate::distance::{self, Distances, Kind};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -17,7 +18,7 @@ const UNIT_VOXELS: usize = 1 << 14;
 /// A class is where g, or p, is above this.
 const THRESHOLD: f32 = 0.5;
 
-/// The made maps of a head, f32 `[N, C − first_class, V]` each.
+/// The made maps of a head, f32 `[N, planes, V]` each.
 #[derive(Debug)]
 pub(super) struct Maps(Vec<Vec<f32>>);
 
@@ -31,7 +32,7 @@ impl Maps {
         let regions = |of| if reads(of) { Regions::of(head, sources, of) } else { Regions::Masks(Vec::new()) };
         let (target, prediction) = (regions(Side::Target), regions(Side::Prediction));
         // The maps that are functions of the target's two-sided transform share it, and the last takes its buffer.
-        let shares = |map: &&PlannedMap| sides(map.input) == [Side::Target];
+        let shares = |map: &&PlannedMap| is_of_squares(map.input);
         let mut sharing = head.maps.iter().filter(shares).count();
         let first_class = head.maps.iter().filter(shares).map(|map| map.first_class).min();
         let mut squares = match first_class {
@@ -52,7 +53,7 @@ impl Maps {
                 values.truncate(samples * planes);
                 return Ok(values);
             }
-            let mut values = zeros(head, map.first_class)?;
+            let mut values = zeros(head, map.planes(head.problem.shape.classes()))?;
             let planes = values.len() / samples;
             for (into, from) in values.chunks_mut(planes).zip(squares.chunks(skipped + planes)) {
                 into.copy_from_slice(&from[skipped..]);
@@ -64,6 +65,11 @@ impl Maps {
             let mut values = match map.input {
                 VoxelInput::PredictionSquared => prediction.transform(head, Kind::TwoSided, map.first_class)?,
                 VoxelInput::ContourDistance => target.contours(head).transform(head, Kind::Outside, map.first_class)?,
+                VoxelInput::ObjectDistances => {
+                    let mut sums = zeros(head, 1)?;
+                    objects::distances(head, &target, &mut sums)?;
+                    sums
+                }
                 _ => of_target(map)?,
             };
             match map.input {
@@ -87,10 +93,9 @@ impl Maps {
     }
 }
 
-/// Zeros for a map.
-fn zeros(head: &Head, first_class: usize) -> Result<Vec<f32>, Error> {
-    let shape = &head.problem.shape;
-    let elements = shape.all_voxels() as usize * (shape.classes() - first_class);
+/// Zeros for a map of so many planes of a sample.
+fn zeros(head: &Head, planes: usize) -> Result<Vec<f32>, Error> {
+    let elements = head.problem.shape.all_voxels() as usize * planes;
     let mut values = Vec::new();
     values.try_reserve_exact(elements).map_err(|_| Error::DeviceMemory { what: "a distance map" })?;
     values.resize(elements, 0.0);
@@ -99,7 +104,7 @@ fn zeros(head: &Head, first_class: usize) -> Result<Vec<f32>, Error> {
 
 /// Which voxels are of which class. A voxel that does not count is of none.
 #[derive(Clone, Debug)]
-enum Regions {
+pub(super) enum Regions {
     /// Where the classes exclude each other: `[N, V]`, negative for none; with C = 1 the class is label 1.
     Labels(Vec<i16>),
     /// `[N, C, V]`, 1 in the class.
@@ -144,7 +149,7 @@ impl Regions {
             .classes(classes)
             .spacing(problem.voxel_spacing())
             .squared(true);
-        let mut values = zeros(head, first_class)?;
+        let mut values = zeros(head, problem.shape.classes() - first_class)?;
         match self {
             Regions::Labels(labels) => distances.compute_into(labels, &mut values)?,
             Regions::Masks(masks) => distances.compute_into(masks, &mut values)?,

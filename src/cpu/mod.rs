@@ -13,6 +13,7 @@ mod gradient;
 mod interpret;
 mod maps;
 pub mod math;
+mod objects;
 mod passes;
 mod planes;
 mod raw;

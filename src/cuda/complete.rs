@@ -53,7 +53,10 @@ struct Completion<'a> {
     body: Option<usize>,
 }
 
-/// The name of an input in the lowered pixel terms, after `$`.
+/// The inputs of pixel terms that are no made maps, in the order in which a kernel hands them over; the maps follow.
+const INPUTS: usize = VoxelInput::ALL.len() - VoxelInput::MADE.len();
+
+/// The name of an input in the lowered pixel terms, after `$`, but of a made map.
 pub(super) fn input_name(input: VoxelInput) -> &'static str {
     match input {
         VoxelInput::P => "p",
@@ -62,11 +65,7 @@ pub(super) fn input_name(input: VoxelInput) -> &'static str {
         VoxelInput::LnQ => "ln_q",
         VoxelInput::G => "g",
         VoxelInput::Map => "map",
-        VoxelInput::SignedDistance => "signed_distance",
-        VoxelInput::TargetSquared => "target_squared",
-        VoxelInput::PredictionSquared => "prediction_squared",
-        VoxelInput::Closeness => "closeness",
-        VoxelInput::ContourDistance => "contour_distance",
+        made => unreachable!("a {} goes by the number of its map", made.label()),
     }
 }
 
@@ -320,8 +319,9 @@ impl Completion<'_> {
                 ("f", Ok(k)) => format!("%xf{}", floats + k),
                 ("p", Ok(k)) => format!("%xp{}", predicates + k),
                 ("c", Ok(k)) => self.coefficient(slot, k),
+                ("made", Ok(k)) => inputs[INPUTS + k].to_string(),
                 _ => {
-                    let index = VoxelInput::ALL.iter().position(|&input| input_name(input) == name);
+                    let index = VoxelInput::ALL[..INPUTS].iter().position(|&input| input_name(input) == name);
                     inputs[index.unwrap_or_else(|| panic!("${name} is no input of a pixel term"))].to_string()
                 }
             }

@@ -686,22 +686,19 @@ impl Launch<'_> {
     fn voxel_params(&self, samples: Range<u64>) -> VoxelParams {
         let in_place = self.executor.preparation.in_place;
         let of = |role| self.buffers.and_then(|buffers| buffers.of(role, in_place)).unwrap_or(0);
+        let (maps, at) = (self.on_device.maps.as_ref(), self.base + 4 * self.executor.shared.maps);
         VoxelParams {
             prediction: of(Role::Prediction),
             target: of(Role::Target),
             mask: of(Role::Mask),
             weights: of(Role::Weights),
-            map: of(Role::Map),
+            map: maps.and_then(|maps| maps.shared(at)).unwrap_or_else(|| of(Role::Map)),
             gradient: of(Role::Gradient),
             rows: self.base,
             coefficients: self.base + 4 * self.on_device.coefficients_at,
             costs: self.on_device.costs,
             ticket: self.base + 4 * self.executor.shared.ticket,
-            made: self
-                .on_device
-                .maps
-                .as_ref()
-                .map_or_else(Default::default, |maps| maps.addresses(self.base + 4 * self.executor.shared.maps)),
+            made: maps.map_or_else(Default::default, |maps| maps.addresses(at)),
             first_sample: samples.start as u32,
             samples: (samples.end - samples.start) as u32,
             ..self.on_device.geometry.params()

@@ -82,7 +82,7 @@ impl Geometry {
         let sums = head.moments.len() as u32 + if problem.hard_counts { 3 } else { 0 };
         // Of a value of each class: itself, p, g where it is no label, and the made maps that pixel terms of every class read.
         // What terms of more than two maps keep at the same time is more than the maps.
-        let made = if head.own_class { 0 } else { head.maps.len() as u32 };
+        let made = if head.own_class { 0 } else { head.maps.iter().filter(|map| !map.is_shared()).count() as u32 };
         let values = if matches!(problem.target, Target::Dense(_)) { 3 } else { 2 } + made + 2 * made.saturating_sub(2);
         let team_of = |width: u32, most: u32, registers: u32| {
             let fits = |slots: u32| slots <= most && slots * (sums + values * width) <= registers;

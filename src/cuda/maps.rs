@@ -3,7 +3,9 @@
 use super::device::{Device, Text};
 use super::distance::{Field, SidesParams, SidesRule, THREADS, Transform, grid};
 use super::driver::{Entered, Function, Stream};
-use crate::distance::transform::{Side, Squeezed, sides};
+use super::objects::Objects;
+use super::params::MADE;
+use crate::distance::transform::{Side, Squeezed, is_of_squares, sides};
 use crate::distance::{Distances, Kind, Source};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -71,6 +73,8 @@ enum Step {
     Derived { from: usize, operation: Operation },
     /// From squares of distances to the target's contours to their mean over those of the prediction.
     Averaged,
+    /// By the two nearest objects of each voxel.
+    Objects(Box<Objects>),
 }
 
 /// What a transform is of.
@@ -135,6 +139,16 @@ impl MadeMaps {
             return Ok(None);
         }
         let (problem, shape) = (&head.problem, &head.problem.shape);
+        let shared = head.maps.iter().filter(|map| map.is_shared()).count();
+        let need = head.maps.len() - shared;
+        if need > MADE {
+            return Err(Error::Limit { what: "made maps of one plan on CUDA", need, limit: MADE });
+        }
+        // The voxel kernels read a shared map where they would read the caller's.
+        let need = shared + usize::from(problem.map.is_some());
+        if shared > 0 && need > 1 {
+            return Err(Error::Limit { what: "maps that classes share, or of the caller, on CUDA", need, limit: 1 });
+        }
         let reads = |side| head.maps.iter().any(|map| sides(map.input).contains(&side));
         let contoured = head.maps.iter().any(|map| map.input == VoxelInput::ContourDistance);
         let mut bytes = 0;
@@ -147,9 +161,10 @@ impl MadeMaps {
         let region_bytes = |are_labels| if are_labels { 2 * shape.all_voxels() } else { shape.elements() };
         let mut regions =
             |are_labels, in_memory: bool| Regions { are_labels, at: in_memory.then(|| take(region_bytes(are_labels))) };
-        // A mask is read by no row, and contours are of what lies in the memory of the stage.
+        // A mask is read by no row, and contours and objects are of what lies in the memory of the stage.
         let labels = matches!(problem.target, Target::Labels(_));
-        let target = reads(Side::Target).then(|| regions(labels, problem.mask || contoured));
+        let of_objects = head.maps.iter().any(|map| map.input == VoxelInput::ObjectDistances);
+        let target = reads(Side::Target).then(|| regions(labels, problem.mask || contoured || of_objects));
         // No two classes have p > ½.
         let exclusive = problem.activation == Activation::Softmax;
         let prediction = reads(Side::Prediction).then(|| regions(exclusive, true));
@@ -160,6 +175,7 @@ impl MadeMaps {
         let steps = steps(device, head, target, prediction)?;
         let scratch = steps.iter().map(|(_, step)| match step {
             Step::Transformed { transform, .. } => transform.bytes(),
+            Step::Objects(objects) => objects.bytes(),
             Step::Derived { .. } | Step::Averaged => 0,
         });
         let scratch_at = take(scratch.max().unwrap_or(0));
@@ -190,12 +206,13 @@ impl MadeMaps {
         self.bytes
     }
 
-    /// The addresses of the maps, each at its place in [`VoxelInput::MADE`].
-    pub(super) fn addresses(&self, base: u64) -> [u64; VoxelInput::MADE.len()] {
-        VoxelInput::MADE.map(|input| {
-            let index = self.maps.iter().position(|map| map.input == input);
-            index.map_or(0, |index| base + self.map_at[index])
-        })
+    /// The addresses of the maps, in the order of the head's.
+    pub(super) fn addresses(&self, base: u64) -> [u64; MADE] {
+        std::array::from_fn(|number| self.map_at.get(number).map_or(0, |at| base + at))
+    }
+    /// The address of the map that the classes share, if there is one.
+    pub(super) fn shared(&self, base: u64) -> Option<u64> {
+        self.maps.iter().position(PlannedMap::is_shared).map(|number| base + self.map_at[number])
     }
 
     /// Launches the stage.
@@ -229,6 +246,7 @@ impl MadeMaps {
                     Step::Transformed { of, transform } => launch.transform(*map, *of, transform)?,
                     Step::Derived { from, operation } => launch.derive(*map, *from, *operation)?,
                     Step::Averaged => launch.derive(*map, *map, Operation::Mean)?,
+                    Step::Objects(objects) => launch.objects(*map, objects)?,
                 }
             }
         }
@@ -239,7 +257,7 @@ impl MadeMaps {
 /// Planes of a map.
 fn planes(head: &Head, map: &PlannedMap) -> u64 {
     let shape = &head.problem.shape;
-    (shape.samples() * (shape.classes() - map.first_class)) as u64
+    (shape.samples() * map.planes(shape.classes())) as u64
 }
 
 /// How the maps are made. What several of them are made of is made once.
@@ -266,7 +284,7 @@ fn steps(
     };
     let mut steps = Vec::new();
     // Functions of the target's two-sided transform.
-    let shares = |map: &PlannedMap| sides(map.input) == [Side::Target];
+    let shares = |map: &PlannedMap| is_of_squares(map.input);
     let sharing: Vec<usize> = (0..head.maps.len()).filter(|&map| shares(&head.maps[map])).collect();
     let operation = |map: usize| match head.maps[map].input {
         VoxelInput::SignedDistance => Operation::Signed,
@@ -297,6 +315,7 @@ fn steps(
                 steps.push(transformed(map, Of::TargetContours, Kind::Outside, true)?);
                 steps.push((map, Step::Averaged));
             }
+            VoxelInput::ObjectDistances => steps.push((map, Step::Objects(Box::new(Objects::new(device, head)?)))),
             _ => {}
         }
     }
@@ -411,6 +430,16 @@ impl Launch<'_> {
             unsafe { transform.launch(self.entered, field, classes, to, scratch, group, self.stream)? };
         }
         Ok(())
+    }
+
+    /// # Safety
+    /// As [`MadeMaps::launch`].
+    unsafe fn objects(&self, map: usize, objects: &Objects) -> Result<(), Error> {
+        let (maps, base) = (self.maps, self.sources.base);
+        let Some(Regions { at: Some(regions), .. }) = maps.target else { return Ok(()) };
+        let (regions, to, scratch) = (base + regions, base + maps.map_at[map], base + maps.scratch_at);
+        // SAFETY: the caller's promise; the map and the scratch memory have room for the objects.
+        unsafe { objects.launch(self.entered, regions, to, scratch, self.stream) }
     }
 
     /// # Safety

@@ -23,6 +23,7 @@ mod host;
 #[doc(hidden)]
 pub mod inspect;
 mod maps;
+mod objects;
 mod params;
 mod skeleton;
 #[cfg(test)]

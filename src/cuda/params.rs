@@ -1,8 +1,10 @@
 //! What the voxel kernels are launched with; `Params` of `kernels/cuda/common.cuh`.
 
 use super::finish::FinishParams;
-use crate::spec::VoxelInput;
 use bytemuck::{Pod, Zeroable};
+
+/// How many made maps the voxel kernels can read, by their numbers in the head; `MADE` of `kernels/cuda/common.cuh`.
+pub(super) const MADE: usize = 5;
 
 /// The one parameter of `reduce`, `gradient` and `one_pass`, passed by value. Addresses are those of sample 0, and 0 where the
 /// problem has no such buffer.
@@ -13,6 +15,7 @@ pub(super) struct VoxelParams {
     pub(super) target: u64,
     pub(super) mask: u64,
     pub(super) weights: u64,
+    /// The caller's map; or the one made map that the classes share, f32 `[N, V]`.
     pub(super) map: u64,
     pub(super) gradient: u64,
     /// Partial sums, f64 `[N][rows][row]`.
@@ -23,8 +26,8 @@ pub(super) struct VoxelParams {
     pub(super) costs: u64,
     /// A u32 that `finish` counts its blocks by, which `reduce` and `one_pass` clear.
     pub(super) ticket: u64,
-    /// The maps that the plan makes, each at its place in `VoxelInput::MADE`: f32 `[N, C − first class, V]`.
-    pub(super) made: [u64; VoxelInput::MADE.len()],
+    /// The maps that the plan makes, by their numbers: f32 `[N, C − first class, V]`.
+    pub(super) made: [u64; MADE],
     /// V
     pub(super) voxels: u64,
     /// Samples of this launch, and the first of them.

@@ -147,4 +147,5 @@ macro_rules! plain {
 plain!(
     "combine" "finish"
     "distance_sides" "distance_rows" "distance_lines" "distance_contours" "distance_extremes" "distance_maps"
+    "distance_objects" "distance_nearest"
 );

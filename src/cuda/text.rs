@@ -6,10 +6,11 @@
 
 use super::complete;
 use super::geometry::{BATCH, Geometry};
+use super::params::MADE;
 use super::skeleton::{self, Skeleton};
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::plan::Head;
+use crate::plan::{Head, PlannedMap};
 use crate::problem::{Activation, Map, Target};
 use crate::spec::{Graph, Id, Moment, Ptx, VoxelInput, lower_ptx};
 use std::collections::BTreeMap;
@@ -111,8 +112,8 @@ pub(super) fn plain(name: &str) -> &'static str {
     skeleton::plain(name)
 }
 
-/// Words of each map that plans may make: whether this one does, and the first class that it is made for.
-const MADE_NAMES: [[&str; 2]; VoxelInput::MADE.len()] = [
+/// Words of each map that plans may make, by its number: whether the kernel reads it, and the first class that it is made for.
+const MADE_NAMES: [[&str; 2]; MADE] = [
     ["MADE_0", "MADE_FIRST_0"],
     ["MADE_1", "MADE_FIRST_1"],
     ["MADE_2", "MADE_FIRST_2"],
@@ -153,9 +154,10 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
 
     let recorded = &head.pixels.recorded;
     let value_ids = if census { &recorded.target_values } else { &recorded.values };
-    let values = if kernel.sums() { lowered(&recorded.graph, value_ids)? } else { Ptx::default() };
+    let values = if kernel.sums() { lowered(head, &recorded.graph, value_ids)? } else { Ptx::default() };
     let differentiates = kernel.writes_gradient() && !value_ids.is_empty();
-    let pixel_slopes = if differentiates { lowered(&recorded.slope_graph, &recorded.slopes)? } else { Ptx::default() };
+    let pixel_slopes =
+        if differentiates { lowered(head, &recorded.slope_graph, &recorded.slopes)? } else { Ptx::default() };
     let pixel_coefficients =
         (0..value_ids.len()).map(|k| by(Moment::Pixel(k as u8)).map(|at| at as u32)).collect::<Vec<_>>();
 
@@ -190,7 +192,8 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         ("LABELS_TARGET", flag(labels)),
         ("KEEP", flag(problem.mask)),
         ("WEIGHTS", flag(problem.weights)),
-        ("MAP_SHARED", flag(problem.map == Some(Map::Shared))),
+        // Of the caller, or made.
+        ("MAP_SHARED", flag(problem.map == Some(Map::Shared) || head.maps.iter().any(PlannedMap::is_shared))),
         ("MAP_PER_CLASS", flag(problem.map == Some(Map::PerClass))),
         ("PIXELS", flag(pixels)),
         ("OWN_PIXELS", flag(pixels && head.own_class)),
@@ -215,8 +218,8 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         ("BY_PP", place(Moment::PP)),
         ("BY_COST", place(Moment::Cost)),
     ]);
-    for (names, input) in MADE_NAMES.into_iter().zip(VoxelInput::MADE) {
-        let map = head.maps.iter().find(|map| map.input == input);
+    for (number, names) in MADE_NAMES.into_iter().enumerate() {
+        let map = head.maps.get(number).filter(|map| !map.is_shared());
         let first = map.map_or(0, |map| map.first_class);
         numbers.extend(names.into_iter().zip([flag(map.is_some()), first as i64]));
     }
@@ -231,10 +234,16 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
     })
 }
 
-/// The pixel terms with inputs `$p`, `$ln_p`, … and coefficients `$c0`, `$c1`, …
-fn lowered(graph: &Graph, outputs: &[Id]) -> Result<Ptx, Error> {
+/// The pixel terms with inputs `$p`, `$ln_p`, …, made maps `$made0`, `$made1`, … by number, and coefficients `$c0`, `$c1`, …
+fn lowered(head: &Head, graph: &Graph, outputs: &[Id]) -> Result<Ptx, Error> {
+    let made = |input: VoxelInput| head.maps.iter().position(|map| map.input == input);
     let input = |slot: u8| match VoxelInput::ALL.get(slot as usize) {
-        Some(input) => format!("${}", complete::input_name(*input)),
+        Some(&input) => match made(input) {
+            // The kernels have one map that the classes share.
+            Some(_) if input.is_shared() => format!("${}", complete::input_name(VoxelInput::Map)),
+            Some(number) => format!("$made{number}"),
+            None => format!("${}", complete::input_name(input)),
+        },
         None => format!("$c{}", slot as usize - VoxelInput::ALL.len()),
     };
     Ok(lower_ptx(graph, outputs, &input)?)

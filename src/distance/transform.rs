@@ -108,6 +108,11 @@ pub(crate) fn sides(map: VoxelInput) -> &'static [Side] {
     }
 }
 
+/// Whether a map of a plan is a function of the two-sided transform of the target's classes.
+pub(crate) fn is_of_squares(map: VoxelInput) -> bool {
+    matches!(map, VoxelInput::SignedDistance | VoxelInput::TargetSquared | VoxelInput::Closeness)
+}
+
 /// How many places winners may lie in the wrong order. Winners i and j of two places change order by rounding alone where their
 /// difference, 2·step²·|i − j| or more, is below what the roundings of their sums are off together: so many halves of a unit of
 /// the `largest` square.

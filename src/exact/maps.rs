@@ -1,10 +1,11 @@
 //! The maps that a plan makes, in double precision.
 
 use super::{Counts, Inputs, Voxel};
+use crate::distance::objects;
 use crate::plan::{Head, PlannedMap};
 use crate::spec::VoxelInput;
 
-/// The made maps of a head, `[N, C − first_class, V]` each.
+/// The made maps of a head, `[N, planes, V]` each.
 pub(super) struct Maps(Vec<Vec<f64>>);
 
 impl Maps {
@@ -28,6 +29,10 @@ impl Maps {
                 }
             }
             for (values, map) in made.iter_mut().zip(&head.maps) {
+                if map.input == VoxelInput::ObjectDistances {
+                    values.extend(object_distances(head, &target));
+                    continue;
+                }
                 for class in map.first_class..classes {
                     values.extend(one_class(head, map, &target[class], &prediction[class]));
                 }
@@ -38,10 +43,9 @@ impl Maps {
 
     /// The value of a map at a voxel; 0 for a class that it is not made for.
     pub(super) fn at(&self, head: &Head, number: usize, sample: usize, class: usize, index: usize) -> f64 {
-        let shape = &head.problem.shape;
-        let first = head.maps[number].first_class;
-        let Some(class) = class.checked_sub(first) else { return 0.0 };
-        self.0[number][(sample * (shape.classes() - first) + class) * shape.voxels() as usize + index]
+        let (shape, map) = (&head.problem.shape, &head.maps[number]);
+        let Some(plane) = map.plane_of(class) else { return 0.0 };
+        self.0[number][(sample * map.planes(shape.classes()) + plane) * shape.voxels() as usize + index]
     }
 }
 
@@ -105,6 +109,47 @@ fn squares_to(head: &Head, mask: &[bool]) -> Vec<f64> {
         }
     }
     squares
+}
+
+/// The sums of the distances to the two nearest objects; ∞ where there are fewer.
+fn object_distances(head: &Head, target: &[Vec<bool>]) -> Vec<f64> {
+    let mut nearest = vec![[f64::INFINITY; 2]; head.problem.shape.voxels() as usize];
+    for mask in &target[objects::first_class(&head.problem)..] {
+        for object in components(head, mask) {
+            for ([first, second], square) in nearest.iter_mut().zip(squares_to(head, &object)) {
+                let distance = square.sqrt();
+                *second = second.min(first.max(distance));
+                *first = first.min(distance);
+            }
+        }
+    }
+    nearest.into_iter().map(|[first, second]| first + second).collect()
+}
+
+/// The connected components of a mask: voxels that meet in a face, an edge or a corner.
+fn components(head: &Head, mask: &[bool]) -> Vec<Vec<bool>> {
+    let axes = axes(head);
+    let mut left = mask.to_vec();
+    let mut components = Vec::new();
+    while let Some(start) = left.iter().position(|&is_left| is_left) {
+        let mut component = vec![false; mask.len()];
+        let mut open = vec![start];
+        left[start] = false;
+        while let Some(index) = open.pop() {
+            component[index] = true;
+            // Its neighbours, an axis at a time.
+            let mut around = vec![index];
+            for &(stride, extent) in &axes {
+                let at = index / stride % extent;
+                let before = around.clone();
+                around.extend(before.iter().filter(|_| at > 0).map(|index| index - stride));
+                around.extend(before.iter().filter(|_| at + 1 < extent).map(|index| index + stride));
+            }
+            open.extend(around.into_iter().filter(|&other| std::mem::take(&mut left[other])));
+        }
+        components.push(component);
+    }
+    components
 }
 
 /// The voxels of a mask that share a face with one that is not in it.

@@ -1,6 +1,6 @@
 //! The cross-entropies: means over voxels of −ln p, weighed in many ways.
 
-use super::{Built, Form, Part, loss, whole};
+use super::{Built, Form, Part, loss, whole, words};
 use crate::spec::{Context, Formula, Moments, Real, Scope, Voxel, VoxelInput};
 
 /// −g·ln p.
@@ -190,10 +190,30 @@ impl Built for TopkCe {
 }
 
 loss! {
-    /// Distance-penalised cross-entropy: (1 + D)·CE, D from 1 at the class's boundary to 0 farthest from it; or the caller's map.
-    DistanceCe = "distance_ce", alias "dpce", source "Caliva et al. 2019, arXiv:1908.03679" {
+    /// Distance-penalised cross-entropy: (1 + D)·CE, D large near boundaries; or the caller's map.
+    ///
+    /// map=closeness: D from 1 at the class's boundary to 0 farthest from it. map=unet: D = w0·exp(−(d1+d2)²/2σ²), d1 and d2 the
+    /// distances to the two nearest objects, the same for all classes.
+    DistanceCe = "distance_ce", alias "dpce", source "Caliva et al. 2019, arXiv:1908.03679; unet: Ronneberger et al. 2015, arXiv:1505.04597" {
+        /// What D is: closeness, or unet.
+        map: DistanceMap = DistanceMap::Closeness;
+        /// w0, the largest D of map=unet: that between objects that touch.
+        w0: f64 = 10.0, NON_NEGATIVE;
+        /// σ of map=unet, in the unit of the spacing.
+        sigma: f64 = 5.0, POSITIVE;
         /// categorical, binary, or auto by the activation.
         form: Form = Form::Auto;
+    }
+}
+
+words! {
+    /// The maps that `distance_ce` may make.
+    DistanceMap {
+        /// The closeness to the class's boundary.
+        #[default]
+        Closeness = "closeness",
+        /// The weight map of the U-Net.
+        Unet = "unet",
     }
 }
 
@@ -205,30 +225,66 @@ loss! {
     }
 }
 
-/// (1 + φ)·CE: what the two losses above share; they differ in the map.
+/// (1 + φ)·CE: what the two losses above share; they differ in φ.
 struct MapWeighted {
     form: Form,
-    map: VoxelInput,
+    map: Phi,
 }
+
+/// What φ is where the caller gives none.
+enum Phi {
+    Made(VoxelInput),
+    /// w0·exp(−(d1 + d2)²/2σ²).
+    Unet {
+        w0: f64,
+        sigma: f64,
+    },
+}
+
+impl Phi {
+    fn at<R: Real>(&self, v: &Voxel<R>) -> R {
+        match *self {
+            Phi::Made(map) => v.made(map),
+            Phi::Unet { w0, sigma } => {
+                let way = v.made(VoxelInput::ObjectDistances) * v.param(std::f64::consts::FRAC_1_SQRT_2 / sigma);
+                v.param(w0) * (-way.square()).exp()
+            }
+        }
+    }
+}
+
+/// What nobody sees beside 1: a quarter of the step from 1 to the next number of single precision.
+const INVISIBLE: f64 = f32::EPSILON as f64 / 4.0;
 
 impl Formula for MapWeighted {
     fn scope(&self) -> Scope {
         Scope::Ratio
     }
     fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
-        vec![(R::lit(1.0) + v.map_or(self.map)) * entropy(v, self.form.is_categorical(v.context()))]
+        let phi = if v.context().given_map { v.map() } else { self.map.at(v) };
+        vec![(R::lit(1.0) + phi) * entropy(v, self.form.is_categorical(v.context()))]
     }
     fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
         vec![m.pixel(0), voxels(m, self.form.is_categorical(m.context()))]
     }
+    fn reach(&self) -> f64 {
+        match self.map {
+            Phi::Unet { w0, sigma } => sigma * (2.0 * (w0 / INVISIBLE).ln().max(0.0)).sqrt(),
+            Phi::Made(_) => f64::INFINITY,
+        }
+    }
 }
 impl Built for DistanceCe {
     fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::new(1.0, MapWeighted { form: self.form, map: VoxelInput::Closeness })]
+        let map = match self.map {
+            DistanceMap::Closeness => Phi::Made(VoxelInput::Closeness),
+            DistanceMap::Unet => Phi::Unet { w0: self.w0, sigma: self.sigma },
+        };
+        vec![Part::new(1.0, MapWeighted { form: self.form, map })]
     }
 }
 impl Built for ShapeAwareCe {
     fn parts(&self, _: Context) -> Vec<Part> {
-        vec![Part::new(1.0, MapWeighted { form: self.form, map: VoxelInput::ContourDistance })]
+        vec![Part::new(1.0, MapWeighted { form: self.form, map: Phi::Made(VoxelInput::ContourDistance) })]
     }
 }

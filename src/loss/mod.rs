@@ -29,7 +29,7 @@ mod wasserstein;
 pub use agreement::{Kappa, KappaForm, Mcc, SensitivitySpecificity};
 pub use boundary::Boundary;
 pub use compound::{Combo, ExpLog, UnifiedFocal};
-pub use cross_entropy::{BalancedCe, Bce, Ce, DistanceCe, Poly1, ShapeAwareCe, TopkCe, WeightedCe};
+pub use cross_entropy::{BalancedCe, Bce, Ce, DistanceCe, DistanceMap, Poly1, ShapeAwareCe, TopkCe, WeightedCe};
 pub use dice::{ClassSize, Dice, GeneralizedDice, LogCoshDice, SoftDice};
 pub use focal::Focal;
 pub use hausdorff::{HausdorffDt, LogHausdorffDt};

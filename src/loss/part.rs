@@ -191,6 +191,7 @@ pub(crate) trait Recordable: Send + Sync {
     fn inner_dual(&self, m: &Moments<crate::spec::Dual>) -> Vec<crate::spec::Dual>;
     fn pixel_dual(&self, v: &Voxel<'_, crate::spec::Dual>) -> Vec<crate::spec::Dual>;
     fn cost_matrix(&self, classes: usize) -> Option<Vec<f64>>;
+    fn reach(&self) -> f64;
 }
 
 impl<F: Formula> Recordable for F {
@@ -217,5 +218,8 @@ impl<F: Formula> Recordable for F {
     }
     fn cost_matrix(&self, classes: usize) -> Option<Vec<f64>> {
         Formula::cost_matrix(self, classes)
+    }
+    fn reach(&self) -> f64 {
+        Formula::reach(self)
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Head, PLAN_PIXEL_TERMS_MAX, PixelPrograms, Plan, PlannedMap, PlannedPart, RecordedPixels, TermInfo,
     schedule::schedule,
 };
-use crate::distance::{self, Distances};
+use crate::distance::{self, Distances, objects};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::loss::{Absent, Objective, Part, Term};
@@ -136,6 +136,7 @@ struct Draft {
     /// For each input slot of `inner`, the moment it stands for.
     slots: [Option<Moment>; Slots::COUNT],
     outer: Option<Program>,
+    reach: f64,
 }
 
 impl Draft {
@@ -175,7 +176,8 @@ impl Draft {
         }
         let graph = recorder.finish();
         let outer = (scope == Scope::Pool).then(|| record_outer(part, terms.len())).transpose()?;
-        let draft = Draft { term, weight: part.weight, scope, resolved: resolved.clone(), graph, terms, slots, outer };
+        let (weight, reach, resolved) = (part.weight, part.formula.reach(), resolved.clone());
+        let draft = Draft { term, weight, scope, resolved, graph, terms, slots, outer, reach };
         for slot in draft.read_slots() {
             if draft.slots[slot] == Some(Moment::Cost) && part.formula.cost_matrix(context.classes).is_none() {
                 let reason = "reads the cost of a class, but gives no cost matrix".into();
@@ -205,6 +207,15 @@ impl Draft {
             }
         }
         slots
+    }
+
+    /// Whether a pixel term that is read depends on an input of the voxel.
+    fn reads_voxel(&self, graph: &Graph, values: &[Id], input: VoxelInput) -> bool {
+        let reached = graph.reached(&[input as Id]);
+        self.read_slots().into_iter().any(|slot| match self.slots[slot] {
+            Some(Moment::Pixel(k)) => reached[values[k as usize] as usize],
+            _ => false,
+        })
     }
 
     /// The slots of the context that read G of the pool's classes.
@@ -246,6 +257,11 @@ fn assemble(
     let PixelTerms { recorder, values, .. } = pixels;
     let graph = recorder.finish();
     let maps = planned_maps(&graph, &values, &drafts);
+    let to_objects = drafts.iter().filter(|draft| draft.reads_voxel(&graph, &values, VoxelInput::ObjectDistances));
+    let reach = to_objects.fold(0.0, |reach: f64, draft| reach.max(draft.reach)) as f32;
+    if maps.iter().any(|map| map.input == VoxelInput::ObjectDistances) {
+        objects::check(problem)?;
+    }
     if let (Some(map), 4..) = (maps.first(), problem.shape.spatial().len()) {
         let reason = format!(
             "needs the {}, which is made for 1 to 3 spatial dimensions; the problem has {}",
@@ -349,6 +365,7 @@ fn assemble(
     cost_matrix.iter().flatten().for_each(|entry| entry.to_bits().hash(&mut hasher));
     if !maps.is_empty() {
         maps.hash(&mut hasher);
+        reach.to_bits().hash(&mut hasher);
         problem.voxel_spacing().iter().for_each(|x| x.to_bits().hash(&mut hasher));
     }
     let fingerprint = hasher.finish();
@@ -362,6 +379,7 @@ fn assemble(
         pixels,
         cost_matrix,
         maps,
+        reach,
         own_class,
         schedule,
         fingerprint,
@@ -402,16 +420,11 @@ fn reader(objective: &Objective, problem: &Problem, input: VoxelInput) -> String
 /// The maps that the drafts read, each once.
 fn planned_maps(graph: &Graph, values: &[Id], drafts: &[Draft]) -> Vec<PlannedMap> {
     let planned = |input: VoxelInput| {
-        let reached = graph.reached(&[input as Id]);
-        let reads = |draft: &&Draft| {
-            draft.read_slots().into_iter().any(|slot| match draft.slots[slot] {
-                Some(Moment::Pixel(k)) => reached[values[k as usize] as usize],
-                _ => false,
-            })
-        };
+        let reads = |draft: &&Draft| draft.reads_voxel(graph, values, input);
         // Whether each reader counts class 0.
         let readers: Vec<bool> = drafts.iter().filter(reads).map(|draft| draft.resolved.background).collect();
-        (!readers.is_empty()).then(|| PlannedMap { input, first_class: usize::from(!readers.contains(&true)) })
+        let every_class = input.is_shared() || readers.contains(&true);
+        (!readers.is_empty()).then(|| PlannedMap { input, first_class: usize::from(!every_class) })
     };
     VoxelInput::MADE.into_iter().filter_map(planned).collect()
 }

@@ -35,6 +35,11 @@ pub trait Formula: Send + Sync + 'static {
         let _ = classes;
         None
     }
+    /// Up to which length the pixel terms tell values of [`VoxelInput::ObjectDistances`] apart: what is longer, they are given as this
+    /// length, and nothing farther away is searched. ∞ by default.
+    fn reach(&self) -> f64 {
+        f64::INFINITY
+    }
 }
 
 /// How the values of groups make a loss. A group is one class of one pool; a pool is one sample, or the batch.
@@ -194,11 +199,16 @@ pub enum VoxelInput {
     /// One number per sample and class: the mean, over the contour of the voxels with p > ½, of the distance to the class's
     /// contour. 0 where either has none.
     ContourDistance,
+    /// d1 + d2, the distances to the nearest object and to the second nearest, the same for all classes of a sample; the
+    /// [reach](Formula::reach) where that is shorter, or where there are fewer than two objects. An object is a connected component of the
+    /// foreground: voxels of one class that meet in a face, an edge or a corner. With one class, the foreground is the class; with
+    /// several, the classes from 1 on, and 0 too where a dense target holds classes that do not exclude each other.
+    ObjectDistances,
 }
 
 impl VoxelInput {
     /// All slots, in order.
-    pub const ALL: [VoxelInput; 11] = [
+    pub const ALL: [VoxelInput; 12] = [
         VoxelInput::P,
         VoxelInput::LnP,
         VoxelInput::Q,
@@ -210,18 +220,24 @@ impl VoxelInput {
         VoxelInput::PredictionSquared,
         VoxelInput::Closeness,
         VoxelInput::ContourDistance,
+        VoxelInput::ObjectDistances,
     ];
     /// The slots that depend on the prediction.
     pub const PREDICTED: [VoxelInput; 4] = [VoxelInput::P, VoxelInput::LnP, VoxelInput::Q, VoxelInput::LnQ];
     /// The slots of the maps that a plan makes from the whole of target and prediction, before its passes. They are constants
     /// of the gradient.
-    pub const MADE: [VoxelInput; 5] = [
+    pub const MADE: [VoxelInput; 6] = [
         VoxelInput::SignedDistance,
         VoxelInput::TargetSquared,
         VoxelInput::PredictionSquared,
         VoxelInput::Closeness,
         VoxelInput::ContourDistance,
+        VoxelInput::ObjectDistances,
     ];
+    /// Whether a map has one plane per sample, that all of its classes share.
+    pub fn is_shared(self) -> bool {
+        self == VoxelInput::ObjectDistances
+    }
     /// The name used in reports.
     pub fn label(self) -> &'static str {
         match self {
@@ -236,6 +252,7 @@ impl VoxelInput {
             VoxelInput::PredictionSquared => "squared distance of the prediction",
             VoxelInput::Closeness => "closeness",
             VoxelInput::ContourDistance => "contour distance",
+            VoxelInput::ObjectDistances => "distances to two objects",
         }
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct PieceParams {
     pub(super) slack: u32,
     pub(super) lines: u32,
     pub(super) groups: u32,
+    pub(super) farthest: f32,
+    pub(super) reach: f32,
     pub(super) grid: u32,
 }
 
@@ -88,9 +90,10 @@ pub(super) enum Place {
     Ends,
     /// Changes and winners of the lines at hand.
     Tables,
-    /// Planes between the passes.
+    /// Planes between the passes, or the two nearest objects of each voxel.
     First,
     Second,
+    Forest,
     Extremes,
     Partials,
 }
@@ -399,10 +402,10 @@ impl Stage {
 }
 
 /// Lines across the rows.
-struct Line {
-    extent: u32,
-    stride: u32,
-    step_squared: f32,
+pub(super) struct Line {
+    pub(super) extent: u32,
+    pub(super) stride: u32,
+    pub(super) step_squared: f32,
     per_step: f32,
     slack: u32,
 }
@@ -432,12 +435,12 @@ impl Line {
 /// The voxels of a sample, as rows and lines across them.
 pub(super) struct Grid {
     pub(super) voxels: u64,
-    width: u64,
+    pub(super) width: u64,
     rows: u64,
     /// Rows of a slice.
     pub(super) slice_rows: u32,
-    step_squared: f32,
-    lines: Vec<Line>,
+    pub(super) step_squared: f32,
+    pub(super) lines: Vec<Line>,
 }
 
 impl Grid {

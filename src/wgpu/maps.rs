@@ -1,13 +1,15 @@
 //! The maps that a plan makes of target and prediction before its passes.
 
 use super::device::Device;
-use super::distance::{self, Bind, Builder, Grid, PieceParams, Place, Planes, Stage, THREADS, kernel, pieces, within};
+use super::distance::{
+    self, Bind, Builder, Grid, Piece, PieceParams, Place, Planes, Stage, THREADS, kernel, pieces, within,
+};
 use super::executor::{Buffers, Recorder};
 use super::geometry::Limits;
 use super::pipeline::Making;
 use super::source;
-use crate::distance::transform::{Side, sides};
-use crate::distance::{Distances, Source};
+use crate::distance::transform::{Side, is_of_squares, sides};
+use crate::distance::{Distances, Source, objects};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Head;
@@ -20,6 +22,8 @@ use wgpu::{Buffer, BufferUsages};
 const EXTREMES_VOXELS: u64 = 4096;
 const MEAN_WORDS: u64 = 1024;
 const FILL_VOXELS: u64 = 16_384;
+/// Bytes of the two nearest objects of a voxel.
+const NEAREST_BYTES: u64 = 16;
 /// A class is where g, or p, is above this.
 const THRESHOLD: f32 = 0.5;
 
@@ -28,9 +32,15 @@ pub(super) fn first_class(head: &Head) -> usize {
     head.maps.iter().map(|map| map.first_class).min().unwrap_or_default()
 }
 
-/// Planes of the made maps of a sample: all classes of the first map, then those of the next.
+/// Planes of the made maps of a sample: all classes of the first map, then those of the next; one plane where the classes share a map.
 pub(super) fn planes_of_sample(head: &Head) -> u64 {
-    (head.maps.len() * (head.problem.shape.classes() - first_class(head))) as u64
+    first_plane(head, head.maps.len())
+}
+
+/// The first plane of a map of a sample.
+pub(super) fn first_plane(head: &Head, number: usize) -> u64 {
+    let classes = head.problem.shape.classes() - first_class(head);
+    head.maps[..number].iter().map(|map| if map.input.is_shared() { 1 } else { classes as u64 }).sum()
 }
 
 /// The made maps of a head, f32 `[N][map][class][V]`, and the steps that make them.
@@ -78,9 +88,19 @@ impl Maps {
             samples: 0..0,
         };
         for piece in pieces(samples, classes, most, samples_at_once) {
-            making_of.params = grid.params(&piece);
-            making_of.samples = piece.samples.start as u64..piece.samples.end as u64;
+            making_of.begin(&piece);
             making_of.piece();
+        }
+        if let Some(number) = head.maps.iter().position(|map| map.input == VoxelInput::ObjectDistances) {
+            let of_objects = objects::first_class(problem) - first..classes;
+            let bytes = making_of.object_bytes(of_objects.len());
+            distance::fits("bytes of the objects of a sample in one storage binding", bytes, limits)?;
+            let together = (distance::room(limits) / bytes.max(largest)).min(distances.budget / (3 * bytes)).max(1);
+            for start in (0..samples).step_by(together as usize) {
+                let samples = start..samples.min(start + together as usize);
+                making_of.begin(&Piece { samples, maps: of_objects.clone() });
+                making_of.objects(number);
+            }
         }
         let table: Vec<u32> = (first..problem.shape.classes()).map(|class| class as u32).collect();
         let stage = making_of.builder.build(&[(Place::Classes, &table)]);
@@ -125,10 +145,15 @@ struct MakingOf<'a, 'm, 'd> {
 }
 
 impl MakingOf<'_, '_, '_> {
-    /// The piece of every map. What several of them are made of is made once.
+    fn begin(&mut self, piece: &Piece) {
+        self.params = self.grid.params(piece);
+        self.samples = piece.samples.start as u64..piece.samples.end as u64;
+    }
+
+    /// The piece of every map but that of the objects. What several of them are made of is made once.
     fn piece(&mut self) {
         let maps: Vec<VoxelInput> = self.head.maps.iter().map(|map| map.input).collect();
-        let reads = |side| maps.iter().any(|&map| sides(map).contains(&side));
+        let reads = |side| maps.iter().any(|&map| !map.is_shared() && sides(map).contains(&side));
         let number = |input| maps.iter().position(|&map| map == input);
         let contour = number(VoxelInput::ContourDistance);
         if reads(Side::Target) {
@@ -153,7 +178,7 @@ impl MakingOf<'_, '_, '_> {
 
     /// The maps that are functions of the target's two-sided transform share it.
     fn of_target(&mut self, maps: &[VoxelInput]) {
-        let of_target = |&(_, &map): &(usize, &VoxelInput)| sides(map) == [Side::Target];
+        let of_target = |&(_, &map): &(usize, &VoxelInput)| is_of_squares(map);
         let sharing: Vec<(usize, VoxelInput)> =
             maps.iter().enumerate().filter(of_target).map(|(number, &map)| (number, map)).collect();
         let squares = sharing.iter().find(|(_, map)| *map == VoxelInput::TargetSquared).or(sharing.first());
@@ -183,8 +208,8 @@ impl MakingOf<'_, '_, '_> {
         let sample = planes_of_sample(head) * voxels;
         let range = 4 * self.samples.start * sample..4 * self.samples.end * sample;
         let (bind, base) = within(Place::Maps, range, 4, self.limits);
-        let classes = (head.problem.shape.classes() - first_class(head)) as u64;
-        let plane = number as u64 * classes + u64::from(self.params.first_class);
+        let class = if head.maps[number].input.is_shared() { 0 } else { self.params.first_class };
+        let plane = first_plane(head, number) + u64::from(class);
         Planes { bind, base: base + (plane * voxels) as u32, sample: sample as u32 }
     }
 
@@ -231,6 +256,59 @@ impl MakingOf<'_, '_, '_> {
         let params = PieceParams { source_base, keep_base, truths_base, threshold: THRESHOLD, ..self.params };
         let groups = self.grid.sides_groups(self.samples.end - self.samples.start);
         self.builder.dispatch(text, &binds, params, groups);
+    }
+
+    /// Planes of trees of a sample, of so many classes that make objects.
+    fn trees(&self, classes: usize) -> u64 {
+        match self.head.problem.target {
+            Target::Labels(_) => 1,
+            Target::Dense(_) => classes as u64,
+        }
+    }
+
+    /// The most bytes that a sample has in one binding: of the two nearest objects of its voxels, of trees or of bits.
+    fn object_bytes(&self, classes: usize) -> u64 {
+        let trees = self.trees(classes) * self.grid.plane_bytes();
+        (self.grid.voxels * NEAREST_BYTES).max(trees).max(classes as u64 * self.grid.bits_bytes())
+    }
+
+    /// The sums of the distances to the two nearest objects.
+    fn objects(&mut self, number: usize) {
+        self.sides(Side::Target);
+        let (head, grid) = (self.head, self.grid);
+        let samples = self.samples.end - self.samples.start;
+        let trees = samples * self.trees(self.params.maps as usize);
+        let bits = self.bits(Place::Bits).read();
+        let forest = Bind::whole(Place::Forest, trees * grid.plane_bytes());
+        let nearest =
+            [Place::First, Place::Second].map(|place| Bind::whole(place, samples * grid.voxels * NEAREST_BYTES));
+        // Rows of a slice, as in contours.
+        let params = PieceParams {
+            extent: grid.slice_rows,
+            farthest: (head.reach * head.reach).min(f32::MAX),
+            reach: head.reach,
+            ..self.params
+        };
+        let exclusive = matches!(head.problem.target, Target::Labels(_)).then_some("EXCLUSIVE");
+        for step in ["BEGIN", "JOIN", "GATHER"] {
+            let flags: Vec<&'static str> = [step].into_iter().chain(exclusive).collect();
+            let mut binds = vec![bits, forest];
+            binds.extend((step == "GATHER").then_some(nearest[0]));
+            let planes = if step == "GATHER" { samples } else { trees };
+            let text = source::distance(kernel!("distance_objects"), &flags);
+            self.builder.dispatch(text, &binds, params, (planes * grid.voxels).div_ceil(THREADS));
+        }
+        let rows = (grid.width as u32, 1, grid.step_squared);
+        let across = grid.lines.iter().map(|line| (line.extent, line.stride, line.step_squared));
+        let to = self.planes(number);
+        for (pass, (extent, stride, step_squared)) in [rows].into_iter().chain(across).enumerate() {
+            let is_last = pass == grid.lines.len();
+            let params = PieceParams { extent, stride, step_squared, to_base: to.base, to_sample: to.sample, ..params };
+            let text = source::distance(kernel!("distance_nearest"), if is_last { &["SUMS"] } else { &[] });
+            let into = if is_last { to.bind } else { nearest[(pass + 1) % 2] };
+            let groups = (samples * grid.voxels).div_ceil(THREADS);
+            self.builder.dispatch(text, &[nearest[pass % 2].read(), into], params, groups);
+        }
     }
 
     fn contours(&mut self) {

@@ -402,17 +402,19 @@ impl Source {
     /// The made maps of a slot.
     fn made(&mut self, head: &Head, vector: bool) {
         let first = maps::first_class(head);
-        let classes = head.problem.shape.classes() - first;
         self.flag("MADE", true);
         self.constant("MADE_MAPS", head.maps.len());
         self.function("load_made", "real", &read(DType::F32, Role::Made.name(), vector, false, false));
-        let each: Vec<String> =
-            (0..head.maps.len()).map(|map| format!("load_made(at + {}u * window.plane)", map * classes)).collect();
+        let each = head.maps.iter().enumerate().map(|(number, map)| {
+            let plane = maps::first_plane(head, number);
+            let of_class = if map.input.is_shared() { "" } else { " + of_class" };
+            format!("load_made(at + ({plane}u{of_class}) * window.plane)")
+        });
         self.line(format!(
-            "fn made_at(c: u32) -> Made {{\n    let at = window.made_base + (sample * {}u + max(c, {first}u) - {first}u) * \
-             window.plane + voxel;\n    return Made({});\n}}",
+            "fn made_at(c: u32) -> Made {{\n    let at = window.made_base + sample * {}u * window.plane + voxel;\n    \
+             let of_class = max(c, {first}u) - {first}u;\n    return Made({});\n}}",
             maps::planes_of_sample(head),
-            each.join(", ")
+            each.collect::<Vec<_>>().join(", ")
         ));
     }
 

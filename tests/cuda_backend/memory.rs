@@ -23,7 +23,7 @@ const SHAPES: [([usize; 3], Layout); 8] = [
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// Every map that a plan can make.
-pub(crate) const MAPS: &str = "boundary + hausdorff_dt + distance_ce + shape_aware_ce";
+pub(crate) const MAPS: &str = "boundary + hausdorff_dt + distance_ce + shape_aware_ce + distance_ce(map=unet)";
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

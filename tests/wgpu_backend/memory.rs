@@ -20,7 +20,7 @@ const SHAPES: [([usize; 3], Layout); 6] = [
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// Every map that a plan can make.
-pub(crate) const MAPS: &str = "boundary + hausdorff_dt + distance_ce + shape_aware_ce";
+pub(crate) const MAPS: &str = "boundary + hausdorff_dt + distance_ce + shape_aware_ce + distance_ce(map=unet)";
 
 fn cases() -> Vec<Case> {
     // With maps that the plan makes, of target and prediction; first, so that whoever takes every so-many-th takes one.

@@ -33,7 +33,7 @@ const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "
 /// Whose registers the launch table shows.
 const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 /// Kernels that know nothing of a plan.
-const PLAIN: [&str; 8] = [
+const PLAIN: [&str; 10] = [
     "combine",
     "finish",
     "distance_sides",
@@ -42,6 +42,8 @@ const PLAIN: [&str; 8] = [
     "distance_contours",
     "distance_extremes",
     "distance_maps",
+    "distance_objects",
+    "distance_nearest",
 ];
 /// Kernels that are compiled in every shape of `kernels/variants.rs`, and the one of some of them.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];

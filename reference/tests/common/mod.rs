@@ -164,6 +164,8 @@ pub(crate) const ANY: &[&str] = &[
     "topk_ce threshold=0.4 form=categorical",
     "distance_ce",
     "dpce form=binary",
+    "distance_ce map=unet",
+    "distance_ce map=unet w0=3 sigma=1.5 form=binary",
     "shape_aware_ce form=categorical",
     "exp_log",
     "exp_log gamma_dice=1.5 gamma_ce=2 form=binary",

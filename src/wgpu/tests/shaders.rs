@@ -34,6 +34,8 @@ const DISTANCE_ENDS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_end
 const DISTANCE_LINES: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_lines.wgsl"));
 const DISTANCE_SHARE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_share.wgsl"));
 const DISTANCE_EMIT: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_emit.wgsl"));
+const DISTANCE_OBJECTS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_objects.wgsl"));
+const DISTANCE_NEAREST: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_nearest.wgsl"));
 const FINISH: &str = include_str!(concat!(env!("OUT_DIR"), "/finish.wgsl"));
 
 /// A text, and what it needs of a device.
@@ -194,6 +196,12 @@ fn of_distances() -> Vec<Shader> {
     for kernel in PLAIN_DISTANCE {
         push(source::distance(kernel, &[]));
     }
+    for step in ["BEGIN", "JOIN", "GATHER"] {
+        push(source::distance(DISTANCE_OBJECTS, &[step]));
+        push(source::distance(DISTANCE_OBJECTS, &[step, "EXCLUSIVE"]));
+    }
+    push(source::distance(DISTANCE_NEAREST, &[]));
+    push(source::distance(DISTANCE_NEAREST, &["SUMS"]));
     for flag in ["SIGNED", "CLOSENESS"] {
         push(source::distance(DISTANCE_DERIVE, &[flag]));
     }
@@ -470,6 +478,8 @@ fn uniforms_have_the_layout_of_the_host() {
         slack,
         lines,
         groups,
+        farthest,
+        reach,
         grid,
     });
     for shader in of_distances() {

@@ -11,7 +11,8 @@ use std::fmt::Write;
 const PARAMETERS_MAX: usize = 4;
 
 /// Losses whose terms change shape by a setting, besides the defaults.
-const VARIANTS: [(&str, &str); 1] = [("unified_focal_symmetric", "unified_focal(symmetric=true)")];
+const VARIANTS: [(&str, &str); 2] =
+    [("distance_ce_unet", "distance_ce(map=unet)"), ("unified_focal_symmetric", "unified_focal(symmetric=true)")];
 
 pub(super) fn text() -> String {
     let mut text =
@@ -52,6 +53,7 @@ fn field(input: VoxelInput) -> &'static str {
         VoxelInput::PredictionSquared => "prediction_squared",
         VoxelInput::Closeness => "closeness",
         VoxelInput::ContourDistance => "contour_distance",
+        VoxelInput::ObjectDistances => "object_distances",
     }
 }
 

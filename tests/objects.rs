@@ -1,0 +1,233 @@
+//! The objects of the U-Net's weight map: which voxels hang together, and how far it is to two of them, on every backend.
+#![cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
+
+mod common;
+
+use common::random::Numbers;
+use common::{Bench, Case, Settings, compare};
+use segfuse::{Activation, DType, Error, Layout, Objective, Plan, Problem, Reduction, Shape, Target};
+
+on_each_device!(
+    weights_by_hand,
+    a_voxel_that_does_not_count_is_in_no_object,
+    channels_that_overlap_are_two_objects,
+    objects_of_every_form,
+    two_widths_in_one_plan
+);
+
+/// Probabilities of ½, so that the loss is ln 2 times the mean of 1 + D.
+fn even(spec: &str, shape: &[usize], target: Target, values: &[f64], mask: Option<Vec<u8>>) -> Case {
+    let settings = Settings {
+        shape: shape.to_vec(),
+        dtype: DType::F32,
+        activation: Activation::Sigmoid,
+        layout: Layout::Planar,
+        target,
+        ignore_label: matches!(target, Target::Labels(_)).then_some(255),
+        class_weights: None,
+        reduction: Reduction::Mean,
+        gradient: DType::F32,
+    };
+    let logits = vec![0.0; shape.iter().product()];
+    Case::new(spec.parse().expect("a valid spec"), &settings, logits, values.to_vec(), mask, None, None)
+}
+
+/// The mean of D that a loss of even probabilities says.
+fn mean_weight(bench: &Bench, case: &Case) -> f64 {
+    case.run(&bench.runtime).losses[0] / std::f64::consts::LN_2 - 1.0
+}
+
+fn assert_mean(bench: &Bench, case: &Case, sums: &[f64], (w0, sigma): (f64, f64), what: &str) {
+    let weight = |sum: &f64| w0 * (-sum * sum / (2.0 * sigma * sigma)).exp();
+    let want = sums.iter().map(weight).sum::<f64>() / sums.len() as f64;
+    let got = mean_weight(bench, case);
+    assert!((got - want).abs() <= 2e-6 * (1.0 + want), "{what}: {got} for {want}");
+}
+
+const NONE: f64 = f64::INFINITY;
+const U8: Target = Target::Labels(DType::U8);
+
+/// d1 + d2 of every voxel, counted on the fingers.
+fn weights_by_hand(bench: &Bench) {
+    let spec = "distance_ce(map=unet, w0=4, sigma=2)";
+    let check = |shape: &[usize], labels: &[f64], spacing: &[f64], sums: &[f64], what: &str| {
+        let mut case = even(spec, shape, U8, labels, None);
+        case.problem = case.problem.spacing(spacing);
+        assert_mean(bench, &case, sums, (4.0, 2.0), what);
+    };
+    let r2 = 2f64.sqrt();
+    check(&[1, 1, 6], &[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], &[1.0], &[3.0, 3.0, 3.0, 3.0, 4.0, 6.0], "a line");
+    check(&[1, 1, 4], &[1.0, 0.0, 0.0, 1.0], &[0.5], &[1.5; 4], "half steps");
+    check(&[1, 1, 5], &[0.0; 5], &[1.0], &[NONE; 5], "no object");
+    check(&[1, 1, 5], &[0.0, 1.0, 1.0, 0.0, 0.0], &[1.0], &[NONE; 5], "one object");
+    check(&[1, 1, 3], &[1.0; 3], &[1.0], &[NONE; 3], "one object everywhere");
+    check(&[1, 1, 1], &[1.0], &[1.0], &[NONE], "one voxel");
+    // 1 0
+    // 0 1: a corner is enough.
+    check(&[1, 1, 2, 2], &[1.0, 0.0, 0.0, 1.0], &[1.0, 1.0], &[NONE; 4], "diagonal contact in a plane");
+    let mut corners = [0.0; 8];
+    (corners[0], corners[7]) = (1.0, 1.0);
+    check(&[1, 1, 2, 2, 2], &corners, &[1.0; 3], &[NONE; 8], "diagonal contact in a volume");
+    // 1 0 1
+    // 0 0 0: the objects lie at the borders, and beyond those is nothing.
+    check(
+        &[1, 1, 2, 3],
+        &[1.0, 0.0, 1.0, 0.0, 0.0, 0.0],
+        &[1.0, 1.0],
+        &[2.0, 2.0, 2.0, 1.0 + 5f64.sqrt(), 2.0 * r2, 1.0 + 5f64.sqrt()],
+        "borders",
+    );
+    // Two slices, 3 apart: two objects that are near along a row, and one right above the first.
+    check(
+        &[1, 1, 3, 1, 3],
+        &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+        &[3.0, 1.0, 1.0],
+        &[
+            6.0,
+            1.0 + 37f64.sqrt(),
+            2.0 + 40f64.sqrt(),
+            6.0,
+            2.0 * 10f64.sqrt(),
+            2.0 * 13f64.sqrt(),
+            6.0,
+            1.0 + 37f64.sqrt(),
+            2.0 + 40f64.sqrt(),
+        ],
+        "far slices",
+    );
+    // Classes that touch are two objects, whatever the class of the voxel: class 2 counts here for all three channels.
+    let labels = [0.0, 1.0, 2.0, 2.0, 0.0];
+    let case = even(spec, &[1, 3, 5], U8, &labels, None);
+    assert_mean(bench, &case, &[3.0, 1.0, 1.0, 2.0, 4.0], (4.0, 2.0), "classes that touch");
+}
+
+/// It splits an object in two, by label or mask, and has no loss itself.
+fn a_voxel_that_does_not_count_is_in_no_object(bench: &Bench) {
+    let spec = "distance_ce(map=unet, w0=4, sigma=2)";
+    let sums = [2.0, 2.0, 3.0];
+    let ignored = even(spec, &[1, 1, 4], U8, &[1.0, 255.0, 1.0, 0.0], None);
+    assert_mean(bench, &ignored, &[2.0, 2.0, 4.0], (4.0, 2.0), "an ignore label");
+    let invalid = even(spec, &[1, 1, 4], U8, &[1.0, 7.0, 1.0, 1.0], None);
+    assert_mean(bench, &invalid, &[2.0, 2.0, 3.0], (4.0, 2.0), "a label that is no class");
+    let masked = even(spec, &[1, 1, 4], U8, &[1.0, 1.0, 1.0, 1.0], Some(vec![1, 0, 1, 1]));
+    assert_mean(bench, &masked, &sums, (4.0, 2.0), "a mask");
+    let dense = Target::Dense(DType::F32);
+    let masked = even(spec, &[1, 1, 4], dense, &[1.0, 0.75, 1.0, 0.625], Some(vec![1, 0, 1, 1]));
+    assert_mean(bench, &masked, &sums, (4.0, 2.0), "a mask of a dense target");
+    let half = even(spec, &[1, 1, 4], dense, &[1.0, 0.5, 1.0, 0.625], None);
+    assert_mean(bench, &half, &[2.0, 2.0, 2.0, 3.0], (4.0, 2.0), "½ is not above ½");
+}
+
+/// Channels of a sigmoid exclude nothing: all of them make objects, and a voxel may be in several.
+fn channels_that_overlap_are_two_objects(bench: &Bench) {
+    let spec = "distance_ce(map=unet, w0=4, sigma=2)";
+    let values = [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+    let case = even(spec, &[1, 2, 4], Target::Dense(DType::U8), &values, None);
+    assert_mean(bench, &case, &[1.0, 0.0, 2.0, 4.0], (4.0, 2.0), "two channels");
+    let three = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+    let case = even(spec, &[1, 3, 2], Target::Dense(DType::U8), &three, None);
+    assert_mean(bench, &case, &[0.0, 2.0], (4.0, 2.0), "three channels in one voxel");
+}
+
+/// Whether a voxel is in the foreground, by its place along each axis.
+type Form = (&'static str, fn(&[usize], &[usize], &mut Numbers) -> bool);
+
+const FORMS: [Form; 8] = [
+    ("serpentine", |at, extents, _| {
+        // Every other row whole, joined at alternate ends: one long path.
+        let (row, x) = (at[..at.len() - 1].iter().sum::<usize>(), at[at.len() - 1]);
+        row % 2 == 0 || x == if row % 4 == 1 { extents[extents.len() - 1] - 1 } else { 0 }
+    }),
+    ("comb", |at, extents, _| at[at.len() - 1] % 2 == 0 || at[0] + 1 == extents[0]),
+    ("checkerboard", |at, _, _| at.iter().sum::<usize>() % 2 == 0),
+    ("points", |at, _, _| at.iter().all(|x| x % 4 == 1)),
+    ("corners", |at, extents, _| at.iter().zip(extents).all(|(x, extent)| *x == 0 || x + 1 == *extent)),
+    ("frame", |at, extents, _| at.iter().zip(extents).any(|(x, extent)| *x == 0 || x + 1 == *extent)),
+    ("sparse", |_, _, r| r.chance(0.03)),
+    ("dense", |_, _, r| r.chance(0.4)),
+];
+
+/// Paths that wind, contact by corners, and distances from a voxel to beyond what matters, along axes of odd lengths.
+fn objects_of_every_form(bench: &Bench) {
+    let shapes: [&[usize]; 6] = [&[1025], &[9, 13], &[70, 33], &[5, 7, 6], &[3, 1, 40], &[2, 66, 2]];
+    let mut failures = Vec::new();
+    for (turn, extents) in shapes.into_iter().enumerate() {
+        for (number, (name, inside)) in FORMS.into_iter().enumerate() {
+            let r = &mut Numbers((turn * 31 + number) as u64);
+            let (samples, classes) = ((turn + number) % 2 + 1, if number % 3 == 0 { 1 } else { 3 });
+            let voxels: usize = extents.iter().product();
+            let mut labels = Vec::new();
+            for sample in 0..samples {
+                for voxel in 0..voxels {
+                    let place = |axis: usize| voxel / extents[axis + 1..].iter().product::<usize>() % extents[axis];
+                    let at: Vec<usize> = (0..extents.len()).map(place).collect();
+                    let class = 1 + if classes == 1 { 0 } else { (at[0] / 3 + sample) % (classes - 1) };
+                    labels.push(if inside(&at, extents, r) { class as f64 } else { 0.0 });
+                }
+            }
+            let settings = Settings {
+                shape: [samples, classes].into_iter().chain(extents.iter().copied()).collect(),
+                dtype: DType::F32,
+                activation: if classes == 1 { Activation::Sigmoid } else { Activation::Softmax },
+                layout: Layout::Planar,
+                target: U8,
+                ignore_label: None,
+                class_weights: None,
+                reduction: Reduction::Mean,
+                gradient: DType::F32,
+            };
+            let logits = (0..samples * classes * voxels).map(|_| r.between(-3.0, 3.0)).collect();
+            let spec = r.pick(&["distance_ce(map=unet)", "distance_ce(map=unet, sigma=1.5, form=binary)"]);
+            let objective = spec.parse().expect("a valid spec");
+            let mut case = Case::new(objective, &settings, logits, labels, None, None, None);
+            let spacing: Vec<f64> = extents.iter().map(|_| r.pick(&[1.0, 1.0, 0.7, 2.5])).collect();
+            case.problem = case.problem.spacing(spacing);
+            let truth = case.run_exact();
+            let result = compare(&case.run(&bench.runtime), &truth.losses, &truth.gradient, DType::F32);
+            failures.extend(result.err().map(|e| format!("{name} in {extents:?}, {spec}: {e}")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// One map serves losses that look differently far.
+fn two_widths_in_one_plan(bench: &Bench) {
+    let labels: Vec<f64> = (0..60).map(|i| f64::from(u8::from(i % 17 == 0))).collect();
+    let part = |spec: &str| mean_weight(bench, &even(spec, &[1, 1, 60], U8, &labels, None));
+    let [near, far] = ["distance_ce(map=unet, sigma=1, w0=100)", "distance_ce(map=unet, sigma=12)"];
+    let both = mean_weight(bench, &even(&format!("{near} + {far}"), &[1, 1, 60], U8, &labels, None));
+    let sum = part(near) + part(far) + 1.0;
+    assert!((both - sum).abs() <= 1e-5 * sum, "{both} for {sum}");
+    let plan = even(&format!("{near} + {far}"), &[1, 1, 60], U8, &labels, None).plan();
+    assert_eq!(plan.heads()[0].maps().len(), 1);
+}
+
+fn plan(spec: &str, problem: &Problem) -> Result<Plan, Error> {
+    Plan::new(&spec.parse::<Objective>()?, problem)
+}
+
+#[test]
+fn what_is_wrong_is_an_error() {
+    let problem = |shape: &[usize]| {
+        let shape = Shape::new(1, 2, shape).expect("a valid shape");
+        Problem::new(shape).prediction(DType::F32, Activation::Softmax).labels(DType::U8)
+    };
+    for spec in ["distance_ce(map=unet, sigma=0)", "distance_ce(map=unet, w0=-1)"] {
+        assert!(matches!(plan(spec, &problem(&[4])), Err(Error::OutOfRange { .. })), "{spec}");
+    }
+    let error = plan("distance_ce(map=unet)", &problem(&[2, 2, 2, 2])).expect_err("four dimensions");
+    assert!(error.to_string().contains("distances to two objects"), "{error}");
+    // 2³² voxels and one more than have a number.
+    let error = plan("distance_ce(map=unet)", &problem(&[1 << 16, 1 << 16])).expect_err("too many voxels");
+    assert!(matches!(error, Error::Limit { need, .. } if need == 1 << 32), "{error}");
+    assert!(plan("distance_ce(map=unet)", &problem(&[1 << 16, (1 << 16) - 1])).is_ok());
+}
+
+/// The map is one plane, and what the plan says of its memory says so.
+#[test]
+fn the_classes_share_the_map() {
+    let shape = Shape::new(2, 5, [16, 16]).expect("a valid shape");
+    let problem = Problem::new(shape).prediction(DType::F32, Activation::Softmax).labels(DType::U8);
+    let workspace = |spec: &str| plan(spec, &problem).expect("a valid plan").explain().workspace_bytes;
+    assert_eq!(workspace("distance_ce") - workspace("distance_ce(map=unet)"), 4 * 2 * 4 * 256);
+}
