@@ -1,5 +1,6 @@
 """`segfuse.compat` beside the libraries that it stands for: values, gradients, warnings and errors."""
 
+import ast
 import importlib.util
 import os
 import pathlib
@@ -56,6 +57,20 @@ def test_the_comparison_sees_a_difference():
     setting = Setting("DiceLoss", {"softmax": True, "to_onehot_y": True}, x, (y,))
     assert compare(setting, monai, original("monai")) is None
     assert "value" in compare(setting, Wrong, original("monai"))
+
+
+def test_the_comparison_sees_what_is_beside_nan():
+    class Both:
+        def __init__(self, slope):
+            self.loss = lambda: lambda x, *_: (x * slope).sum() + 0 * x.detach().sum().log()
+
+    x = torch.ones(2, dtype=torch.float64)
+    nan = float("nan")
+    compared = [[nan, 1.0], [nan, 1.0]], [[nan, 1.0], [nan, 2.0]], [[nan, 1.0], [1.0, nan]]
+    found = [
+        compare(Setting("loss", {}, x, ()), *(Both(torch.tensor(slope, dtype=torch.float64)) for slope in pair)) for pair in compared
+    ]
+    assert found[0] is None and "gradient" in found[1] and "NaN" in found[2]
 
 
 def test_the_table_is_fresh():
@@ -184,6 +199,109 @@ def test_known_errors_have_their_right_form():
     p, y = LOGITS[:, :1].sigmoid(), (LABELS % 2).float()
     halves = [monai.AsymmetricUnifiedFocalLoss(weight=1.0, focal_sum=flag)(p, y) for flag in (False, True)]
     assert float(halves[1]) == pytest.approx(2 * float(halves[0]), rel=1e-6)
+
+
+def same(ours, theirs, x, *others):
+    """Whether values and gradients are those of the original."""
+    results = []
+    for loss in (ours, theirs):
+        own = x.clone().requires_grad_()
+        value = loss(own, *others)
+        value.sum().backward()
+        results.append((value.detach(), own.grad))
+    torch.testing.assert_close(*results, rtol=2e-5, atol=1e-6)
+
+
+def test_the_imports_of_nnunet_trainer():
+    path = pathlib.Path(importlib.util.find_spec("nnunetv2").origin).parent / "training/nnUNetTrainer/nnUNetTrainer.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "training.loss" in node.module]
+    names = [name.name for node in imports for name in node.names]
+    assert len(names) >= 5 and not [name for name in names if not hasattr(nnunet, name)]
+
+
+@pytest.mark.parametrize("ignore", [None, 2])
+@pytest.mark.parametrize("dice", ["SoftDiceLoss", "MemoryEfficientSoftDiceLoss"])
+def test_a_dice_class_of_nnunet_itself(dice, ignore):
+    theirs = original("nnunet")
+    options = {"ignore_label": ignore, "dice_class": getattr(theirs, dice), "weight_ce": 0.7}
+    losses = (module.DC_and_CE_loss({"ddp": False, "do_bg": False}, {}, **options) for module in (nnunet, theirs))
+    same(*losses, LOGITS, LABELS)
+    regions = torch.cat([LABELS == 1, LABELS == 2, LABELS > 0, LABELS == 0], 1)[:, : 3 if ignore is None else 4].float()
+    options = {"use_ignore_label": ignore is not None, "dice_class": getattr(theirs, dice)}
+    losses = (module.DC_and_BCE_loss({}, {"ddp": False}, **options) for module in (nnunet, theirs))
+    same(*losses, LOGITS, regions)
+
+
+@pytest.mark.parametrize("axes", [None, (2, 3), [0, 2, 3]])
+@pytest.mark.parametrize("kept", [None, LABELS > 0, (LABELS > 0).float(), LABELS / 2])
+@pytest.mark.parametrize("target", [LABELS, LABELS[:, 0], LABELS.float(), (LOGITS > 0.3).long()])
+def test_counts_of_nnunet(axes, kept, target):
+    counts = lambda module: lambda x, *given: torch.stack(module.get_tp_fp_fn_tn(x, *given))  # noqa: E731
+    same(counts(nnunet), counts(original("nnunet")), LOGITS.sigmoid(), target, axes, kept)
+    with pytest.raises(NotImplementedError, match="all spatial axes"):
+        nnunet.get_tp_fp_fn_tn(LOGITS, target, (3,))
+
+
+def test_weights_of_another_shape_than_the_channels_are_refused():
+    regions = (LOGITS > 0.3).float()
+    for loss in (nnunet.DC_and_BCE_loss({"pos_weight": torch.ones(3)}, {}), smp.SoftBCEWithLogitsLoss(torch.ones(3))):
+        with pytest.raises(NotImplementedError, match=r"shape \(3,\) differs by more than the channel"):
+            loss(LOGITS, regions)
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("encoded", [True, False])
+def test_masks_that_are_no_zeros_and_ones(background, encoded):
+    mask = torch.arange(32).reshape(2, 1, 4, 4) / 31
+    one_hot = torch.nn.functional.one_hot(LABELS[:, 0], 3).movedim(-1, 1).float()
+    own = monai.MaskedDiceLoss(softmax=True, to_onehot_y=encoded, masked_as_background=background)
+    theirs = original("monai").MaskedDiceLoss(softmax=True, to_onehot_y=encoded and background)
+    target, right = LABELS if encoded else one_hot, LABELS if encoded and background else one_hot
+    for loss in (own, torch.compile(own, fullgraph=True, backend="aot_eager")):
+        same(lambda x: loss(x, target, mask), lambda x: theirs(x, right, mask), LOGITS)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.uint32])
+@pytest.mark.parametrize(
+    "loss, multilabel",
+    [
+        (monai.DiceLoss(softmax=True, to_onehot_y=True, ignore_index=1), False),
+        (monai.DiceLoss(softmax=True, ignore_index=1), True),
+        (monai.FocalLoss(to_onehot_y=True, ignore_index=1), False),
+        (monai.FocalLoss(ignore_index=1), True),
+        (nnunet.DC_and_CE_loss({"ddp": False}, {}, ignore_label=1), False),
+        (nnunet.SoftDiceLoss(torch.sigmoid, ddp=False), True),
+        (smp.DiceLoss("multiclass", ignore_index=1), False),
+        (smp.DiceLoss("multilabel", ignore_index=1), True),
+        (smp.FocalLoss("multilabel", ignore_index=1), True),
+        (smp.SoftCrossEntropyLoss(smooth_factor=0.1, ignore_index=1), False),
+        (lambda x, y: kornia.DiceLoss(ignore_index=1)(x, y[:, 0]), False),
+        (lambda x, y: kornia.FocalLoss(0.5, reduction="mean")(x, y[:, 0]), False),
+        (kornia.BinaryFocalLossWithLogits(0.5, reduction="mean", ignore_index=1), True),
+    ],
+)
+def test_targets_of_every_integer_type(loss, multilabel, dtype):
+    target = (LOGITS > 0.3).long() if multilabel else LABELS % 2
+    same(lambda x: loss(x, target.to(dtype)), lambda x: loss(x, target), LOGITS)
+
+
+def test_weights_below_zero_are_seen_where_a_loss_is_compiled():
+    for loss in (monai.DiceLoss(softmax=True, to_onehot_y=True, weight=[1.0, -1.0, 1.0]), monai.FocalLoss(to_onehot_y=True, weight=-1.0)):
+        with pytest.raises(Exception, match="less than 0|non-negative"):
+            torch.compile(loss, fullgraph=True, backend="aot_eager")(LOGITS, LABELS)
+    # As in MONAI, a loss of one channel has no weights to look at.
+    assert torch.isfinite(monai.DiceLoss(sigmoid=True, weight=-1.0)(LOGITS[:, :1], (LABELS % 2).float()))
+
+
+def test_functional_gradients():
+    loss = monai.DiceCELoss(softmax=True, to_onehot_y=True)
+    x = LOGITS.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(x, LABELS), x)
+    assert torch.equal(torch.func.grad(lambda z: loss(z, LABELS))(LOGITS), expected)
+    (slope,) = torch.autograd.grad(loss(x, LABELS), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        slope.sum().backward()
 
 
 def test_deep_supervision():

@@ -9,7 +9,6 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from .._loss import described
 from ..torch import _ops
 from ..torch._modules import _ready
 
@@ -52,14 +51,18 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx: Any, slopes: Tensor) -> Any:
-    """The slopes by the moments are what the library's own finish step would hand to the gradient pass."""
+def _slopes(ctx: Any, slopes: Tensor) -> tuple[Any, ...]:
+    """What the gradient is made of: the slopes by the moments, as the library's own finish step would hand them to the pass."""
     prediction, *others = ctx.saved_tensors
     _, count = _ops.sizes(prediction, *others, ctx.config)
     # The moments that depend on the prediction are the last.
     own = slopes[..., slopes.shape[-1] - count :].contiguous()
     one = torch.ones((), dtype=torch.float64, device=slopes.device)
-    return (_ops.gradient(prediction, *others, own, one, ctx.config),) + (None,) * 5
+    return prediction, *others, own, one, ctx.config
+
+
+def _backward(ctx: Any, slopes: Tensor) -> Any:
+    return (_ops.gradient(*_slopes(ctx, slopes)),) + (None,) * 5
 
 
 _ops.reduce.register_autograd(_backward, setup_context=_keep)
@@ -69,12 +72,14 @@ class _Reduce(torch.autograd.Function):
     """The operator without the way through the dispatcher's autograd, which takes longer than a small loss."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        moments = _ops.reduce(*inputs)
-        _keep(ctx, inputs, moments)
-        return moments
+    def forward(*inputs: Any) -> Tensor:
+        return _ops.reduce(*inputs)
 
-    backward = staticmethod(_backward)
+    setup_context = staticmethod(_keep)
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor) -> Any:
+        return (_ops.gradient_of_plain(*_slopes(ctx, slopes)),) + (None,) * 5
 
 
 def sums(
@@ -85,25 +90,24 @@ def sums(
     *,
     ignore_index: Optional[int] = None,
     mask: Optional[Tensor] = None,
+    weights: Optional[Tensor] = None,
 ) -> Sums:
     """The sums that the losses of `spec` read.
 
-    `prediction` is `[N, C, …]`, `target` labels `[N, …]`, `[N, 1, …]` or dense, `mask` `[N, …]` or `[N, 1, …]`. A label that is
-    none of the classes is an error on the CPU; elsewhere its voxel does not count, since looking would wait for the device.
+    `prediction` is `[N, C, …]`, `target` labels `[N, …]`, `[N, 1, …]` or dense, `mask` and `weights` `[N, …]` or `[N, 1, …]`. A label
+    that is none of the classes is an error on the CPU; elsewhere its voxel does not count, since looking would wait for the device.
     """
     if activation == "softmax" and prediction.shape[1] == 1:
         raise ValueError("softmax over one class is 1 everywhere")
     ignored = "null" if ignore_index is None else ignore_index
     # As `_ops.settings` writes it, in a way that a compiler can follow.
     config = f'{{"spec": "{spec}", "activation": "{activation}", "ignore_index": {ignored}}}'
-    ready = _ready(prediction, target, mask, None, None)
+    ready = _ready(prediction, target, mask, weights, None)
     reduce = _ops.reduce if torch.compiler.is_compiling() else _Reduce.apply
     moments = reduce(*ready, config)
-    classes, rank = int(prediction.shape[1]), prediction.dim()
-    kinds = tuple(None if t is None else (t.dim() == rank and int(t.shape[1]) == classes, t.dtype) for t in ready)
-    found = dict(zip(_names_of(config, classes, rank, kinds), moments.unbind(-1)))
-    if classes > 1 and target.shape != prediction.shape:
-        _check_labels(found["N"], target, ignore_index, mask, classes)
+    found = dict(zip(_names_of(config, _ops.kinds_of(*ready)), moments.unbind(-1)))
+    if prediction.shape[1] > 1 and target.shape != prediction.shape and weights is None:
+        _check_labels(found["N"], target, ignore_index, mask, prediction.shape[1])
     pixels = sorted((name for name in found if name.startswith("X")), key=lambda name: int(name[1:]))
     one = [found.get(name) for name in ("N", "P", "G", "I", "PP", "GG", "D")]
     return Sums(*one, tuple(found[name] for name in pixels))  # type: ignore[arg-type]
@@ -129,16 +133,11 @@ def _can_look(x: Tensor) -> bool:
 
 
 @torch.compiler.assume_constant_result
-def _names_of(config: str, classes: int, rank: int, kinds: tuple[Any, ...]) -> tuple[str, ...]:
-    """The names of the moments, in their order. `kinds` says of each tensor whether it has one value per class, and its type."""
-    key = (config, classes, rank, kinds)
+def _names_of(config: str, kinds: _ops.Kinds) -> tuple[str, ...]:
+    """The names of the moments, in their order."""
+    key = (config, kinds)
     if key not in _names:
-        few = (1, classes) + (1,) * (rank - 2)
-        small = [
-            None if kind is None else described(few if kind[0] else few[:1] + few[2:], _ops._name(kind[1]))
-            for kind in kinds
-        ]
-        _, text = _ops.native(config).explain(tuple(small))
+        _, text = _ops.native(config).explain(_ops.small(kinds))
         _names[key] = tuple(json.loads(text)["heads"][0]["moments"])
     return _names[key]
 
@@ -148,6 +147,15 @@ def result(loss: Tensor, prediction: Tensor) -> Tensor:
     return loss.to(torch.float64 if prediction.dtype == torch.float64 else torch.float32)
 
 
+#: Types that torch has few operations of.
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
+
+def readable(target: Tensor) -> Tensor:
+    """A target of a type that can be compared and multiplied."""
+    return target.to(torch.int64) if target.dtype in _UNSIGNED else target
+
+
 def dense(target: Tensor) -> Tensor:
     """One value per class, whatever the type: whole numbers of one channel would be labels."""
     return target if target.is_floating_point() else target.to(torch.float32)
@@ -155,7 +163,7 @@ def dense(target: Tensor) -> Tensor:
 
 def labels(target: Tensor) -> Tensor:
     """Labels of an integer type."""
-    return target.to(torch.int32) if target.is_floating_point() else target
+    return target.to(torch.int32) if target.is_floating_point() else readable(target)
 
 
 def looks(found: Tensor) -> bool:
@@ -173,6 +181,18 @@ def channels_together(s: Tensor, like: Tensor) -> Tensor:
     return s.reshape(like.shape[0], like.shape[1])
 
 
+def per_channel(weight: Optional[Tensor], rank: int, sums: Tensor) -> Any:
+    """A weight that torch would broadcast over a prediction of this rank, where it differs by channel alone."""
+    if weight is None:
+        return 1.0
+    if weight.numel() == 1:
+        return weight.reshape(()).to(sums)
+    axis = weight.dim() - rank + 1
+    if axis < 0 or weight.shape[axis] != weight.numel() or weight.numel() != sums.shape[1]:
+        raise NotImplementedError(f"a weight of shape {tuple(weight.shape)} differs by more than the channel; segfuse has none")
+    return weight.reshape(-1).to(sums)
+
+
 def overlap(s: Sums, alpha: float, beta: float, soft: bool = False) -> tuple[Tensor, Tensor]:
     """I and I + alpha·(P − I) + beta·(G − I), of which every overlap measure is made; with squares where the sums are."""
     p, g = (s.p, s.g) if s.pp is None else (s.pp, s.gg)
@@ -180,10 +200,14 @@ def overlap(s: Sums, alpha: float, beta: float, soft: bool = False) -> tuple[Ten
     return i, i + alpha * (p - i) + beta * (g - i)
 
 
-def missing(library: str, name: str) -> type:
-    """A loss of a library that segfuse lacks: a class that says so."""
+def missing(library: str, name: str) -> Any:
+    """A loss of a library that segfuse lacks: a class, or a function, that says so."""
 
-    def __init__(self: Any, *_: Any, **__: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise NotImplementedError(f"segfuse has no {name} of {library} yet")
 
-    return type(name, (), {"__init__": __init__, "__doc__": "Not in segfuse yet: raises NotImplementedError."})
+    refuse.__doc__ = "Not in segfuse yet: raises NotImplementedError."
+    if name.islower():
+        refuse.__name__ = refuse.__qualname__ = name
+        return refuse
+    return type(name, (), {"__init__": refuse, "__doc__": refuse.__doc__})

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from ._sums import Sums, channels_apart, channels_together, dense, missing, result, sums
+from ._sums import Sums, channels_apart, channels_together, dense, labels, missing, readable, result, sums
 
 
 def _check(pred: Any, target: Tensor, rank: Optional[int]) -> None:
@@ -23,8 +23,8 @@ def _check(pred: Any, target: Tensor, rank: Optional[int]) -> None:
     expected = torch.Size((pred.shape[0], *pred.shape[2:]))
     if target.shape != expected:
         raise ValueError(f"Expected target size {expected}, got {target.shape}")
-    if target.dtype != torch.int64:
-        raise ValueError(f"labels must be of dtype torch.int64. Got: {target.dtype}")
+    if target.is_floating_point():
+        raise ValueError(f"labels must be of an integer dtype. Got: {target.dtype}")
 
 
 def _check_weight(name: str, weight: Any, pred: Tensor) -> None:
@@ -41,7 +41,7 @@ def _check_weight(name: str, weight: Any, pred: Tensor) -> None:
 def _of_labels(spec: str, pred: Tensor, target: Tensor, ignore_index: Optional[int]) -> Sums:
     if pred.shape[1] == 1:
         raise NotImplementedError("the softmax of one class is 1 everywhere: kornia's loss is a constant; pass two channels")
-    return sums(spec, "softmax", pred, target, ignore_index=ignore_index)
+    return sums(spec, "softmax", pred, labels(target), ignore_index=ignore_index)
 
 
 def dice_loss(
@@ -150,6 +150,7 @@ def binary_focal_loss_with_logits(
     for name, given in (("pos_weight", pos_weight), ("weight", weight)):
         if given is not None:
             _check_weight(name, given, pred)
+    target = readable(target)
     y = dense(target)
     kept = None
     if ignore_index is not None:
@@ -283,6 +284,10 @@ MISSING = (
     "MS_SSIMLoss",
     "SSIM3DLoss",
     "SSIMLoss",
+    "lovasz_hinge_loss",
+    "lovasz_softmax_loss",
+    "ssim3d_loss",
+    "ssim_loss",
 )
 for _name in MISSING:
     globals()[_name] = missing("kornia", _name)

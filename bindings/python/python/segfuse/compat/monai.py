@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
-from ._sums import Sums, dense, labels, looks, missing, overlap, result, sums
+from ._sums import Sums, dense, labels, looks, missing, overlap, readable, result, sums
 
 Weight = Union[Sequence[float], float, int, Tensor, None]
 
@@ -61,8 +61,20 @@ class _Overlap(_Loss):
         self.other_act = other_act
         self.ignore_index = ignore_index
 
-    def _sums(self, spec: str, input: Tensor, target: Tensor, mask: Optional[Tensor] = None) -> Sums:
-        """The sums of the classes that count."""
+    def _sums(
+        self,
+        spec: str,
+        input: Tensor,
+        target: Tensor,
+        mask: Optional[Tensor] = None,
+        share: Optional[Tensor] = None,
+        encoded: bool = False,
+    ) -> Sums:
+        """The sums of the classes that count.
+
+        `mask` says which voxels do, `share` by how much: it multiplies probabilities and target. `encoded` says that the target is,
+        whatever `to_onehot_y` says.
+        """
         several = input.shape[1] > 1
         activation = "sigmoid" if self.sigmoid else "none"
         if self.softmax:
@@ -72,17 +84,24 @@ class _Overlap(_Loss):
                 _ignored("softmax=True")
         if self.other_act is not None:
             input = self.other_act(input)
-        ignore = self.ignore_index
-        if self.to_onehot_y and several:
-            found = sums(spec, activation, input, _labels(target, input), ignore_index=ignore, mask=mask)
-        else:
-            if self.to_onehot_y:
+        ignore, target = self.ignore_index, readable(target)
+        of_labels = self.to_onehot_y and several and not encoded
+        if not of_labels:
+            if self.to_onehot_y and not several:
                 _ignored("to_onehot_y=True")
             if target.shape != input.shape:
                 raise AssertionError(f"ground truth has different shape ({target.shape}) from input ({input.shape})")
-            if ignore is not None:
+            if ignore is not None and several and 0 <= ignore < target.shape[1] and target.is_floating_point():
+                # What is not of the class that is ignored, which need not be 0 or 1.
+                share = 1 - target[:, ignore : ignore + 1]
+            elif ignore is not None:
                 mask = _kept(target, ignore)
-            found = sums(spec, activation, input, dense(target), mask=mask)
+            ignore = None
+        if share is not None:
+            input, activation = _activated(input, activation) * share, "none"
+            target = target * share
+        y = _labels(target, input) if of_labels else dense(target)
+        found = sums(spec, activation, input, y, ignore_index=ignore, mask=mask)
         if self.include_background:
             return found
         if not several:
@@ -96,6 +115,12 @@ class _Overlap(_Loss):
         elif self.reduction == "sum":
             f = f.sum()
         return result(f, input)
+
+
+def _activated(input: Tensor, activation: str) -> Tensor:
+    if activation == "none":
+        return input
+    return input.softmax(1) if activation == "softmax" else input.sigmoid()
 
 
 def _labels(target: Tensor, input: Tensor) -> Tensor:
@@ -151,6 +176,7 @@ class DiceLoss(_Overlap):
         self.batch = batch
         self.soft_label = soft_label
         self.register_buffer("class_weight", None if weight is None else torch.as_tensor(weight))
+        self._negative = _is_negative(self.class_weight)
 
     @property
     def _spec(self) -> str:
@@ -169,17 +195,22 @@ class DiceLoss(_Overlap):
         top, bottom = overlap(s, side, side, soft=self._spec == "soft_dice")
         f = 1 - (2 * top + self.smooth_nr) / (2 * bottom + self.smooth_dr)
         if self.class_weight is not None and f.shape[1] != 1:
-            f = f * _class_weight(self.class_weight, f)
+            f = f * _class_weight(self.class_weight, f, self._negative)
         return self._reduced(_shown(f, self.batch, input) if self.reduction == "none" else f, input)
 
 
-def _class_weight(weight: Tensor, f: Tensor) -> Tensor:
+def _is_negative(weight: Optional[Tensor]) -> bool:
+    """Whether a weight is: looked at when a loss is made, since a call that looks waits for the device."""
+    return weight is not None and bool((weight < 0).any())
+
+
+def _class_weight(weight: Tensor, f: Tensor, negative: bool) -> Tensor:
     if weight.dim() > 0 and weight.shape[0] != f.shape[1]:
         raise ValueError(
             "The length of the `weight` sequence should be the same as the number of classes. "
             "If `include_background=False`, the weight should not include the background category class 0."
         )
-    if looks(weight.min() < 0):
+    if negative:
         raise ValueError("the value/values of the `weight` should be no less than 0.")
     return weight.to(f)
 
@@ -198,7 +229,11 @@ class MaskedDiceLoss(DiceLoss):
         self.masked_as_background = masked_as_background
 
     def forward(self, input: Tensor, target: Tensor, mask: Optional[Tensor] = None) -> Tensor:
-        """`mask` `[N, 1, …]` or `[1, 1, …]`, of zeros and ones."""
+        """`mask` `[N, 1, …]` or `[1, 1, …]`: of zeros and ones, or what multiplies probabilities and target.
+
+        One that is not known to be of zeros and ones (it is not of bool, and compiled or on a device, where looking would wait) is
+        multiplied, which takes a pass and a tensor of the input's size more.
+        """
         if mask is None:
             warnings.warn("No mask value specified for the MaskedLoss.", stacklevel=2)
             return super().forward(input, target)
@@ -208,11 +243,14 @@ class MaskedDiceLoss(DiceLoss):
             raise ValueError(f"Batch size of mask ({mask.shape}) must be one or equal to input ({input.shape}).")
         if mask.shape[1] != 1:
             raise ValueError(f"Mask ({mask.shape}) must have only one channel.")
-        if looks(((mask != 0) & (mask != 1)).any()):
-            raise NotImplementedError("a mask with values other than 0 and 1 weighs prediction and target; segfuse has none")
+        encoded = self.to_onehot_y and input.shape[1] > 1
+        if mask.dtype != torch.bool and not looks(((mask == 0) | (mask == 1)).all()):
+            if encoded and not self.masked_as_background:
+                target = torch.nn.functional.one_hot(_labels(target, input).long(), input.shape[1]).movedim(-1, 1)
+                return self._of(self._sums(self._spec, input, target, share=mask, encoded=True), input)
+            return self._of(self._sums(self._spec, input, target, share=mask), input)
         mask = (mask != 0).expand(input.shape[0], 1, *mask.shape[2:])
         s = self._sums(self._spec, input, target, mask)
-        encoded = self.to_onehot_y and input.shape[1] > 1
         if self.masked_as_background and encoded and self.include_background:
             outside = torch.zeros_like(s.n)
             outside[:, 0] = input[0, 0].numel() - s.n[:, 0]
@@ -485,6 +523,7 @@ class FocalLoss(_Loss):
         self.use_softmax = use_softmax
         self.alpha = alpha if alpha is None or isinstance(alpha, (float, int)) else torch.as_tensor(alpha)
         self.register_buffer("class_weight", None if weight is None else torch.as_tensor(weight))
+        self._negative = _is_negative(self.class_weight)
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -505,6 +544,7 @@ class FocalLoss(_Loss):
         else:
             if target.shape != input.shape:
                 raise ValueError(f"ground truth has different shape ({target.shape}) from input ({input.shape})")
+            target = readable(target)
             if ignore is not None:
                 mask = _kept(target, ignore)
                 target = target * mask
@@ -512,7 +552,7 @@ class FocalLoss(_Loss):
                 raise NotImplementedError("MONAI's focal loss of soft targets is one of its own; segfuse has none")
             target = dense(target)
         loss = self._per_class(input, target, mask, first, encoded)
-        loss = loss * _channel_weight(self.class_weight, loss)
+        loss = loss * _channel_weight(self.class_weight, loss, self._negative)
         voxels = input[0, 0].numel() if mask is None else mask.sum(tuple(range(1, mask.dim()))).to(loss).unsqueeze(1)
         if self.reduction == "sum":
             loss = (loss / _at_least_a_little(voxels)).sum()
@@ -564,7 +604,7 @@ def _at_least_a_little(voxels: Any) -> Any:
     return voxels.clamp(min=torch.finfo(torch.float32).eps) if isinstance(voxels, Tensor) else voxels
 
 
-def _channel_weight(weight: Optional[Tensor], loss: Tensor) -> Any:
+def _channel_weight(weight: Optional[Tensor], loss: Tensor, negative: bool) -> Any:
     if weight is None:
         return 1.0
     if weight.dim() > 0:
@@ -575,7 +615,7 @@ def _channel_weight(weight: Optional[Tensor], loss: Tensor) -> Any:
             raise ValueError(
                 f"The number of class_weight ({weight.numel()}) must match the number of output channels ({classes})."
             )
-    if looks((weight < 0).any()):
+    if negative:
         raise ValueError("class_weight values must be non-negative.")
     return weight.to(loss)
 
@@ -887,7 +927,7 @@ class AsymmetricUnifiedFocalLoss(_Loss):
         """`y_pred` `[N, 1 or 2, …]` probabilities with two or three spatial axes, `y_true` of its shape or `[N, 1, …]`."""
         if y_pred.dim() not in (4, 5):
             raise ValueError(f"input shape must be 4 or 5, but got {y_pred.shape}")
-        single = y_pred.shape[1] == 1
+        y_true, single = readable(y_true), y_pred.shape[1] == 1
         if single and self.to_onehot_y:
             warnings.warn("single channel prediction, `to_onehot_y=True` ignored.", stacklevel=2)
         encoded = self.to_onehot_y and not single
@@ -910,7 +950,8 @@ class AsymmetricUnifiedFocalLoss(_Loss):
         s = sums(f"dice + ce + focal(gamma={gamma}, form=categorical)", "none", y_pred, target)
         index = (s.i + epsilon) / (s.i + self.delta * (s.g - s.i) + (1 - self.delta) * (s.p - s.i) + epsilon)
         tversky = torch.stack([1 - index[:, 0], (1 - index[:, 1]) ** (1 - gamma)], -1).mean()
-        entropy, focused = s.x
+        # With gamma 0 the two are one.
+        entropy, focused = s.x[0], s.x[-1]
         focal = ((1 - self.delta) * focused[:, 0] + self.delta * entropy[:, 1]).sum() / s.n[:, 0].sum()
         if not self.focal_sum:
             focal = focal / 2

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 import torch
 from torch import Tensor, nn
 
-from ._sums import Sums, dense, labels, result, sums
+from ._sums import Sums, dense, labels, per_channel, result, sums
 
 
 def softmax_helper_dim1(x: Tensor) -> Tensor:
@@ -38,6 +38,34 @@ def _target(x: Tensor, y: Tensor) -> Tensor:
     if y.dim() == x.dim() and y.shape[1] == 1:
         y = y.squeeze(1)
     return labels(y)
+
+
+def _kept(mask: Optional[Tensor]) -> dict[str, Optional[Tensor]]:
+    """Which voxels count, or by how much."""
+    if mask is None or not mask.is_floating_point():
+        return {"mask": None if mask is None else mask != 0}
+    return {"weights": mask}
+
+
+def get_tp_fp_fn_tn(
+    net_output: Tensor, gt: Tensor, axes: Any = None, mask: Optional[Tensor] = None, square: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """True and false positives, false and true negatives, `[N, C]`, or `[C]` where `axes` has the samples'; as nnU-Net's.
+
+    `net_output` `[N, C, …]` of probabilities, `gt` labels `[N, …]`, `[N, 1, …]` or of its shape, `mask` `[N, 1, …]`. `axes` are all
+    spatial axes, with or without that of the samples.
+    """
+    spatial = set(range(2, net_output.dim()))
+    summed = spatial if axes is None else {int(axis) for axis in axes}
+    if square or summed - {0} != spatial:
+        raise NotImplementedError("segfuse sums over all spatial axes, and squares no voxel's counts")
+    s = sums("mcc", "none", net_output, _target(net_output, gt), **_kept(mask))
+    if 0 in summed:
+        s = s.map(lambda x: x.sum(0))
+    # The pixel terms are Σ(1−p) and Σ(1−p)g.
+    negatives, missed = s.x
+    counts = (s.i, s.p - s.i, missed, negatives - missed)
+    return tuple(count.to(torch.float32) for count in counts)  # type: ignore[return-value]
 
 
 def _gathered(s: Sums, ddp: bool) -> Sums:
@@ -70,8 +98,7 @@ class _Dice(nn.Module):
     def forward(self, x: Tensor, y: Tensor, loss_mask: Optional[Tensor] = None) -> Tensor:
         """`x` `[N, C, …]`, `y` labels `[N, …]`, `[N, 1, …]` or of the shape of `x`, `loss_mask` `[N, 1, …]`."""
         activation, x = _activation(self.apply_nonlin, x)
-        s = sums("dice", activation, x, _target(x, y), mask=None if loss_mask is None else loss_mask != 0)
-        return self.of(s, x)
+        return self.of(sums("dice", activation, x, _target(x, y), **_kept(loss_mask)), x)
 
     def of(self, s: Sums, x: Tensor) -> Tensor:
         """The loss of these sums."""
@@ -163,7 +190,11 @@ class RobustCrossEntropyLoss(nn.Module):
 
 
 class DC_and_CE_loss(nn.Module):
-    """Dice and cross-entropy; arguments as nnU-Net's DC_and_CE_loss."""
+    """Dice and cross-entropy; arguments as nnU-Net's DC_and_CE_loss.
+
+    One pass has the sums of both, where the Dice half is a class of this module; any other `dice_class` is called. As in nnU-Net, a
+    one-hot target is one of the Dice half alone: the cross-entropy takes its first channel for labels.
+    """
 
     def __init__(
         self,
@@ -191,19 +222,36 @@ class DC_and_CE_loss(nn.Module):
             assert target.shape[1] == 1, (
                 "ignore label is not implemented for one hot encoded target variables (DC_and_CE_loss)"
             )
+        if not hasattr(self.dc, "of") or (target.dim() == net_output.dim() and target.shape[1] != 1):
+            return self._apart(net_output, target)
         # Voxels with the label that the cross-entropy ignores by default would be a class of their own in the Dice half.
         ignore = self.ce.ignore_index if self.ignore_label is not None else None
         y = labels(target).squeeze(1)
         s = sums(f"dice + {self.ce.spec}", "softmax", net_output, y, ignore_index=ignore)
         dice = self.dc.of(s, net_output) if self.weight_dice != 0 else 0
+        ce = self._entropy(s, net_output) if self.weight_ce != 0 else 0
+        return self.weight_ce * ce + self.weight_dice * dice
+
+    def _apart(self, net_output: Tensor, target: Tensor) -> Tensor:
+        """The loss with halves that share no sums."""
+        mask, y = None, target
+        if self.ignore_label is not None:
+            mask = target != self.ignore_label
+            y = target.masked_fill(~mask, 0)
+        dice = self.dc(net_output, y, loss_mask=mask) if self.weight_dice != 0 else 0
         ce = 0
         if self.weight_ce != 0:
-            ce = self.ce.of(s, net_output)
-            if self.ignore_label is not None:
-                # No voxel counts: no cross-entropy, in value and in slope.
-                counted = s.g.sum() > 0
-                ce = torch.where(counted, self.ce.of(_where(counted, s), net_output), torch.zeros_like(ce))
+            s = sums(self.ce.spec, "softmax", net_output, labels(target[:, 0]), ignore_index=self.ce.ignore_index)
+            ce = self._entropy(s, net_output)
         return self.weight_ce * ce + self.weight_dice * dice
+
+    def _entropy(self, s: Sums, x: Tensor) -> Tensor:
+        ce = self.ce.of(s, x)
+        if self.ignore_label is None:
+            return ce
+        # No voxel counts: no cross-entropy, in value and in slope.
+        counted = s.g.sum() > 0
+        return torch.where(counted, self.ce.of(_where(counted, s), x), torch.zeros_like(ce))
 
 
 def _where(counted: Tensor, s: Sums) -> Sums:
@@ -215,7 +263,8 @@ class DC_and_BCE_loss(nn.Module):
     """Dice and binary cross-entropy of regions; arguments as nnU-Net's DC_and_BCE_loss.
 
     With `use_ignore_label`, the last channel of the target says which voxels do not count. As in nnU-Net, the mean of the
-    cross-entropy then divides by the voxels and not by the channels too.
+    cross-entropy then divides by the voxels and not by the channels too. `pos_weight` is a number or, so shaped that torch broadcasts
+    it so, one per channel. A `dice_class` that is not of this module is called.
     """
 
     def __init__(
@@ -249,12 +298,10 @@ class DC_and_BCE_loss(nn.Module):
             mask = target[:, -1:] == 0
             target = target[:, :-1]
         s = sums("dice + balanced_ce", "sigmoid", net_output, dense(target), mask=mask)
-        dice = self.dc.of(s, net_output)
+        own = hasattr(self.dc, "of")
+        dice = self.dc.of(s, net_output) if own else self.dc(net_output, target, loss_mask=mask)
         positive, negative = s.x
-        if self.pos_weight is not None:
-            w = self.pos_weight.to(positive).reshape(self.pos_weight.shape[:1])
-            positive = positive * w
-        ce = (positive + negative).sum()
+        ce = (positive * per_channel(self.pos_weight, net_output.dim(), positive) + negative).sum()
         if mask is not None:
             ce = ce / s.n[:, 0].sum().clip(min=1e-8)
         elif self.reduction == "mean":

@@ -19,6 +19,8 @@ from ._sums import (
     labels,
     looks,
     missing,
+    per_channel,
+    readable,
     result,
     sums,
 )
@@ -89,6 +91,7 @@ class _Overlap(nn.Module):
             y_pred, y_true = y_pred.reshape(shape), y_true.reshape(shape)
         else:
             y_true = y_true.reshape(y_pred.shape)
+        y_true = readable(y_true)
         if self.ignore_index is None:
             return sums("soft_dice", activation, y_pred, dense(y_true)).over_batch(), True
         kept = y_true != self.ignore_index
@@ -234,6 +237,7 @@ class FocalLoss(nn.Module):
         if self.mode == MULTICLASS_MODE:
             target, ignore = _labels(y_true, y_pred), self.ignore_index
         else:
+            y_true = readable(y_true)
             if self.mode == BINARY_MODE:
                 shape = y_pred = y_pred.reshape(1, 1, -1)
                 y_true = y_true.reshape(1, 1, -1)
@@ -321,21 +325,9 @@ class SoftBCEWithLogitsLoss(nn.Module):
             mask=None if kept is None else channels_apart(kept),
         )
         positive, negative = (channels_together(x, shape) for x in s.x)
-        loss = positive * _per_channel(self.pos_weight, rank, positive) + negative
-        loss = (loss * _per_channel(self.weight, rank, loss)).sum()
+        loss = positive * per_channel(self.pos_weight, rank, positive) + negative
+        loss = (loss * per_channel(self.weight, rank, loss)).sum()
         return result(loss / shape.numel() if self.reduction == "mean" else loss, y_pred)
-
-
-def _per_channel(weight: Optional[Tensor], rank: int, sums: Tensor) -> Any:
-    """A weight that torch would broadcast over the prediction, where it differs by channel alone."""
-    if weight is None:
-        return 1.0
-    if weight.numel() == 1:
-        return weight.reshape(()).to(sums)
-    axis = weight.dim() - rank + 1
-    if axis < 0 or weight.shape[axis] != weight.numel() or weight.numel() != sums.shape[1]:
-        raise NotImplementedError(f"a weight of shape {tuple(weight.shape)} differs by more than the channel; segfuse has none")
-    return weight.reshape(-1).to(sums)
 
 
 class SoftCrossEntropyLoss(nn.Module):

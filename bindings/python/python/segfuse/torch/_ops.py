@@ -351,8 +351,7 @@ class _Forward(torch.autograd.Function):
     def backward(ctx, grad_losses, _):
         slope = None
         if grad_losses is not None:
-            inputs = (*ctx.saved_tensors, grad_losses.contiguous(), ctx.config)
-            slope = _Gradient.apply(*inputs) if torch.is_grad_enabled() else _gradient(*inputs)
+            slope = gradient_of_plain(*ctx.saved_tensors, grad_losses.contiguous(), ctx.config)
         return (slope,) + (None,) * 9
 
 
@@ -362,6 +361,11 @@ class _Gradient(torch.autograd.Function):
     forward = staticmethod(_gradient)
     setup_context = staticmethod(lambda ctx, inputs, output: None)
     backward = staticmethod(_no_second_derivative)
+
+
+def gradient_of_plain(*inputs: Any) -> Tensor:
+    """`gradient` past the dispatcher."""
+    return _Gradient.apply(*inputs) if torch.is_grad_enabled() else _gradient(*inputs)
 
 
 def loss(prediction: Tensor, *others: Any) -> Tensor:
