@@ -2,7 +2,7 @@
 
 The images are made here: discs and squares of different brightness in noise, three classes. Both trainings see the same images in the
 same order, so that their curves lie on top of each other if the losses and their gradients agree. Printed are the largest
-difference of the curves, and what share of a step each loss takes, forward and backward.
+difference of the curves, and what share of a step each loss takes, forward and backward; `--plot` draws both.
 
     python train_unet.py [--steps 200] [--size 64] [--plot curves.png]
 
@@ -10,7 +10,9 @@ Needs torch and monai; `--plot` needs matplotlib.
 """
 
 import argparse
+import importlib.util
 import time
+from typing import NamedTuple
 
 import monai
 import torch
@@ -58,8 +60,15 @@ class UNet(nn.Module):
         return self.head(self.up_first(torch.cat([self.up(second), first], 1)))
 
 
-def train(loss: nn.Module, steps: int, size: int) -> "tuple[list[float], float, float]":
-    """The losses of all steps, the seconds of the steps and the seconds of the loss in them."""
+class Training(NamedTuple):
+    """The losses of all steps; milliseconds of a step and of the loss in it, forward and backward."""
+
+    losses: "list[float]"
+    step: float
+    loss: float
+
+
+def train(loss: nn.Module, steps: int, size: int) -> Training:
     torch.manual_seed(7)
     model = UNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -80,36 +89,46 @@ def train(loss: nn.Module, steps: int, size: int) -> "tuple[list[float], float, 
         optimizer.step()
         whole += time.perf_counter() - begin
         losses.append(value.item())
-    return losses, whole, part
+    return Training(losses, 1e3 * whole / steps, 1e3 * part / steps)
+
+
+def plot(trainings: "dict[str, Training]", path: str) -> None:
+    """The curves, and beside them the times of a step."""
+    from matplotlib import pyplot
+
+    _, (curves, times) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for (name, training), style in zip(trainings.items(), ("-", "--")):
+        curves.plot(training.losses, style, label=name)
+    curves.set(xlabel="step", ylabel="loss")
+    curves.legend()
+    losses = [training.loss for training in trainings.values()]
+    rest = [training.step - training.loss for training in trainings.values()]
+    times.bar(list(trainings), rest, label="network")
+    times.bar_label(times.bar(list(trainings), losses, bottom=rest, label="loss"), [f"{loss:.2f} ms" for loss in losses])
+    times.set(ylabel="milliseconds of a step")
+    times.legend()
+    pyplot.savefig(path, dpi=120)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--size", type=int, default=64, help="pixels of a side, a multiple of 4")
     parser.add_argument("--plot", metavar="PNG")
     options = parser.parse_args()
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib, which is not installed")
     contestants = {
         "monai.losses.DiceCELoss": monai.losses.DiceCELoss(to_onehot_y=True, softmax=True),
         'segfuse.torch.Loss("dice + ce")': segfuse.torch.Loss("dice + ce"),
     }
-    curves = {}
-    for name, loss in contestants.items():
-        curves[name], whole, part = train(loss, options.steps, options.size)
-        step, own = 1e3 * whole / options.steps, 1e3 * part / options.steps
-        last = curves[name][-1]
-        print(f"{name:32} loss {last:.4f} at the end; step {step:.2f} ms, of which loss {own:.2f} ms, {own / step:.0%}")
-    first, second = curves.values()
+    trainings = {name: train(loss, options.steps, options.size) for name, loss in contestants.items()}
+    for name, (losses, step, loss) in trainings.items():
+        print(f"{name:32} loss {losses[-1]:.4f} at the end; step {step:.2f} ms, of which loss {loss:.2f} ms, {loss / step:.0%}")
+    first, second = (training.losses for training in trainings.values())
     print(f"largest difference of the curves: {max(abs(a - b) for a, b in zip(first, second)):.1e}")
     if options.plot:
-        from matplotlib import pyplot
-
-        for (name, curve), style in zip(curves.items(), ("-", "--")):
-            pyplot.plot(curve, style, label=name)
-        pyplot.xlabel("step")
-        pyplot.ylabel("loss")
-        pyplot.legend()
-        pyplot.savefig(options.plot, dpi=120)
+        plot(trainings, options.plot)
 
 
 if __name__ == "__main__":

@@ -294,6 +294,22 @@ def test_weights_below_zero_are_seen_where_a_loss_is_compiled():
     assert torch.isfinite(monai.DiceLoss(sigmoid=True, weight=-1.0)(LOGITS[:, :1], (LABELS % 2).float()))
 
 
+def test_the_example_trains_both_alike():
+    script = pathlib.Path(__file__).parents[1] / "examples/train_unet.py"
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    command = [sys.executable, str(script), "--steps", "8", "--size", "16"]
+    run = lambda *more: subprocess.run([*command, *more], env=environment, capture_output=True, text=True, timeout=300)  # noqa: E731
+    out = run()
+    assert out.returncode == 0, out.stderr
+    *ends, difference = out.stdout.splitlines()
+    assert len(ends) == 2 and all("of which loss" in line for line in ends)
+    assert difference.startswith("largest difference of the curves: ") and float(difference.split()[-1]) < 1e-3
+    if importlib.util.find_spec("matplotlib") is None:
+        # Before any training, whose results would be lost.
+        refused = run("--plot", "curves.png")
+        assert refused.returncode == 2 and "needs matplotlib" in refused.stderr and not refused.stdout
+
+
 def test_functional_gradients():
     loss = monai.DiceCELoss(softmax=True, to_onehot_y=True)
     x = LOGITS.clone().requires_grad_()
