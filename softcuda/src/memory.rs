@@ -30,6 +30,8 @@ pub(crate) struct Allocation {
     pub(crate) len: u64,
     /// The context that made it; [`NO_CONTEXT`] of a mapping.
     pub(crate) context: usize,
+    /// Whether any context and the host may use it; here the host does so by copies alone.
+    pub(crate) managed: bool,
     data: *mut u8,
     /// One byte for each byte of data: whether it was written.
     written: *mut u8,
@@ -54,11 +56,11 @@ impl Allocation {
     fn layout(len: u64) -> Option<Layout> {
         Layout::from_size_align(usize::try_from(len).ok()?.max(1), ALIGNMENT as usize).ok()
     }
-    fn new(base: u64, len: u64, context: usize) -> Option<Allocation> {
+    fn new(base: u64, len: u64, context: usize, managed: bool) -> Option<Allocation> {
         let layout = Self::layout(len)?;
         // SAFETY: the layout's size is not zero.
         let (data, written) = unsafe { (alloc(layout), alloc_zeroed(layout)) };
-        let allocation = Allocation { base, len, context, data, written, cells: OnceLock::new() };
+        let allocation = Allocation { base, len, context, managed, data, written, cells: OnceLock::new() };
         if data.is_null() || written.is_null() {
             return None;
         }
@@ -188,11 +190,15 @@ impl Memory {
     }
     /// Allocates for a context, if that many bytes are left of `limit`. Addresses are never used twice, but where they are the host's.
     pub(crate) fn allocate(&self, len: u64, context: usize, limit: u64) -> Option<u64> {
+        self.allocate_as(len, context, limit, false)
+    }
+    /// As [`Memory::allocate`], managed or not.
+    pub(crate) fn allocate_as(&self, len: u64, context: usize, limit: u64, managed: bool) -> Option<u64> {
         let mut state = self.change();
         if len > limit.saturating_sub(state.bytes) {
             return None;
         }
-        let mut allocation = Allocation::new(state.next, len, context)?;
+        let mut allocation = Allocation::new(state.next, len, context, managed)?;
         if self.host_addresses {
             allocation.base = allocation.data as u64;
         } else {
@@ -220,7 +226,7 @@ impl Memory {
         if overlaps || len > limit.saturating_sub(state.bytes) {
             return None;
         }
-        let allocation = Arc::new(Allocation::new(base, len, NO_CONTEXT)?);
+        let allocation = Arc::new(Allocation::new(base, len, NO_CONTEXT, false)?);
         state.bytes += len;
         state.peak = state.peak.max(state.bytes);
         Arc::make_mut(&mut state.map).0.insert(at, allocation);

@@ -199,6 +199,19 @@ fn what_a_pointer_is() {
         |address: u64| unsafe { sys::cuPointerGetAttributes(5, numbers.as_mut_ptr(), data.as_mut_ptr(), address) };
     assert_eq!(ask(address + 10), CUDA_SUCCESS);
     assert_eq!((owner.cast(), kind, ordinal, base, size), (context.0, 2, 0, address, 1000));
+    // Managed memory says so of itself.
+    let (mut managed, mut shared) = (0u64, [7u32; 2]);
+    // SAFETY: a context is current, and the variables are of the attribute's type.
+    unsafe {
+        assert_eq!(sys::cuMemAllocManaged(&mut managed, 100, 0), CUDA_ERROR_INVALID_VALUE);
+        assert_eq!(sys::cuMemAllocManaged(&mut managed, 100, 1), CUDA_SUCCESS);
+        for (place, of) in shared.iter_mut().zip([address, managed]) {
+            let told = sys::cuPointerGetAttribute(ptr::from_mut(place).cast(), CU_POINTER_ATTRIBUTE_IS_MANAGED, of);
+            assert_eq!(told, CUDA_SUCCESS);
+        }
+        assert_eq!(sys::cuMemFree_v2(managed), CUDA_SUCCESS);
+    }
+    assert_eq!(shared, [0, 1]);
     // Of a pointer that no driver knows, nothing is said.
     let ours = 0u64;
     assert_eq!(ask(&raw const ours as u64), CUDA_SUCCESS);

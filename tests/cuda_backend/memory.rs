@@ -202,6 +202,37 @@ fn grad_output_on_the_device() {
     }
 }
 
+/// Managed memory is any context's, whichever made it; memory that is not is refused there, see `errors::of_another_context`.
+#[test]
+fn managed_memory_of_another_context() {
+    use cudarc::driver::{CudaContext, result};
+    let device = device_or_return!();
+    let case = example("dice + ce", &[2, 3, 40], DType::F32, Layout::Planar, 65);
+    let executor = device.prepare(&case.plan()).expect("the device takes the plan");
+    let want = evaluate(&executor, &case);
+    let stream = stream(device);
+    let loaded = Loaded::new(&stream, &case, 0xaa);
+    let other = CudaContext::new_non_primary(device.ordinal() as usize, 0).expect("a second context can be made");
+    let host = case.host();
+    let bytes = host.prediction.bytes();
+    other.bind_to_thread().expect("a context can be current");
+    // SAFETY: a context is current; the whole of it is written before anything reads it.
+    let prediction = unsafe {
+        let address = result::malloc_managed(bytes.len(), sys::CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL)
+            .expect("managed memory can be made");
+        result::memcpy_htod_sync(address, bytes).expect("the device works");
+        address
+    };
+    let buffers = Buffers { prediction, ..loaded.buffers(true) };
+    // SAFETY: the buffers are those of the case, and live until the stream was waited for.
+    unsafe { executor.forward_backward(&[buffers], &Call::default(), &*stream) }.expect("the buffers fit");
+    assert!(loaded.gradient(&executor, DType::F32) == want.1);
+    other.bind_to_thread().expect("a context can be current");
+    // SAFETY: made above, and its last reader was waited for.
+    unsafe { result::free_sync(prediction) }.expect("it is there");
+    assert_no_faults();
+}
+
 /// Two pieces of memory that are mapped one after the other, as allocators do whose memory grows; what follows them is reserved alone.
 struct Mapped {
     address: u64,

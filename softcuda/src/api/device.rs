@@ -56,6 +56,7 @@ fn attribute(number: u32, settings: &Settings) -> c_int {
         (CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE, 128 << 20),
         (CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, 1024),
         (CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 1),
+        (CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 1),
     ];
     match number {
         major if major == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as u32 => {

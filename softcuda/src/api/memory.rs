@@ -9,13 +9,17 @@ use cudarc::driver::sys::{CUpointer_attribute as Attribute, CUresult};
 use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
 
 fn allocate(to: Out<u64>, bytes: usize, context: usize) -> Answer {
+    allocate_as(to, bytes, context, false)
+}
+
+fn allocate_as(to: Out<u64>, bytes: usize, context: usize, managed: bool) -> Answer {
     if bytes == 0 {
         return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
     }
     if fails(Failure::Allocation) {
         return Err(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     }
-    let address = state().memory.allocate(bytes as u64, context, settings().memory_bytes);
+    let address = state().memory.allocate_as(bytes as u64, context, settings().memory_bytes, managed);
     to.put(address.ok_or(CUresult::CUDA_ERROR_OUT_OF_MEMORY)?)
 }
 
@@ -80,10 +84,9 @@ fn describe(number: u32, address: u64) -> Option<u64> {
         Some(len)
     } else if is(Attribute::CU_POINTER_ATTRIBUTE_MAPPED) {
         Some(1)
-    } else if is(Attribute::CU_POINTER_ATTRIBUTE_IS_MANAGED)
-        || is(Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
-        || is(Attribute::CU_POINTER_ATTRIBUTE_SYNC_MEMOPS)
-    {
+    } else if is(Attribute::CU_POINTER_ATTRIBUTE_IS_MANAGED) {
+        Some(device.is_some_and(|allocation| allocation.managed).into())
+    } else if is(Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) || is(Attribute::CU_POINTER_ATTRIBUTE_SYNC_MEMOPS) {
         Some(0)
     } else {
         None
@@ -122,6 +125,19 @@ api! {
             context
         };
         allocate(to, bytes, context)
+    }
+    fn cuMemAllocManaged(to: Out<u64>, bytes: usize, flags: c_uint) {
+        let context = {
+            let mut tables = tables();
+            let context = tables.usable()?;
+            tables.forbid_in_capture()?;
+            context
+        };
+        // Attached to every context, or to the host alone until a stream is named.
+        if ![1, 2].contains(&flags) {
+            return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+        }
+        allocate_as(to, bytes, context, true)
     }
     fn cuMemFree_v2(address: u64) {
         {
