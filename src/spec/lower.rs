@@ -1,29 +1,19 @@
-//! Lowering of a recorded graph to shader text.
+//! Lowering of a recorded graph to WGSL.
 
 use super::{Graph, Id, Op, ProgramError};
 use std::fmt::Write;
 
-/// The language of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// CUDA C++, single precision.
-    Cuda,
-    /// WGSL over `real`, which the kernel defines as `f32` or `vec4<f32>`.
-    Wgsl,
-}
-
-/// The statements that compute `outputs`, one local constant per operation, ending with the assignments of the outputs.
+/// The statements that compute `outputs` in WGSL over `real`, which the kernel defines as `f32` or `vec4<f32>`: one local constant per
+/// operation, ending with the assignments of the outputs.
 ///
 /// `input` names the value of an input slot, `output` the place of the k-th output. The text relies on the language's `abs`
-/// and `sqrt`; for CUDA on its `logf`, `expf` and `powf`, for WGSL on `ln`, `exponential`, `power` and `is_nan` of
-/// `kernels/wgsl/math.wgsl`, whose accuracy is known.
+/// and `sqrt`, and on `ln`, `exponential`, `power` and `is_nan` of `kernels/wgsl/math.wgsl`, whose accuracy is known.
 ///
 /// # Errors
 /// [`ProgramError::Literal`] for a constant that is not finite in single precision.
 pub fn lower(
     graph: &Graph,
     outputs: &[Id],
-    language: Language,
     input: &dyn Fn(u8) -> String,
     output: &dyn Fn(usize) -> String,
 ) -> Result<String, ProgramError> {
@@ -31,14 +21,8 @@ pub fn lower(
     let live = live(graph, outputs)?;
     let name = |id: Id| match ops[id as usize] {
         Op::Input(slot) => input(slot),
-        Op::Literal(bits) => literal(f64::from_bits(bits), language),
+        Op::Literal(bits) => literal(f64::from_bits(bits)),
         _ => format!("t{id}"),
-    };
-    let cuda = language == Language::Cuda;
-    let declare = if cuda { "const float" } else { "let" };
-    let call = |cuda_name: &str, wgsl_name: &str, arguments: &[Id]| {
-        let arguments: Vec<String> = arguments.iter().map(|&a| name(a)).collect();
-        format!("{}({})", if cuda { cuda_name } else { wgsl_name }, arguments.join(", "))
     };
     let mut text = String::new();
     for (id, &op) in ops.iter().enumerate() {
@@ -52,20 +36,20 @@ pub fn lower(
             Op::Mul(a, b) => format!("{} * {}", name(a), name(b)),
             Op::Div(a, b) => format!("{} / {}", name(a), name(b)),
             Op::Neg(a) => format!("-({})", name(a)),
-            Op::Ln(a) => call("logf", "ln", &[a]),
-            Op::Exp(a) => call("expf", "exponential", &[a]),
-            Op::Sqrt(a) => call("sqrtf", "sqrt", &[a]),
-            Op::Abs(a) => call("fabsf", "abs", &[a]),
-            Op::Pow(a, b) => call("powf", "power", &[a, b]),
+            Op::Ln(a) => format!("ln({})", name(a)),
+            Op::Exp(a) => format!("exponential({})", name(a)),
+            Op::Sqrt(a) => format!("sqrt({})", name(a)),
+            Op::Abs(a) => format!("abs({})", name(a)),
+            Op::Pow(a, b) => format!("power({}, {})", name(a), name(b)),
             // Comparisons instead of the built-in max and min: those drop a NaN.
-            Op::Max(a, b) => choose(cuda, &first_wins(cuda, ">=", &name(a), &name(b)), &name(a), &name(b)),
-            Op::Min(a, b) => choose(cuda, &first_wins(cuda, "<=", &name(a), &name(b)), &name(a), &name(b)),
+            Op::Max(a, b) => first_wins(">=", &name(a), &name(b)),
+            Op::Min(a, b) => first_wins("<=", &name(a), &name(b)),
             Op::Select(c, a, b) => {
-                let below = choose(cuda, &format!("{} <= {}", name(c), literal(0.0, language)), &name(b), &name(c));
-                choose(cuda, &format!("{} > {}", name(c), literal(0.0, language)), &name(a), &below)
+                let (zero, c) = (literal(0.0), name(c));
+                format!("select(select({c}, {}, {c} <= {zero}), {}, {c} > {zero})", name(b), name(a))
             }
         };
-        writeln!(text, "    {declare} t{id} = {value};").expect("writing to a string");
+        writeln!(text, "    let t{id} = {value};").expect("writing to a string");
     }
     for (k, &id) in outputs.iter().enumerate() {
         writeln!(text, "    {} = {};", output(k), name(id)).expect("writing to a string");
@@ -98,20 +82,11 @@ pub(super) fn live(graph: &Graph, outputs: &[Id]) -> Result<Vec<bool>, ProgramEr
     Ok(live)
 }
 
-/// Whether `a` is to be taken: by the comparison, or because it is NaN.
-fn first_wins(cuda: bool, comparison: &str, a: &str, b: &str) -> String {
-    if cuda { format!("{a} {comparison} {b} || {a} != {a}") } else { format!("({a} {comparison} {b}) | is_nan({a})") }
+/// `a` by the comparison, or because it is NaN; else `b`.
+fn first_wins(comparison: &str, a: &str, b: &str) -> String {
+    format!("select({b}, {a}, ({a} {comparison} {b}) | is_nan({a}))")
 }
 
-fn choose(cuda: bool, condition: &str, yes: &str, no: &str) -> String {
-    if cuda { format!("({condition} ? {yes} : {no})") } else { format!("select({no}, {yes}, {condition})") }
-}
-
-fn literal(x: f64, language: Language) -> String {
-    let text = format!("{:?}", x as f32);
-    match language {
-        Language::Wgsl => format!("real({text})"),
-        Language::Cuda if x < 0.0 => format!("({text}f)"),
-        Language::Cuda => format!("{text}f"),
-    }
+fn literal(x: f64) -> String {
+    format!("real({:?})", x as f32)
 }

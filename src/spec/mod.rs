@@ -22,7 +22,7 @@ mod real;
 pub use dual::Dual;
 pub use formula::{Context, Formula, Moment, Moments, PIXEL_TERMS_MAX, Scope, Slots, TERMS_MAX, Voxel, VoxelInput};
 pub use graph::{Graph, Id, Node, Op, Recorder};
-pub use lower::{Language, lower};
+pub use lower::lower;
 #[cfg(feature = "cuda")]
 pub(crate) use lower_ptx::{Ptx, literal as ptx_literal, lower_ptx};
 pub use program::{Instruction, Opcode, Operand, Program, ProgramError, limits};

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Map, Problem, Target};
 use crate::role::Role;
-use crate::spec::{Graph, Id, Language, Moment, VoxelInput, lower};
+use crate::spec::{Graph, Id, Moment, VoxelInput, lower};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -545,7 +545,7 @@ fn lowered(head: &Head, graph: &Graph, outputs: &[Id]) -> Result<String, Error> 
         (None, Some(map)) => format!("made[{map}]"),
         (None, None) => format!("real(c[{}])", slot as usize - VoxelInput::ALL.len()),
     };
-    Ok(lower(graph, outputs, Language::Wgsl, &input, &|k| format!("values[{k}]"))?)
+    Ok(lower(graph, outputs, &input, &|k| format!("values[{k}]"))?)
 }
 
 fn returning(body: &str, count: &str) -> String {

@@ -2,23 +2,25 @@
 
 mod c_header;
 mod math;
-mod pixel_terms;
 mod program;
 mod recipe;
 
 use crate::root;
 use anyhow::{Context, bail};
-use segfuse::spec::Language;
 use std::fs;
 use std::path::PathBuf;
 
+/// The languages of the kernels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Cuda,
+    Wgsl,
+}
+
 /// Every generated file: its path from the root of the workspace, and its content.
 fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
-    // WGSL needs no pixel terms ahead of time: they are lowered when a plan is prepared.
-    let mut files = vec![
-        (PathBuf::from("bindings/c/include/segfuse.h"), c_header::text()?),
-        (PathBuf::from("kernels/gen/pixel_terms.cuh"), pixel_terms::text()),
-    ];
+    // No pixel terms: those are lowered when a plan is prepared.
+    let mut files = vec![(PathBuf::from("bindings/c/include/segfuse.h"), c_header::text()?)];
     for (language, extension) in [(Language::Cuda, "cuh"), (Language::Wgsl, "wgsl")] {
         let path = |name: &str| PathBuf::from(format!("kernels/gen/{name}.{extension}"));
         files.push((path("math"), math::text(language)));

@@ -1,8 +1,7 @@
 //! The coefficients of exp and ln, for kernels that compute them as the CPU backend does.
 
-use super::header;
+use super::{Language, header};
 use segfuse::numeric;
-use segfuse::spec::Language;
 
 pub(super) fn text(language: Language) -> String {
     let mut text = header("Coefficients of exp and ln, highest power first, and how their range is reduced.");

@@ -1,7 +1,7 @@
 //! The numbers of the bytecode, for the kernels that interpret it.
 
-use super::header;
-use segfuse::spec::{Language, Moment, Opcode, Slots, limits};
+use super::{Language, header};
+use segfuse::spec::{Moment, Opcode, Slots, limits};
 
 pub(super) fn text(language: Language) -> String {
     let mut text = header("The bytecode that the finish step interprets: opcodes, operand kinds, input slots, limits.");

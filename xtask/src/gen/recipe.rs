@@ -1,7 +1,7 @@
 //! The words of a recipe, for the kernel that reads them.
 
-use super::header;
-use segfuse::spec::{Language, Scope};
+use super::{Language, header};
+use segfuse::spec::Scope;
 
 // The library has them behind the features of its GPU backends, whose dependencies nothing here needs.
 #[path = "../../../src/recipe/words.rs"]
