@@ -395,7 +395,8 @@ impl Executor {
             let launch = self.launch(&entered, number, Some(buffers), call, base, stream);
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
-                // The maps of another head may lie in their place meanwhile: they are made again, of the same buffers.
+                // Of these buffers: the sums may have come from several calls, of tiles, and the maps at hand are of the last, or of
+                // another head.
                 launch.distance()?;
                 launch.voxels(made(&self.heads[number].gradient), Kernel::Gradient, launch.all())?;
             }

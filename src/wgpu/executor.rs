@@ -320,6 +320,8 @@ impl Executor {
         self.check(heads, &Call::default(), Pass::Both)?;
         let mut recorder = Recorder::new(encoder, None);
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
+            // Of these buffers: the sums may have come from several calls, of tiles, and the maps at hand are of the last.
+            self.make_maps(&mut recorder, on_device, buffers);
             self.dispatch(&mut recorder, head, on_device, made(&on_device.gradient), buffers);
         }
         recorder.end();

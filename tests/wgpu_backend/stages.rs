@@ -73,3 +73,28 @@ fn one_by_one() {
         assert!(result(device, &executor, executor.result()) == want.1, "{spec}");
     }
 }
+
+/// Of tiles that are reduced one after the other: a gradient reads the maps of its own tile, not those of the last that was reduced.
+#[test]
+fn gradients_of_tiles_read_their_own_maps() {
+    let device = device_or_return!();
+    let tiles = [71, 72].map(|seed| example(MAPS, &[1, 3, 20, 30], DType::F32, Layout::Planar, seed));
+    let executor = device.prepare_split(&tiles[0].plan()).expect("the device takes the plan");
+    let loaded = tiles.each_ref().map(|tile| Loaded::new(device, tile, 0xaa));
+    let gradient_of_first = |before_finish: &[usize], after_finish: &[usize]| {
+        submit(device, |encoder| {
+            let reduce = |encoder: &mut _, tiles: &[usize]| {
+                for &tile in tiles {
+                    executor.encode_reduce(encoder, &[loaded[tile].buffers(true)]).expect("the buffers fit");
+                }
+            };
+            reduce(encoder, before_finish);
+            executor.encode_finish(encoder, &Call::default()).expect("a split plan");
+            reduce(encoder, after_finish);
+            executor.encode_gradient(encoder, &[loaded[0].buffers(true)]).expect("the buffers fit");
+        });
+        loaded[0].gradient(device, &executor, DType::F32)
+    };
+    // The coefficients are of the same sums; the tile that was reduced last is another.
+    assert!(gradient_of_first(&[0, 1], &[]) == gradient_of_first(&[1], &[0]));
+}
