@@ -5,7 +5,7 @@
 
 use segfuse::cpu::{Device, InPlaceInputs};
 use segfuse::distance::{Distances, Hard, Kind, Source};
-use segfuse::{Activation, DType, Inputs, Layout as Axes, Objective, Plan, Problem, Shape, Slice, SliceMut};
+use segfuse::{Activation, DType, Error, Inputs, Layout as Axes, Objective, Plan, Problem, Shape, Slice, SliceMut};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -13,11 +13,16 @@ struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// Larger pieces are not there.
+static LARGEST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-// SAFETY: every call is passed on to the system's allocator as it is; only the sizes are noted. `realloc` and
+// SAFETY: every call is passed on to the system's allocator as it is, or refused; only the sizes are noted. `realloc` and
 // `alloc_zeroed` come from the trait's defaults, which call these two.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() > LARGEST.load(Relaxed) {
+            return std::ptr::null_mut();
+        }
         PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
@@ -48,6 +53,49 @@ const MAP_BYTES: usize = 8;
 fn calls_allocate_little() {
     losses();
     distance_maps();
+    without_memory();
+}
+
+/// Whatever a distance map needs memory for, not to have it is an error, and no end of the process.
+fn without_memory() {
+    let shape = Shape::new(1, 3, [40, 200, 300]).expect("a shape");
+    let (voxels, elements) = (shape.voxels() as usize, shape.elements() as usize);
+    let labels: Vec<u8> = (0..voxels).map(|i| (i / 50 % 3) as u8).collect();
+    let logits: Vec<f32> = (0..elements).map(|i| (i * 7 / 64 % 29) as f32).collect();
+    let (mut f32s, mut f16s) = (vec![0.0f32; elements], vec![half::f16::ZERO; elements]);
+    let with_pieces_to = |largest: usize, work: &mut dyn FnMut() -> Result<(), Error>| {
+        LARGEST.store(largest, Relaxed);
+        let result = work();
+        LARGEST.store(usize::MAX, Relaxed);
+        result
+    };
+    let missing = |result: Result<(), Error>| assert!(matches!(result, Err(Error::DeviceMemory { .. })), "{result:?}");
+    for kind in [Kind::Inside, Kind::Signed] {
+        let of = |source| Distances::new(&shape, source).kind(kind);
+        let maps = of(Source::Labels(DType::U8));
+        // Of scratch memory no piece is as large as a map.
+        for largest in (13..16).map(|bits| 1 << bits) {
+            missing(with_pieces_to(largest, &mut || maps.compute_into(&labels, &mut f32s)));
+        }
+        with_pieces_to(1 << 20, &mut || maps.compute_into(&labels, &mut f32s)).expect("it fits");
+        missing(with_pieces_to(1 << 20, &mut || maps.compute(&labels).map(drop)));
+        let argmax = of(Source::Prediction(DType::F32, Activation::Softmax, Hard::Argmax)).dtype(DType::F16);
+        for largest in [1 << 13, 1 << 16, 1 << 20] {
+            missing(with_pieces_to(largest, &mut || argmax.compute_into(&logits, &mut f16s)));
+        }
+    }
+    let objective: Objective = "hausdorff_dt + shape_aware_ce".parse().expect("a valid spec");
+    let plan = Plan::new(&objective, &Problem::new(shape)).expect("a valid plan");
+    let executor = Device::with_threads(2).expect("two threads").prepare(&plan);
+    f32s.fill(7.0);
+    // Classes, contours, maps.
+    for largest in [1 << 20, 6 << 20, 12 << 20] {
+        missing(with_pieces_to(largest, &mut || {
+            let mut slices: [SliceMut<'_>; 1] = [(&mut f32s).into()];
+            executor.forward_backward(&[Inputs::new(&logits, &labels)], &mut slices, None).map(drop)
+        }));
+        assert!(f32s.iter().all(|x| *x == 7.0), "nothing was written");
+    }
 }
 
 /// Bytes of rayon's queues and of lists as long as the samples.

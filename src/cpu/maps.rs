@@ -2,6 +2,7 @@
 
 use super::block::{self, Block, Range, Reads, Sources};
 use super::objects;
+use super::planes;
 use super::view::Source;
 use crate::distance::transform::{Side, is_of_squares, sides};
 use crate::distance::{self, Distances, Kind};
@@ -10,11 +11,14 @@ use crate::error::Error;
 use crate::plan::{Head, PlannedMap};
 use crate::problem::{Activation, Target};
 use crate::spec::VoxelInput;
+use bytemuck::Zeroable;
 use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
 
 /// Voxels that a thread takes at a time.
 const UNIT_VOXELS: usize = 1 << 14;
+/// What there is no memory for.
+const CLASSES: &str = "the classes of the voxels that distance maps are made of";
 /// A class is where g, or p, is above this.
 const THRESHOLD: f32 = 0.5;
 
@@ -29,8 +33,8 @@ impl Maps {
     /// [`Error::DeviceMemory`] when there is no memory for a map.
     pub(super) fn make(head: &Head, sources: &Sources<'_>) -> Result<Maps, Error> {
         let reads = |of| head.maps.iter().any(|map| sides(map.input).contains(&of));
-        let regions = |of| if reads(of) { Regions::of(head, sources, of) } else { Regions::Masks(Vec::new()) };
-        let (target, prediction) = (regions(Side::Target), regions(Side::Prediction));
+        let regions = |of| if reads(of) { Regions::of(head, sources, of) } else { Ok(Regions::Masks(Vec::new())) };
+        let (target, prediction) = (regions(Side::Target)?, regions(Side::Prediction)?);
         // The maps that are functions of the target's two-sided transform share it, and the last takes its buffer.
         let shares = |map: &&PlannedMap| is_of_squares(map.input);
         let mut sharing = head.maps.iter().filter(shares).count();
@@ -64,7 +68,9 @@ impl Maps {
         for map in &head.maps {
             let mut values = match map.input {
                 VoxelInput::PredictionSquared => prediction.transform(head, Kind::TwoSided, map.first_class)?,
-                VoxelInput::ContourDistance => target.contours(head).transform(head, Kind::Outside, map.first_class)?,
+                VoxelInput::ContourDistance => {
+                    target.contours(head)?.transform(head, Kind::Outside, map.first_class)?
+                }
                 VoxelInput::ObjectDistances => {
                     let mut sums = zeros(head, 1)?;
                     objects::distances(head, &target, &mut sums)?;
@@ -75,7 +81,7 @@ impl Maps {
             match map.input {
                 VoxelInput::SignedDistance => signed(head, map, &target, &mut values),
                 VoxelInput::Closeness => closeness(head, map, &target, &mut values),
-                VoxelInput::ContourDistance => mean_distance(head, map, &prediction.contours(head), &mut values),
+                VoxelInput::ContourDistance => mean_distance(head, map, &prediction.contours(head)?, &mut values),
                 _ => {}
             }
             made.push(values);
@@ -94,12 +100,8 @@ impl Maps {
 }
 
 /// Zeros for a map of so many planes of a sample.
-fn zeros(head: &Head, planes: usize) -> Result<Vec<f32>, Error> {
-    let elements = head.problem.shape.all_voxels() as usize * planes;
-    let mut values = Vec::new();
-    values.try_reserve_exact(elements).map_err(|_| Error::DeviceMemory { what: "a distance map" })?;
-    values.resize(elements, 0.0);
-    Ok(values)
+fn zeros(head: &Head, count: usize) -> Result<Vec<f32>, Error> {
+    planes::zeros(head.problem.shape.all_voxels() as usize * count, "a distance map")
 }
 
 /// Which voxels are of which class. A voxel that does not count is of none.
@@ -112,7 +114,7 @@ pub(super) enum Regions {
 }
 
 impl Regions {
-    fn of(head: &Head, sources: &Sources<'_>, side: Side) -> Regions {
+    fn of(head: &Head, sources: &Sources<'_>, side: Side) -> Result<Regions, Error> {
         let shape = &head.problem.shape;
         let labelled = match side {
             Side::Target => matches!(head.problem.target, Target::Labels(_)),
@@ -122,17 +124,17 @@ impl Regions {
         let level = Level::new();
         let block = || Block::new(head, Reads::of(head, &[])).with_p();
         if labelled {
-            let mut labels = vec![0i16; shape.all_voxels() as usize];
+            let mut labels: Vec<i16> = planes::zeros(shape.all_voxels() as usize, CLASSES)?;
             units(head, &mut labels, 1).into_par_iter().for_each_init(block, |block, (range, mut planes)| {
                 dispatch!(level, simd => labels_of(simd, block, sources, side, range, planes.remove(0)));
             });
-            Regions::Labels(labels)
+            Ok(Regions::Labels(labels))
         } else {
-            let mut masks = vec![0u8; shape.elements() as usize];
+            let mut masks: Vec<u8> = planes::zeros(shape.elements() as usize, CLASSES)?;
             units(head, &mut masks, shape.classes()).into_par_iter().for_each_init(block, |block, (range, planes)| {
                 dispatch!(level, simd => masks_of(simd, block, sources, side, range, planes));
             });
-            Regions::Masks(masks)
+            Ok(Regions::Masks(masks))
         }
     }
 
@@ -167,10 +169,10 @@ impl Regions {
     }
 
     /// The voxels of each class that share a face with a voxel that is not of it.
-    fn contours(&self, head: &Head) -> Regions {
+    fn contours(&self, head: &Head) -> Result<Regions, Error> {
         match self {
-            Regions::Labels(labels) => Regions::Labels(contours(head, labels, -1)),
-            Regions::Masks(masks) => Regions::Masks(contours(head, masks, 0)),
+            Regions::Labels(labels) => contours(head, labels, -1).map(Regions::Labels),
+            Regions::Masks(masks) => contours(head, masks, 0).map(Regions::Masks),
         }
     }
 }
@@ -255,11 +257,11 @@ fn masks_of<S: Simd>(
 }
 
 /// Planes of values in which only voxels that share a face with another value are left, and `none` elsewhere.
-fn contours<T: Copy + PartialEq + Send + Sync>(head: &Head, values: &[T], none: T) -> Vec<T> {
+fn contours<T: Zeroable + Copy + PartialEq + Send + Sync>(head: &Head, values: &[T], none: T) -> Result<Vec<T>, Error> {
     let (voxels, spatial) = (head.problem.shape.voxels() as usize, head.problem.shape.spatial());
     let stride = |axis: usize| spatial[axis + 1..].iter().product::<usize>();
     let axes: Vec<(usize, usize)> = (0..spatial.len()).map(|axis| (stride(axis), spatial[axis])).collect();
-    let mut kept = vec![none; values.len()];
+    let mut kept: Vec<T> = planes::zeros(values.len(), CLASSES)?;
     kept.par_chunks_mut(voxels).zip(values.par_chunks(voxels)).for_each(|(kept, values)| {
         kept.par_iter_mut().enumerate().with_min_len(UNIT_VOXELS).for_each(|(voxel, kept)| {
             let own = values[voxel];
@@ -267,12 +269,10 @@ fn contours<T: Copy + PartialEq + Send + Sync>(head: &Head, values: &[T], none: 
                 let at = voxel / stride % extent;
                 (at > 0 && values[voxel - stride] != own) || (at + 1 < extent && values[voxel + stride] != own)
             });
-            if differs {
-                *kept = own;
-            }
+            *kept = if differs { own } else { none };
         });
     });
-    kept
+    Ok(kept)
 }
 
 /// Calls `f` for every plane of a map with its sample and class, on all threads.

@@ -1,5 +1,6 @@
 //! Scratch memory of the blocks: planes of f32 in whole vectors.
 
+use crate::error::Error;
 use bytemuck::{Pod, Zeroable};
 use fearless_simd::{f32x16, prelude::*};
 use std::array;
@@ -7,6 +8,14 @@ use std::ops::{Deref, DerefMut, Range};
 
 /// Voxels of a vector, on every instruction set.
 pub(super) const LANES: usize = 16;
+
+/// Zeros.
+///
+/// # Errors
+/// [`Error::DeviceMemory`] when there is no memory for them.
+pub(super) fn zeros<T: Zeroable>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| Error::DeviceMemory { what })
+}
 
 /// One cache line: one vector.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -26,6 +35,14 @@ impl Planes {
     pub(super) fn new(count: usize, voxels: usize) -> Planes {
         let pitch = voxels.div_ceil(LANES) | 1;
         Planes { lines: vec![Line::zeroed(); count * pitch], pitch }
+    }
+    /// As [`Planes::new`].
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] when there is no memory for them.
+    pub(super) fn try_new(count: usize, voxels: usize, what: &'static str) -> Result<Planes, Error> {
+        let pitch = voxels.div_ceil(LANES) | 1;
+        Ok(Planes { lines: zeros(count * pitch, what)?, pitch })
     }
     /// How many planes there are.
     #[inline(always)]

@@ -5,8 +5,10 @@
 //! i of a level are together hardly more than the line is long. Sixteen neighbouring lines share a range, from the lowest of
 //! their winners to the highest; where they have little in common their distances are short, and the range is cut to those.
 
-use super::super::planes::LANES;
+use super::super::planes::{LANES, zeros};
+use super::passes::SCRATCH;
 use crate::distance::transform::slack;
+use crate::error::Error;
 use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
 use std::ops::Range;
 
@@ -31,17 +33,21 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis in a volume where no square of a distance is above `largest`.
-    pub(super) fn new(extent: usize, step: f64, largest: f64) -> Axis {
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] when there is no memory for its tables.
+    pub(super) fn new(extent: usize, step: f64, largest: f64) -> Result<Axis, Error> {
         let square = |k: usize| ((k as f64 * step) * (k as f64 * step)) as f32;
         let centre = extent - 1 + GROUP;
-        let squares = (0..centre + extent).map(|at| square(centre.abs_diff(at))).collect();
-        Axis {
+        let mut squares = zeros(centre + extent, SCRATCH)?;
+        squares.iter_mut().enumerate().for_each(|(at, to)| *to = square(centre.abs_diff(at)));
+        Ok(Axis {
             extent,
             squares,
             step_squared: square(1),
             per_step: (1.0 / step) as f32,
             slack: slack(extent, step, largest, ROUNDINGS),
-        }
+        })
     }
     /// The squares of the distances of rows that follow each other, the first at `place`, to place i and the COUNT − 1 after it:
     /// those of a row and the place last are the first of COUNT, those of the next row begin one later.
@@ -87,10 +93,20 @@ pub(super) struct Rows<'a> {
 }
 
 /// The range in which winners lie, for each place that they are looked for; with one more at both ends.
-#[derive(Default)]
 pub(super) struct Ranges {
     low: Vec<i32>,
     high: Vec<i32>,
+}
+
+impl Ranges {
+    /// Those of an axis.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] when there is no memory for them.
+    pub(super) fn new(extent: usize) -> Result<Ranges, Error> {
+        let groups = extent / GROUP;
+        Ok(Ranges { low: zeros(groups + 1, SCRATCH)?, high: zeros(groups + 2, SCRATCH)? })
+    }
 }
 
 /// Lowers `squares` to the least f(j) + (i − j)²·step² over the rows.
@@ -112,8 +128,6 @@ pub(super) fn envelope<S: Simd>(
     // Places are counted from 1, so that 0 and what is beyond n are the ends. Winners are looked for at multiples of GROUP.
     let groups = n / GROUP;
     let last = n as i32 - 1;
-    ranges.low.resize(groups + 1, 0);
-    ranges.high.resize(groups + 2, 0);
     ranges.low[0] = 0;
     ranges.high[groups + 1] = last;
     let slack = axis.slack as i32;

@@ -8,7 +8,7 @@ mod passes;
 mod sides;
 
 use super::Device;
-use super::planes::LANES;
+use super::planes::{LANES, zeros};
 use super::view::{Source, Target};
 use crate::distance::Distances;
 use crate::distance::transform::{Form, in_place};
@@ -52,9 +52,7 @@ impl Distances {
         let elements = self.elements() as usize;
         // Before memory is taken, of which maps may need more than there is.
         wanted.check_buffers((source.dtype(), source.len()), (DType::F32, elements))?;
-        let mut maps: Vec<f32> = Vec::new();
-        maps.try_reserve_exact(elements).map_err(|_| Error::DeviceMemory { what: "the distance maps" })?;
-        maps.resize(elements, 0.0);
+        let mut maps: Vec<f32> = zeros(elements, "the distance maps")?;
         wanted.compute_into(source, &mut maps)?;
         Ok(maps)
     }
@@ -62,6 +60,7 @@ impl Distances {
     ///
     /// # Errors
     /// As [`Distances::compute`], and when the maps have another type or length; nothing is written then.
+    /// [`Error::DeviceMemory`] when there is no memory to work in; what the maps hold then is not said.
     pub fn compute_into<'a, 'b>(
         &self,
         source: impl Into<Slice<'a>>,
@@ -69,8 +68,7 @@ impl Distances {
     ) -> Result<(), Error> {
         let (source, mut maps) = (source.into(), maps.into());
         self.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
-        run(self, source.into(), Target::new(&mut maps));
-        Ok(())
+        run(self, source.into(), Target::new(&mut maps))
     }
 }
 
@@ -92,34 +90,36 @@ fn planes_at_once(distances: &Distances, form: Form) -> u64 {
 }
 
 /// The maps of buffers that were checked.
-pub(super) fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) {
+fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) -> Result<(), Error> {
     let sides = Sides::new(distances, source);
     let form = Form::of(distances);
-    let call = Call::new(distances, sides, form);
+    let call = Call::new(distances, sides, form)?;
     let (samples, count) = (distances.shape.samples(), distances.maps());
     let voxels = distances.shape.voxels() as usize;
     if in_place(distances) {
-        (0..samples).into_par_iter().for_each(|sample| {
+        return (0..samples).into_par_iter().try_for_each(|sample| {
             let piece = Piece { sample, maps: 0..count, at: sample * count * voxels };
             // SAFETY: each sample has planes of its own, all in the caller's maps.
-            unsafe { call.run(&piece, &maps) };
+            unsafe { call.run(&piece, &maps)? };
             if form == Form::Labels {
                 emit(&call, &piece, &maps, &maps, voxels);
             }
+            Ok(())
         });
-        return;
     }
     let at_once = planes_at_once(distances, form) as usize;
-    let mut planes = vec![0.0f32; at_once * voxels];
+    let mut planes: Vec<f32> = zeros(at_once * voxels, "planes of distances")?;
     let mut planes = SliceMut::from(&mut planes);
     let planes = Target::new(&mut planes);
     for pieces in groups(samples, count, form, at_once, voxels) {
-        pieces.into_par_iter().for_each(|piece| {
+        pieces.into_par_iter().try_for_each(|piece| {
             // SAFETY: each piece of a group has planes of its own.
-            unsafe { call.run(&piece, &planes) };
+            unsafe { call.run(&piece, &planes)? };
             emit(&call, &piece, &planes, &maps, voxels);
-        });
+            Ok::<_, Error>(())
+        })?;
     }
+    Ok(())
 }
 
 /// All maps of all samples, in groups of at most so many planes.

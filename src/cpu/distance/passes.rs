@@ -9,16 +9,20 @@
 //! A row, or a slice, in which nothing changes has no value; in all others every voxel has one. So the envelope never meets
 //! an infinity, and is as cheap as the class is small.
 
-use super::super::planes::{LANES, Planes};
+use super::super::planes::{LANES, Planes, zeros};
 use super::super::view::Target;
 use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
 use super::sides::{Row, Sides, WORD};
 use crate::distance::transform::{Form, Squeezed};
 use crate::distance::{Distances, Kind};
+use crate::error::Error;
+use bytemuck::Zeroable;
 use fearless_simd::{Level, Simd, dispatch, f32x16, i32x16, mask32x16, prelude::*};
 use rayon::prelude::*;
 use std::ops::Range;
 
+/// What there is no memory for.
+pub(super) const SCRATCH: &str = "the scratch memory of the distance maps";
 /// Bits of the classes of a slice that are kept at a time.
 const BITS_BYTES: usize = 256 << 10;
 /// Voxels of a task, where a slice or a column has fewer.
@@ -29,7 +33,8 @@ const COLUMNS_MAX: usize = 4096;
 const COLUMNS_MIN: usize = 64;
 
 /// What became of a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable)]
+#[repr(u8)]
 pub(super) enum Slice {
     /// No voxel is of the class; or all have one label.
     Empty,
@@ -61,12 +66,14 @@ pub(super) struct Piece {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(distances: &'a Distances, sides: Sides<'a>, form: Form) -> Call<'a> {
+    /// # Errors
+    /// [`Error::DeviceMemory`] when there is no memory for its tables.
+    pub(super) fn new(distances: &'a Distances, sides: Sides<'a>, form: Form) -> Result<Call<'a>, Error> {
         let Squeezed { extents, steps } = Squeezed::new(distances);
         let largest = distances.largest_square();
         let axis = |which: usize| Axis::new(extents[which], steps[which], largest);
         let step_squared = (steps[2] * steps[2]) as f32;
-        Call { distances, sides, form, extents, axes: [axis(0), axis(1)], step_squared }
+        Ok(Call { distances, sides, form, extents, axes: [axis(0)?, axis(1)?], step_squared })
     }
     fn slice_voxels(&self) -> usize {
         self.extents[1] * self.extents[2]
@@ -81,37 +88,44 @@ impl<'a> Call<'a> {
 
     /// Makes the maps of a piece: planes of f32, one per map or one that all maps share.
     ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] when there is no scratch memory.
+    ///
     /// # Safety
     /// Nothing else uses the planes of the piece.
-    pub(super) unsafe fn run(&self, piece: &Piece, planes: &Target<'_>) {
+    pub(super) unsafe fn run(&self, piece: &Piece, planes: &Target<'_>) -> Result<(), Error> {
         let level = Level::new();
         let [depth, ..] = self.extents;
         let transforms = self.transforms(piece);
-        let mut slices = vec![Slice::Empty; depth * transforms];
+        let mut slices: Vec<Slice> = zeros(depth * transforms, SCRATCH)?;
         let at_once = (TASK_VOXELS / self.slice_voxels()).max(1);
-        slices.par_chunks_mut(transforms * at_once).enumerate().for_each_init(
+        slices.par_chunks_mut(transforms * at_once).enumerate().try_for_each_init(
             || SliceScratch::new(self),
             |scratch, (task, slices)| {
+                let scratch = scratch.as_mut().map_err(|error| error.clone())?;
                 for (index, slices) in slices.chunks_exact_mut(transforms).enumerate() {
                     let slice = task * at_once + index;
                     // SAFETY: the slice is this task's, of planes that are the caller's.
                     dispatch!(level, simd => unsafe { self.slice(simd, piece, slice, planes, slices, scratch) });
                 }
+                Ok::<_, Error>(())
             },
-        );
+        )?;
         let columns = columns(depth, self.slice_voxels());
         let tiles = self.slice_voxels().div_ceil(columns);
-        (0..transforms * tiles).into_par_iter().for_each_init(
+        (0..transforms * tiles).into_par_iter().try_for_each_init(
             || ColumnScratch::new(self),
             |scratch, task| {
+                let scratch = scratch.as_mut().map_err(|error| error.clone())?;
                 let (transform, start) = (task / tiles, task % tiles * columns);
                 let range = start..(start + columns).min(self.slice_voxels());
                 // SAFETY: the columns are this task's, of planes that are the caller's.
                 dispatch!(level, simd => unsafe {
                     self.columns(simd, piece, transform, range, planes, &slices, scratch)
                 });
+                Ok(())
             },
-        );
+        )
     }
 
     /// The first pass: along the rows of a slice and across them.
@@ -340,14 +354,16 @@ struct Column {
 }
 
 impl Column {
-    fn new(extent: usize) -> Column {
-        Column {
-            places: Vec::with_capacity(extent),
-            before: vec![0; extent + 1],
-            changes: vec![0; extent],
-            squares: vec![[0.0; LANES]; extent],
-            ranges: Ranges::default(),
-        }
+    fn new(extent: usize) -> Result<Column, Error> {
+        let mut places = zeros(extent, SCRATCH)?;
+        places.clear();
+        Ok(Column {
+            places,
+            before: zeros(extent + 1, SCRATCH)?,
+            changes: zeros(extent, SCRATCH)?,
+            squares: zeros(extent, SCRATCH)?,
+            ranges: Ranges::new(extent)?,
+        })
     }
     /// From the changes and the values of the rows, one for each of `places`, to the squares.
     #[inline(always)]
@@ -374,20 +390,21 @@ struct SliceScratch {
 }
 
 impl SliceScratch {
-    fn new(call: &Call<'_>) -> SliceScratch {
+    fn new(call: &Call<'_>) -> Result<SliceScratch, Error> {
         let [_, height, width] = call.extents;
         let words = height * width.div_ceil(WORD);
         let classes = (BITS_BYTES / (words * size_of::<u64>())).clamp(1, call.distances.maps());
-        SliceScratch {
-            row: Row::default(),
-            side: vec![0; words * if call.form == Form::Labels { 0 } else { classes }],
-            along: vec![0; words],
-            across: vec![0; words],
-            rows: Planes::new(height, width),
-            values: vec![[0.0; LANES]; height],
-            column: Column::new(height),
-            previous: Vec::new(),
-        }
+        let of_labels = call.form == Form::Labels;
+        Ok(SliceScratch {
+            row: call.sides.row(width)?,
+            side: zeros(if of_labels { 0 } else { words * classes }, SCRATCH)?,
+            along: zeros(words, SCRATCH)?,
+            across: zeros(words, SCRATCH)?,
+            rows: Planes::try_new(height, width, SCRATCH)?,
+            values: zeros(height, SCRATCH)?,
+            column: Column::new(height)?,
+            previous: zeros(if of_labels { width.next_multiple_of(LANES) } else { 0 }, SCRATCH)?,
+        })
     }
 
     /// The changes of a class, whose bits begin at `at`.
@@ -422,7 +439,6 @@ impl SliceScratch {
             let labels = call.sides.labels(simd, sample, start + y * width, width, &mut self.row);
             let along = &mut self.along[y * words..][..words];
             let across = &mut self.across[y * words..][..words];
-            self.previous.resize(labels.len(), 0);
             let mut before = labels[0];
             for (vector, lanes) in labels.as_chunks::<LANES>().0.iter().enumerate() {
                 let label = i32x16::load_array_ref(simd, lanes);
@@ -453,16 +469,16 @@ struct ColumnScratch {
 }
 
 impl ColumnScratch {
-    fn new(call: &Call<'_>) -> ColumnScratch {
+    fn new(call: &Call<'_>) -> Result<ColumnScratch, Error> {
         let [depth, ..] = call.extents;
         let lines = columns(depth, call.slice_voxels());
-        ColumnScratch {
-            values: Planes::new(lines / LANES, depth * LANES),
-            sides: vec![0; lines / LANES * depth],
-            labels: vec![0; if call.form == Form::Labels { lines * depth } else { 0 }],
-            row: Row::default(),
-            column: Column::new(depth),
-        }
+        Ok(ColumnScratch {
+            values: Planes::try_new(lines / LANES, depth * LANES, SCRATCH)?,
+            sides: zeros(lines / LANES * depth, SCRATCH)?,
+            labels: zeros(if call.form == Form::Labels { lines * depth } else { 0 }, SCRATCH)?,
+            row: if call.form == Form::Labels { call.sides.row(lines)? } else { Row::default() },
+            column: Column::new(depth)?,
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which voxels are of a class: labels, dense targets and predictions as bits.
 
 use super::super::math::exp_lanes;
-use super::super::planes::{LANES, Planes};
+use super::super::planes::{LANES, Planes, zeros};
 use super::super::view::Source;
 use crate::distance::Distances;
 use crate::distance::transform::Rule;
+use crate::error::Error;
 use crate::problem::Layout;
 use fearless_simd::{f32x16, i32x16, prelude::*};
 use std::ops::Range;
@@ -35,6 +36,20 @@ impl<'a> Sides<'a> {
     /// What [`Sides::labels`] gives for the voxels of a map's class.
     pub(super) fn label(&self, map: usize) -> i32 {
         if self.distances.shape.classes() == 1 { 1 } else { self.distances.class(map) as i32 }
+    }
+    /// Room for so many voxels, that nothing is allocated when they are read.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] when there is no memory for them.
+    pub(super) fn row(&self, voxels: usize) -> Result<Row, Error> {
+        let classes = self.distances.shape.classes();
+        let labels = zeros(voxels.next_multiple_of(LANES), super::passes::SCRATCH)?;
+        if self.rule == Rule::Label {
+            return Ok(Row { labels, ..Row::default() });
+        }
+        let mixed = if self.distances.layout == Layout::Interleaved { voxels * classes } else { 0 };
+        let mixed = zeros(mixed, super::passes::SCRATCH)?;
+        Ok(Row { labels, values: Planes::try_new(classes + 1, voxels, super::passes::SCRATCH)?, mixed })
     }
     /// Bytes of a [`Row`] of this many voxels.
     pub(super) fn row_bytes(&self, voxels: usize) -> usize {
