@@ -68,6 +68,7 @@ def _backward(ctx: Any, slopes: Tensor) -> Any:
 _ops.reduce.register_autograd(_backward, setup_context=_keep)
 
 
+@_ops.with_signature
 class _Reduce(torch.autograd.Function):
     """The operator without the way through the dispatcher's autograd, which takes longer than a small loss."""
 

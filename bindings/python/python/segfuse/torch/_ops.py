@@ -8,6 +8,7 @@ the sums by themselves, for losses over the batch of several processes.
 The operators take a string of settings where a loss stands, since that is what a compiler can carry.
 """
 
+import inspect
 import json
 import math
 from typing import Any, Optional, Tuple
@@ -340,6 +341,13 @@ forward.register_autograd(_backward, setup_context=_keep)
 gradient.register_autograd(_no_second_derivative)
 
 
+def with_signature(function: Any) -> Any:
+    """A class of autograd that asks for the signature of its forward pass at every call, which takes longer than a small loss to make."""
+    function.forward.__signature__ = inspect.signature(function.forward)
+    return function
+
+
+@with_signature
 class _Forward(torch.autograd.Function):
     """`forward` for tensors as they are: the same work without the way through the dispatcher, which takes longer than a small
     loss."""
@@ -355,6 +363,7 @@ class _Forward(torch.autograd.Function):
         return (slope,) + (None,) * 9
 
 
+@with_signature
 class _Gradient(torch.autograd.Function):
     """`gradient` where somebody may differentiate it, and is told that nobody can."""
 
