@@ -37,6 +37,9 @@ use view::Target;
 
 pub use raw::RawBuffers;
 
+/// More than any machine has processors for.
+const THREADS_MAX: usize = 4096;
+
 /// The CPU, with the threads it may use.
 #[derive(Clone, Debug, Default)]
 pub struct Device {
@@ -48,11 +51,14 @@ impl Device {
     pub fn new() -> Device {
         Device::default()
     }
-    /// A pool of its own with this many threads; results do not depend on the number.
+    /// A pool of its own with this many threads, or with as many as the global pool for 0; results do not depend on the number.
     ///
     /// # Errors
-    /// [`Error::Problem`] when the threads cannot be started.
+    /// [`Error::Problem`] when there would be more than 4096 threads, or they cannot be started.
     pub fn with_threads(threads: usize) -> Result<Device, Error> {
+        if threads > THREADS_MAX {
+            return Err(Error::Problem(format!("a pool has at most {THREADS_MAX} threads, not {threads}")));
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::Problem(format!("cannot start {threads} threads: {e}")))?;
         Ok(Device { pool: Some(Arc::new(pool)) })

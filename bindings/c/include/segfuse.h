@@ -1054,7 +1054,8 @@ segfuse_status segfuse_moments_set_counts(struct segfuse_moments moments,
 segfuse_status segfuse_moments_merge(struct segfuse_moments into, struct segfuse_moments from);
 
 /**
- * The first stage: replaces `moments` by the sums of one head. The gradient is not used.
+ * The first stage: replaces `moments` by the sums of one head. They are moments of that head, or of one that has the same losses, samples
+ * and classes; others are SEGFUSE_OTHER_PLAN. The gradient is not used.
  *
  * The caller promises:
  * `buffers` points to a segfuse_buffers whose addresses hold what they say. Nothing writes to them meanwhile.

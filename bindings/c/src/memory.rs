@@ -30,9 +30,12 @@ pub(crate) unsafe fn structs<T: Growing>(pointer: *const T, count: usize) -> Res
     let pointer = aligned(pointer, name)?.as_ptr().cast::<u8>();
     // SAFETY: the caller's promise: it begins with its size.
     let size = unsafe { *pointer.cast::<usize>() };
-    if size < T::FIRST || !size.is_multiple_of(align_of::<T>()) || size > isize::MAX as usize / count {
+    if size < T::FIRST || !size.is_multiple_of(align_of::<T>()) {
         let first = T::FIRST;
         return Err(Failure::argument(format!("{name}: size is {size}, this library knows {first}")));
+    }
+    if size > isize::MAX as usize / count {
+        return Err(Failure::argument(format!("{name}: {count} of {size} bytes are more than memory has")));
     }
     let known = size.min(size_of::<T>());
     let mut values = Vec::new();

@@ -178,7 +178,8 @@ pub extern "C" fn segfuse_moments_merge(into: segfuse_moments, from: segfuse_mom
     })
 }
 
-/// The first stage: replaces `moments` by the sums of one head. The gradient is not used.
+/// The first stage: replaces `moments` by the sums of one head. They are moments of that head, or of one that has the same losses, samples
+/// and classes; others are SEGFUSE_OTHER_PLAN. The gradient is not used.
 ///
 /// # Safety
 /// `buffers` points to a segfuse_buffers whose addresses hold what they say. Nothing writes to them meanwhile.
@@ -193,6 +194,8 @@ pub unsafe extern "C" fn segfuse_reduce(
     guard(|| {
         let (cpu, plan) = (cpu(device, "a stage of its own")?, PLANS.get(plan.id)?);
         let table = MOMENTS.get(moments.id)?;
+        // Only moments of such a head can be added to its own.
+        MomentTable::zeros(head_of(&plan, head)?).merge(&lock(&table))?;
         // SAFETY: the caller's promise.
         let raw = unsafe { one(buffers)? }.raw(head_of(&plan, head)?.problem(), false)?;
         // SAFETY: the caller's promise about the memory, whose sizes are those of the plan.

@@ -98,9 +98,13 @@ static void values(void) {
     OK(segfuse_forward(cpu, plan, &buffers, 1, &call));
     CHECK(forward == loss);
     OK(segfuse_forward(cpu, plan, &buffers, 1, NULL));
+    CHECK_STATUS(segfuse_forward(cpu, plan, &buffers, SIZE_MAX / 16, &call), SEGFUSE_INVALID_ARGUMENT);
+    CHECK(strstr(segfuse_last_error(), "more than memory has") != NULL);
 
     /* In place of the prediction, with a factor, on one thread. */
     segfuse_device one = {0};
+    CHECK_STATUS(segfuse_device_create_cpu((size_t)-1, &one), SEGFUSE_INVALID_PROBLEM);
+    CHECK(strstr(segfuse_last_error(), "4096") != NULL && one.id == 0);
     OK(segfuse_device_create_cpu(1, &one));
     memcpy(in_place, logits, sizeof logits);
     buffers = buffered(in_place, labels, in_place);
@@ -334,6 +338,10 @@ static void stages(void) {
     segfuse_coefficients none = {0};
     CHECK_STATUS(segfuse_finish(cpu, other, &total, 1, NULL, &none), SEGFUSE_OTHER_PLAN);
     CHECK_STATUS(segfuse_finish(cpu, plan, &total, 0, NULL, &none), SEGFUSE_OTHER_PLAN);
+    size_t kept = 0;
+    CHECK_STATUS(segfuse_reduce(cpu, other, 0, &buffers, total), SEGFUSE_OTHER_PLAN);
+    OK(segfuse_moments_count(total, &kept));
+    CHECK(kept == count);
     CHECK(none.id == 0);
     CHECK_STATUS(segfuse_gradient(cpu, plan, 1, &buffers, coefficients, NULL), SEGFUSE_INVALID_ARGUMENT);
     CHECK_STATUS(segfuse_moments_create(plan, 1, &total), SEGFUSE_INVALID_ARGUMENT);
