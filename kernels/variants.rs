@@ -7,7 +7,7 @@ skeletons! {
     "planar_4x4": 4 x 4, false, false, one_block;
     "planar_8x4": 8 x 4, false, false;
     "planar_team_8x4": 8 x 4, false, true;
-    "planar_team_16x4": 16 x 4, false, true;
+    "planar_team_10x4": 10 x 4, false, true;
     "planar_4x1": 4 x 1, false, false, one_block;
     "planar_16x1": 16 x 1, false, false;
     "planar_team_16x1": 16 x 1, false, true;
