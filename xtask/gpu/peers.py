@@ -1,10 +1,11 @@
 """Times of other implementations on the shapes of the benches: peers.py DEFINITIONS.toml OUT.json
 
-Loss and gradient by PyTorch, eager and compiled, by MONAI where it is installed, and what memory gives: a copy from device to
-device, and a sum. Times are medians by events of the device, after a warm-up; nothing is downloaded in between.
+Loss and gradient by PyTorch, eager and compiled, by MONAI where it is installed; distance maps by CuPy where that is installed; and
+what memory gives: a copy from device to device, and a sum. Times are medians by events of the device, after a warm-up; nothing is downloaded in between.
 """
 
 import json
+import math
 import re
 import statistics
 import sys
@@ -24,7 +25,7 @@ def definitions(path):
     found = []
     for line in open(path, encoding="utf-8"):
         line = line.strip()
-        if line == "[[definition]]":
+        if line in ("[[definition]]", "[[distance]]"):
             found.append({})
         elif match := re.match(r"(\w+)\s*=\s*(.+?)\s*(#.*)?$", line):
             if found:
@@ -155,7 +156,29 @@ def measure(definition, device):
         timed("eager", lambda: plain)
         timed("monai", lambda: monai(definition["loss"]))
         if device.type == "cuda":
-            timed("compile", lambda: torch.compile(plain))
+            # Each shape is compiled for itself, as if it were the only one.
+            torch._dynamo.reset()
+            timed("compile", lambda: torch.compile(plain, dynamic=False))
+    return result
+
+
+def measure_distance(definition, device):
+    """A map to the other side of one ball, which is what CuPy's transform makes; of a ball in the middle, as for segfuse."""
+    extents = definition["extents"]
+    result = {"name": definition["name"], "shape": [1, 1] + extents}
+    if definition["classes"] != 2 or device.type != "cuda":
+        return result
+    try:
+        import cupy
+        from cupyx.scipy.ndimage import distance_transform_edt
+    except ImportError:
+        return result
+    axes = [((torch.arange(extent, device=device) / extent - 0.45) / 0.3) ** 2 for extent in extents]
+    square = sum(axis.reshape([-1 if k == j else 1 for k in range(len(axes))]) for j, axis in enumerate(axes))
+    mask = cupy.from_dlpack((square > 1.0).to(torch.uint8))
+    stream = cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream)
+    with stream:
+        result["cupy_ms"] = median(lambda: distance_transform_edt(mask, float64_distances=False), device) * 1e3
     return result
 
 
@@ -164,9 +187,12 @@ def main():
     results = {"torch": torch.__version__, "device": str(device), "results": []}
     if device.type == "cuda":
         results["description"] = torch.cuda.get_device_name(device)
-    for definition in definitions(sys.argv[1]):
+    # The largest first: where the time is up, small ones are left out.
+    size = lambda definition: -math.prod(definition.get("shape", definition.get("extents")))
+    for definition in sorted(definitions(sys.argv[1]), key=size):
         try:
-            results["results"].append(measure(definition, device))
+            kind = measure_distance if "extents" in definition else measure
+            results["results"].append(kind(definition, device))
         except Exception as error:  # as above: out of memory, most likely
             results["results"].append({"name": definition["name"], "failed": {"all": str(error)[:300]}})
         print(results["results"][-1], flush=True)

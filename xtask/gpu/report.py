@@ -49,7 +49,11 @@ if not main:
     print("nothing was measured")
     sys.exit(0)
 print(f"{main['device']}: {main['description']}; copy {main['copy_gb_per_s']:.0f} GB/s")
-header = ["plan", "ms", "GB/s", "of copy", "wgpu ms", "eager ms", "", "MONAI ms", "", "compile ms", ""]
+largest = max((peers or {}).get("results", []), key=lambda result: result.get("copy_bytes", 0), default={})
+if largest.get("copy_ms") and largest.get("sum_ms"):
+    speed = {name: largest[name + "_bytes"] / largest[name + "_ms"] / 1e6 for name in ("copy", "sum")}
+    print(f"torch on {largest['name']}: copy {speed['copy']:.0f} GB/s, sum {speed['sum']:.0f} GB/s")
+header = ["plan", "ms", "GB/s", "of copy", "wgpu ms", "eager ms", "", "MONAI ms", "", "compile ms", "", "CuPy ms", ""]
 rows = [header]
 wgpu, other = by_name(runs["wgpu"]), by_name(peers)
 for result in main["results"]:
@@ -64,7 +68,7 @@ for result in main["results"]:
         f"{100 * result['share_of_copy']:.0f} %",
         milliseconds(wgpu.get(result["name"], {}).get("median_ms")),
     ]
-    for name in ("eager", "monai", "compile"):
+    for name in ("eager", "monai", "compile", "cupy"):
         time = peer.get(name + "_ms")
         row += [milliseconds(time), ratio(time, own)]
     rows.append(row)
