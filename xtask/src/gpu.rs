@@ -93,11 +93,13 @@ fn definitions(rehearse: bool) -> anyhow::Result<String> {
         return Ok(all);
     }
     let mut file: toml::Table = all.parse().context("the definitions are no TOML")?;
-    for definition in file.get_mut("definition").and_then(toml::Value::as_array_mut).into_iter().flatten() {
-        let shape =
-            definition.get_mut("shape").and_then(toml::Value::as_array_mut).context("a definition has a shape")?;
-        for extent in shape.iter_mut().skip(2) {
-            *extent = toml::Value::Integer((extent.as_integer().context("an extent is a number")? / 16).max(1));
+    // Samples and classes stay as they are.
+    for (table, key, kept) in [("definition", "shape", 2), ("distance", "extents", 0)] {
+        for definition in file.get_mut(table).and_then(toml::Value::as_array_mut).into_iter().flatten() {
+            let extents = definition.get_mut(key).and_then(toml::Value::as_array_mut);
+            for extent in extents.with_context(|| format!("a {table} has no {key}"))?.iter_mut().skip(kept) {
+                *extent = toml::Value::Integer((extent.as_integer().context("an extent is a number")? / 16).max(1));
+            }
         }
     }
     Ok(file.to_string())
