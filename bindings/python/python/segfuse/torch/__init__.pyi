@@ -644,15 +644,19 @@ class LogHausdorffDTLoss(Loss):
     ) -> None: ...
 
 class DistanceCELoss(Loss):
-    """Distance-penalised cross-entropy: (1 + D)·CE, D from 1 at the class's boundary to 0 farthest from it; or the
-    caller's map.
+    """Distance-penalised cross-entropy: (1 + D)·CE, D large near boundaries; or the caller's map. map=closeness: D
+    from 1 at the class's boundary to 0 farthest from it. map=unet: D = w0·exp(−(d1+d2)²/2σ²), d1 and d2 the
+    distances to the two nearest objects, the same for all classes.
 
-    Source: Caliva et al. 2019, arXiv:1908.03679.
+    Source: Caliva et al. 2019, arXiv:1908.03679; unet: Ronneberger et al. 2015, arXiv:1505.04597.
     """
 
     def __init__(
         self,
         *,
+        map: Literal["closeness", "unet"] = ...,
+        w0: float = ...,
+        sigma: float = ...,
         form: Literal["auto", "categorical", "binary"] = ...,
         activation: Optional[str] = None,
         ignore_index: Optional[int] = None,
