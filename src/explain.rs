@@ -101,12 +101,20 @@ pub(crate) fn sample_bytes(problem: &Problem, maps: &[PlannedMap]) -> u64 {
 }
 
 /// The stage that makes the maps: target and prediction are read where a map is of them, and a map is written along the first
-/// axis, then read and written along each of the others. Maps of the target share its transform.
-fn distance(head: &Head) -> Option<Stage> {
+/// axis, then read and written along each of the others. Maps of the target share its transform. An eroded error is read and
+/// written once per erosion, and for its slope once more, beside what was kept of the erosion.
+fn distance(head: &Head, maps: &[PlannedMap]) -> Option<Stage> {
     let (problem, axes) = (&head.problem, head.problem.shape.spatial().len() as u64);
     let mut stage = Stage { name: "distance", bytes_read: 0, bytes_written: 0 };
     let (mut target, mut prediction, mut transformed) = (false, false, false);
-    for map in &head.maps {
+    for map in maps {
+        if let (VoxelInput::ErodedError | VoxelInput::ErodedErrorSlope, Some(by)) = (map.input, head.erosions) {
+            (target, prediction) = (true, true);
+            let slope = map.input == VoxelInput::ErodedErrorSlope;
+            stage.bytes_read += made_bytes(problem, map) * by.count as u64 * if slope { 2 } else { 1 };
+            stage.bytes_written += made_bytes(problem, map) * by.count as u64;
+            continue;
+        }
         let of_target = !matches!(map.input, VoxelInput::PredictionSquared | VoxelInput::ContourDistance);
         target |= map.input != VoxelInput::PredictionSquared;
         prediction |= !of_target;
@@ -122,7 +130,7 @@ fn distance(head: &Head) -> Option<Stage> {
     let prediction_bytes = problem.prediction.size() * problem.shape.elements();
     stage.bytes_read += if target || prediction { target_bytes(problem) } else { 0 };
     stage.bytes_read += if prediction { prediction_bytes } else { 0 };
-    (!head.maps.is_empty()).then_some(stage)
+    (!maps.is_empty()).then_some(stage)
 }
 
 fn stages(head: &Head) -> Vec<Stage> {
@@ -130,7 +138,7 @@ fn stages(head: &Head) -> Vec<Stage> {
     let gradient = problem.gradient_dtype().size() * problem.shape.elements();
     let stage = |name, bytes_read, bytes_written| Stage { name, bytes_read, bytes_written };
     let read = read_bytes(problem, &head.maps);
-    let mut stages = Vec::from_iter(distance(head));
+    let mut stages = Vec::from_iter(distance(head, &head.maps));
     match head.schedule {
         Schedule::OnePass { census } => {
             stages.extend(census.then(|| stage("census", target_bytes(problem), 0)));
@@ -171,8 +179,10 @@ pub(crate) fn explain(plan: &Plan) -> Explanation {
         total(head.maps.iter().map(|map| made_bytes(&head.problem, map)).chain([sums]))
     };
     let forward = |head: &Head| {
-        let distance = distance(head).map_or(0, |stage| stage.bytes_read + stage.bytes_written);
-        distance + read_bytes(&head.problem, &head.maps)
+        let of_values = |map: &&PlannedMap| map.input != VoxelInput::ErodedErrorSlope;
+        let maps: Vec<PlannedMap> = head.maps.iter().filter(of_values).copied().collect();
+        let distance = distance(head, &maps).map_or(0, |stage| stage.bytes_read + stage.bytes_written);
+        distance + read_bytes(&head.problem, &maps)
     };
     Explanation {
         terms: plan.heads()[0].terms.iter().map(|t| (t.weight, t.name.clone())).collect(),

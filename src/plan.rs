@@ -11,7 +11,7 @@ use crate::problem::Activation;
 use crate::problem::{Problem, Reduction};
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use crate::spec::Operand;
-use crate::spec::{Graph, Id, Moment, Program, Scope, VoxelInput};
+use crate::spec::{Erosions, Graph, Id, Moment, Program, Scope, VoxelInput};
 use std::sync::Arc;
 
 /// Most distinct pixel terms of one plan.
@@ -37,6 +37,8 @@ pub struct Head {
     pub(crate) target_moments: usize,
     pub(crate) pixels: PixelPrograms,
     pub(crate) cost_matrix: Option<Vec<f64>>,
+    /// What the maps of eroded errors are made by, where there are some.
+    pub(crate) erosions: Option<Erosions>,
     /// Each at most once, in the order of [`VoxelInput::MADE`].
     pub(crate) maps: Vec<PlannedMap>,
     /// The largest [reach](crate::spec::Formula::reach) of the formulas that read [`VoxelInput::ObjectDistances`].
@@ -51,7 +53,8 @@ pub struct Head {
 
 /// A map that the stage `distance` makes before the passes: f32 `[N, C − first_class, V]`, or `[N, V]` where the classes share it.
 ///
-/// It is made of masks, one per sample and class: g > ½ and p > ½, both false where a voxel does not count.
+/// A map of distances is made of masks, one per sample and class: g > ½ and p > ½, both false where a voxel does not count. A map
+/// of eroded errors is made of p − g, 0 where a voxel does not count or has weight 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlannedMap {
     /// Which map, one of [`VoxelInput::MADE`]; also the slot in which the pixel programs read it.

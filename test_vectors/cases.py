@@ -30,6 +30,7 @@ VARIANTS = {
     "soft_jaccard": [{"smooth": 1.0}],
     "soft_tversky": [{"alpha": 0.5, "beta": 0.5}, {"alpha": 0.7, "beta": 0.2, "smooth": 1.0}],
     "boundary": [],
+    "hausdorff_erosion": [{"alpha": 1.0, "iterations": 3}, {"iterations": 1}, {"alpha": 0.0, "iterations": 25}],
     "combo": [{"alpha": 0.25, "beta": 0.75}, {"smooth": 1e-5}],
     "generalized_dice": [
         {"weight": "simple"}, {"weight": "uniform"}, {"penalty": 2.5}, {"weight": "uniform", "smooth": 0.0},
@@ -72,7 +73,9 @@ def allowed(name, problem):
 
 
 def ready(name, problem, per_class=True):
-    """A map where the loss needs one."""
+    """A map where the loss needs one, mistakes side by side where it erodes them."""
+    if name == "hausdorff_erosion" and "edge" not in problem.tags:
+        return P.mistaken(problem)
     if name in NEEDS_MAP:
         return P.with_map(problem, per_class and problem.C > 1, positive=name != "boundary")
     return problem
@@ -293,6 +296,11 @@ def special():
     # weights of 0 on kept voxels: valid, but without influence
     for name in ["dice", "ce", "kappa"]:
         yield f"{name}/zero_weights", replace(base, weights=[0.0] * (base.N * base.V)), [term(name)], "mean"
+    # all means exactly ½, where the slope is 1; erosions of one value, which are not spread
+    half = P.fill(P.make("half", [1, 1, 3], "none", "hard"), [0.5, 0.0, 0.5], 1.0)
+    pair = P.fill(P.make("pair", [1, 1, 2], "none", "hard"), 0.125, 1.0)
+    for problem in [half, pair]:
+        yield f"hausdorff_erosion/{problem.name}", problem, [term("hausdorff_erosion")], "mean"
     # ln max(p, 1e-12): a slope that does not die
     guard = P.fill(P.make("guard", [1, 2, 4], "none", "hard"), [0, 1, 0, 0.5, 1, 0, 0.5, 0], [1, 0, 0, 1, 0, 1, 1, 0])
     for name in ["ce", "bce", "focal", "poly1", "combo", "exp_log", "unified_focal"]:
@@ -328,6 +336,9 @@ def made_maps():
     for name in sorted(NEEDS_MAP):
         for label, problem, extra, reduction in ways + shapes:
             yield f"{name}/made/{label}", problem, [term(name, extra)], reduction
+    dropped = P.weights(P.mask(P.make("dropped", [2, 2, 9, 8], "softmax", "labels")))
+    for label, problem, extra, reduction in ways + shapes + [("dropped", dropped, {}, "mean")]:
+        yield f"hausdorff_erosion/made/{label}", P.mistaken(problem), [term("hausdorff_erosion", extra)], reduction
     for function in HAUSDORFF:
         for label, problem, extra, reduction in shapes:
             yield f"{function.__name__}/made/{label}", problem, [term(function.__name__, extra)], reduction
@@ -353,6 +364,8 @@ def made_maps():
     yield "sum/two_weight_maps_of_objects", cells, two, "mean"
     every = [(1, "dice", {}), (0.01, "boundary", {}), (1, "hausdorff_dt", {}), (0.5, "distance_ce", {}), (0.5, "shape_aware_ce", {})]
     yield "sum/every_made_map", discs, every, "mean"
+    both = [(1, "dice", {}), (0.5, "hausdorff_erosion", {"background": False}), (2, "hausdorff_erosion", {}), (0.01, "boundary", {})]
+    yield "sum/erosions_twice", P.mistaken(discs), both, "mean"
     yield "sum/a_given_map_and_made_ones", P.with_map(discs), every, "mean"
 
 

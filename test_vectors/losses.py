@@ -10,6 +10,7 @@ from typing import Callable
 
 import torch
 
+import maps
 from maps import Maps
 
 FLOOR = 1e-6  # floor(u) and the base of a focal power
@@ -217,6 +218,31 @@ def weighed_error(c, alpha, one_sided):
     return divide(c.sum((c.p - c.g) ** 2 * weight), c.N)
 
 
+def hausdorff_erosion(c, alpha=2.0, iterations=10):
+    """Karimi & Salcudean 2019, as in kornia: the error after each of its erosions."""
+    b = torch.where(c.m != 0, (c.p - c.g) ** 2, 0).reshape(c.maps.problem.shape)
+    axes, total = range(2, b.dim()), 0
+    for k in range(1, iterations + 1):
+        d = cross_mean(b, axes)
+        e = (d - 0.5).masked_fill(d < 0.5, 0)  # slope 1 where d is ½
+        least, largest = e.amin(tuple(axes), keepdim=True), e.amax(tuple(axes), keepdim=True)
+        maps.assert_clear(c.maps.problem, *(x.detach() for x in (d, e, least, largest)))
+        spread = largest != least
+        b = torch.where(spread, (e - least) / torch.where(spread, largest - least, 1), e)
+        total = total + k**alpha * b
+    return [group(divide(c.sum(total.reshape(c.p.shape)), c.N))]
+
+
+def cross_mean(b, axes):
+    """The mean over a voxel and its neighbours by faces; beyond the borders is 0."""
+    total = b
+    for axis in axes:
+        border = torch.zeros_like(b.narrow(axis, 0, 1))
+        inner = b.shape[axis] - 1
+        total = total + torch.cat([border, b.narrow(axis, 0, inner)], axis) + torch.cat([b.narrow(axis, 1, inner), border], axis)
+    return total / (2 * len(axes) + 1)
+
+
 def combo(c, alpha=0.5, beta=0.5, smooth=1.0):
     """Taghanaki et al. 2019, with the paper's signs."""
     x = c.sum(-beta * c.g * c.ln_p - (1 - beta) * (1 - c.g) * c.ln_q)
@@ -416,7 +442,7 @@ def reduce(c, part, reduction):
 
 GROUP = [
     dice, jaccard, tversky, focal_tversky, asymmetric_similarity, log_cosh_dice, sensitivity_specificity, kappa, mcc,
-    power_jaccard, soft_dice, soft_jaccard, soft_tversky, boundary, combo,
+    power_jaccard, soft_dice, soft_jaccard, soft_tversky, boundary, hausdorff_erosion, combo,
 ]  # fmt: skip
 POOL = [generalized_dice, wasserstein_dice]
 RATIO = [bce, weighted_ce, balanced_ce, ce, focal, poly1, topk_ce, distance_ce, shape_aware_ce]
@@ -432,14 +458,14 @@ def evaluate(problem, terms, reduction, z):
     labels_or_dense, kept = problem.target(), problem.kept()
     z = torch.where(kept[:, None], z, 0)  # whatever an ignored voxel holds
     p, q, ln_p, ln_q = probabilities(z, problem.activation)
-    total, maps = 0, Maps(problem, p)
+    total, made = 0, Maps(problem, p)
     for factor, name, parameters in terms:
         parameters = dict(parameters)
         defaults = OPTIONS | {"background": name not in WITHOUT_BACKGROUND}
         options = {k: parameters.pop(k, default) for k, default in defaults.items()}
         weights = options.pop("class_weights") or problem.class_weights or [1.0] * z.shape[1]
         context = Context(
-            p, q, ln_p, ln_q, labels_or_dense, problem.voxel_weights(), problem.phi(), maps, problem.activation,
+            p, q, ln_p, ln_q, labels_or_dense, problem.voxel_weights(), problem.phi(), made, problem.activation,
             class_weights=torch.tensor(weights, dtype=z.dtype), **options,
         )  # fmt: skip
         for part in LOSSES[name](context, **parameters):

@@ -61,6 +61,13 @@ class Maps:
         return torch.from_numpy(sums).reshape(self.p.shape)
 
 
+def assert_clear(problem, d, e, least, largest):
+    """Nothing in an erosion lies so near ½, the least or the largest that single precision decides where a slope goes."""
+    span = largest - least
+    for apart, bound in [((d - 0.5).abs(), 3e-6), (largest - e, 3e-6), (e - least, 3e-6), (span, 1e-3)]:
+        assert not ((apart > TIE) & (apart < bound)).any(), f"{problem.name}: so near that single precision decides"
+
+
 def distance(mask, spacing):
     """To the nearest voxel outside of the mask; scipy measures a full mask to a voxel that does not exist."""
     assert not mask.all()

@@ -339,6 +339,24 @@ def log_hausdorff_dt(view, alpha=2.0, one_sided=False):
     yield from hausdorff_dt(view, alpha, one_sided, monai.LogHausdorffDTLoss, ("", lambda f: f))
 
 
+def hausdorff_erosion(view, alpha=2.0, iterations=10):
+    classes = {2: kornia.HausdorffERLoss, 3: kornia.HausdorffERLoss3D}
+    if view.labels is None or not view.all_kept or len(view.spatial) not in classes:
+        return
+    torch.set_default_dtype(torch.float64)  # the type of kornia's weights of a neighbour
+    cls = classes[len(view.spatial)]
+    loss = cls(alpha, iterations, reduction="none")
+    torch.set_default_dtype(torch.float32)
+
+    def call(z):
+        p = view.probabilities(z)
+        p = torch.cat([1 - p, p], 1) if view.C == 1 else p
+        values = loss(p, view.labels[:, None])[-view.channels :, :, 0].flatten(2).mean(2).T
+        return view.finish(values.mean(0, keepdim=True) if view.batch else values)
+
+    yield f"kornia {cls.__name__}({alpha}, {iterations}, reduction='none')", call, DOUBLE
+
+
 def combo(view, alpha=0.5, beta=0.5, smooth=1.0):
     if view.C > 1 or view.reduction != "mean" or view.batch or not view.all_kept or view.absent != "count":
         return
@@ -394,7 +412,7 @@ REGION = {
     f.__name__: f
     for f in [
         dice, jaccard, tversky, asymmetric_similarity, focal_tversky, log_cosh_dice, mcc, power_jaccard, soft_dice,
-        soft_jaccard, soft_tversky, boundary, hausdorff_dt, log_hausdorff_dt, combo, generalized_dice, wasserstein_dice,
+        soft_jaccard, soft_tversky, boundary, hausdorff_erosion, hausdorff_dt, log_hausdorff_dt, combo, generalized_dice, wasserstein_dice,
     ]
 }  # fmt: skip
 

@@ -269,6 +269,13 @@ def blobs(p):
     return replace(p, labels=labels.flatten().tolist(), prediction=(noise + lean).flatten().tolist())
 
 
+def mistaken(p):
+    """What leaned to the target leans away from it, twice as far: most voxels are wrong, and so are their neighbours."""
+    turned = lambda z: 1 - z if p.activation == "none" else max(-4.5, min(4.5, -2 * z))
+    kept = p.kept()[:, None].expand(-1, p.C, -1).flatten().tolist()
+    return replace(p, prediction=[turned(z) if k else z for z, k in zip(p.prediction, kept)])
+
+
 def cells(p):
     """Balls of a voxel or two, some of which touch, of every class but 0 in turn."""
     r, spatial = random(p, "cells"), p.shape[2:]

@@ -34,6 +34,9 @@ on_each_device!(
 );
 
 fn check(bench: &Bench, case: &Case, grad_output: &[f64]) -> Result<(), String> {
+    if !bench.makes(&case.objective.to_string()) {
+        return Ok(());
+    }
     let (terms, problem) = case.reference();
     let truth = reference::evaluate(&terms, &problem, Some(grad_output));
     let mut outcome = case.run_scaled(&bench.runtime, Some(grad_output));
@@ -273,6 +276,9 @@ fn bits(bench: &Bench, case: &Case) -> (Vec<u64>, Vec<u64>) {
 fn ignored_voxels_do_not_matter(bench: &Bench) {
     each(bench.cases(200, 50), |recipe| {
         let (case, _) = recipe.case();
+        if !bench.makes(&case.objective.to_string()) {
+            return Ok(());
+        }
         let (_, problem) = case.reference();
         let r = &mut Numbers(recipe.values ^ 1);
         let (samples, classes, voxels) = (problem.samples, problem.classes, problem.voxels);
@@ -319,6 +325,9 @@ fn ignored_voxels_do_not_matter(bench: &Bench) {
 fn a_nan_that_counts_makes_the_loss_nan(bench: &Bench) {
     each(bench.cases(200, 50), |recipe| {
         let (mut case, _) = recipe.case();
+        if !bench.makes(&case.objective.to_string()) {
+            return Ok(());
+        }
         let r = &mut Numbers(recipe.values ^ 2);
         let kept = case.reference().1;
         case.prediction.iter_mut().for_each(|p| *p = f64::NAN);
@@ -348,7 +357,7 @@ fn one_nan_is_enough(bench: &Bench) {
         for (classes, activation) in
             [(3, Activation::Softmax), (3, Activation::Sigmoid), (1, Activation::Sigmoid), (3, Activation::None)]
         {
-            if spec == "ce" && activation == Activation::Sigmoid {
+            if !bench.makes(spec) || spec == "ce" && activation == Activation::Sigmoid {
                 continue;
             }
             let voxels = 40;

@@ -7,6 +7,7 @@
 mod compound;
 pub mod distance;
 mod dual;
+mod erosion;
 mod maps;
 mod pixel;
 mod problem;
@@ -220,6 +221,11 @@ fn value(term: &Term, field: &Field) -> Vec<Dual> {
                 mean if term.name == "hausdorff_dt" => mean,
                 mean => (mean + 1.0).ln(),
             })
+        }
+        "hausdorff_erosion" => {
+            term.takes(&["alpha", "iterations"]);
+            let (alpha, iterations) = (number("alpha", 2.0), number("iterations", 10.0) as usize);
+            scope.group(|x| region::hausdorff_erosion(x, &problem.extents, alpha, iterations))
         }
         "combo" => {
             term.takes(&["alpha", "beta", "smooth"]);

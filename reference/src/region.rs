@@ -1,6 +1,7 @@
 //! The region losses: group scope, one value per class and pool, and pool scope, one value per pool.
 
 use crate::dual::{Dual, times};
+use crate::erosion::eroded;
 use crate::problem::Voxel;
 use crate::scope::Group;
 
@@ -142,6 +143,12 @@ pub(crate) fn boundary(x: &Group, phi: impl Fn(&Voxel) -> f64) -> Dual {
 /// The mean of (p − g)²·weight.
 pub(crate) fn weighed_error(x: &Group, weight: impl Fn(&Voxel) -> f64) -> Dual {
     x.sum(|y| (y.p - y.g).square() * weight(y)) / x.n()
+}
+
+/// The mean of the error's erosions. A voxel that is not kept, or has no weight, has no error.
+pub(crate) fn hausdorff_erosion(x: &Group, extents: &[usize], alpha: f64, iterations: usize) -> Dual {
+    let error = |y: &Voxel| if y.kept && y.m != 0.0 { (y.p - y.g).square() } else { Dual::ZERO };
+    x.sum_of_images(|image| eroded(image.iter().map(error).collect(), extents, alpha, iterations)) / x.n()
 }
 
 pub(crate) fn combo(x: &Group, alpha: f64, beta: f64, s: f64) -> Dual {

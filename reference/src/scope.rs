@@ -49,6 +49,18 @@ impl<'a> Group<'a> {
         self.kept().map(|(position, x)| times(x.m, f(x, &classes(position)))).sum()
     }
 
+    /// Σ m·f, where f is given all voxels of an image at once, those that are not kept as well, and gives a value for each.
+    pub(crate) fn sum_of_images(&self, f: impl Fn(&[Voxel]) -> Vec<Dual>) -> Dual {
+        let problem = self.field.problem;
+        let of_sample = |n: usize| {
+            let image: Vec<Voxel> =
+                (0..problem.voxels).map(|v| self.field.voxels[problem.element(n, self.class, v)]).collect();
+            let kept = f(&image).into_iter().zip(image).filter(|(_, x)| x.kept);
+            kept.map(|(value, x)| times(x.m, value)).sum()
+        };
+        self.samples.clone().map(of_sample).sum()
+    }
+
     /// N = Σ m.
     pub(crate) fn n(&self) -> f64 {
         self.total(|_| 1.0)
@@ -115,7 +127,7 @@ impl<'a> Scope<'a> {
         let problem = field.problem;
         let batch = term.flag("batch", false);
         assert!(!(batch && problem.reduction == Reduction::None), "batch=true needs reduction mean or sum");
-        let background = !term.name.contains("hausdorff");
+        let background = !term.name.contains("hausdorff_dt");
         let first_class = if term.flag("background", background) || problem.classes == 1 { 0 } else { 1 };
         let absent = match term.word("absent", &["count", "skip", "zero"]) {
             "count" => Absent::Count,

@@ -41,7 +41,7 @@ pub(super) struct Sources<'a> {
     pub(super) mask: Option<Source<'a>>,
     pub(super) weights: Option<Source<'a>>,
     pub(super) map: Option<Source<'a>>,
-    /// The made maps, in the order of the head's.
+    /// The made maps, in the order of the head's; `None` for what the call does not read.
     pub(super) made: [Option<Source<'a>>; VoxelInput::MADE.len()],
 }
 
@@ -363,6 +363,11 @@ impl<'h> Block<'h> {
         debug_assert!(!self.by_share);
         self.p.plane(class, self.len)
     }
+    /// m, voxel by voxel; 0 where a voxel does not count.
+    #[inline(always)]
+    pub(super) fn plane_of_weight(&self) -> &[f32] {
+        self.weight.plane(0, self.len)
+    }
     /// g of a class, voxel by voxel; only with a dense target.
     #[inline(always)]
     pub(super) fn plane_of_dense(&self, class: usize) -> &[f32] {
@@ -438,7 +443,8 @@ impl<'h> Block<'h> {
             }
             _ => {}
         }
-        for (number, (map, source)) in self.head.maps.iter().zip(sources.made.iter().flatten()).enumerate() {
+        for (number, (map, source)) in self.head.maps.iter().zip(&sources.made).enumerate() {
+            let Some(source) = source else { continue };
             let planes = map.planes(self.classes);
             for made in 0..planes {
                 let plane = self.made.plane_mut(number * self.classes + map.first_class + made, self.len);

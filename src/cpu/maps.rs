@@ -1,6 +1,7 @@
 //! The stage `distance`: the maps that a plan makes of target and prediction, before its passes.
 
 use super::block::{self, Block, Range, Reads, Sources};
+use super::erosion;
 use super::objects;
 use super::planes;
 use super::view::Source;
@@ -16,7 +17,7 @@ use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
 
 /// Voxels that a thread takes at a time.
-const UNIT_VOXELS: usize = 1 << 14;
+pub(super) const UNIT_VOXELS: usize = 1 << 14;
 /// What there is no memory for.
 const CLASSES: &str = "the classes of the voxels that distance maps are made of";
 /// A class is where g, or p, is above this.
@@ -27,11 +28,11 @@ const THRESHOLD: f32 = 0.5;
 pub(super) struct Maps(Vec<Vec<f32>>);
 
 impl Maps {
-    /// Makes the maps of a head. What several of them are made of is made once.
+    /// Makes the maps of a head, those of slopes where the call has a gradient. What several of them are made of is made once.
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no memory for a map.
-    pub(super) fn make(head: &Head, sources: &Sources<'_>) -> Result<Maps, Error> {
+    pub(super) fn make(head: &Head, sources: &Sources<'_>, gradient: bool) -> Result<Maps, Error> {
         let reads = |of| head.maps.iter().any(|map| sides(map.input).contains(&of));
         let regions = |of| if reads(of) { Regions::of(head, sources, of) } else { Ok(Regions::Masks(Vec::new())) };
         let (target, prediction) = (regions(Side::Target)?, regions(Side::Prediction)?);
@@ -65,8 +66,10 @@ impl Maps {
             Ok(values)
         };
         let mut made = Vec::with_capacity(head.maps.len());
+        let mut eroded = erosion::make(head, sources, gradient)?.into_iter();
         for map in &head.maps {
             let mut values = match map.input {
+                VoxelInput::ErodedError | VoxelInput::ErodedErrorSlope => eroded.next().unwrap_or_default(),
                 VoxelInput::PredictionSquared => prediction.transform(head, Kind::TwoSided, map.first_class)?,
                 VoxelInput::ContourDistance => {
                     target.contours(head)?.transform(head, Kind::Outside, map.first_class)?
@@ -93,14 +96,14 @@ impl Maps {
     pub(super) fn join<'a>(&'a self, sources: &Sources<'a>) -> Sources<'a> {
         let mut joined = *sources;
         for (slot, map) in joined.made.iter_mut().zip(&self.0) {
-            *slot = Some(Source::from(&map[..]));
+            *slot = (!map.is_empty()).then(|| Source::from(&map[..]));
         }
         joined
     }
 }
 
 /// Zeros for a map of so many planes of a sample.
-fn zeros(head: &Head, count: usize) -> Result<Vec<f32>, Error> {
+pub(super) fn zeros(head: &Head, count: usize) -> Result<Vec<f32>, Error> {
     planes::zeros(head.problem.shape.all_voxels() as usize * count, "a distance map")
 }
 
@@ -178,7 +181,7 @@ impl Regions {
 }
 
 /// The ranges of all samples, with their part of each of a sample's planes.
-fn units<'a, T>(head: &Head, values: &'a mut [T], planes: usize) -> Vec<(Range, Vec<&'a mut [T]>)> {
+pub(super) fn units<'a, T>(head: &Head, values: &'a mut [T], planes: usize) -> Vec<(Range, Vec<&'a mut [T]>)> {
     let voxels = head.problem.shape.voxels() as usize;
     let unit = UNIT_VOXELS.next_multiple_of(block::stride(head.problem.shape.classes()));
     let mut units = Vec::new();
@@ -193,7 +196,7 @@ fn units<'a, T>(head: &Head, values: &'a mut [T], planes: usize) -> Vec<(Range, 
 }
 
 /// The blocks of a range, each with its place in the range.
-fn blocks(block: &Block<'_>, range: Range) -> impl Iterator<Item = (std::ops::Range<usize>, Range)> + use<> {
+pub(super) fn blocks(block: &Block<'_>, range: Range) -> impl Iterator<Item = (std::ops::Range<usize>, Range)> + use<> {
     let stride = block.stride();
     (0..range.len).step_by(stride).map(move |start| {
         let len = stride.min(range.len - start);

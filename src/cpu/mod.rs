@@ -9,6 +9,7 @@
 mod block;
 mod convert;
 mod distance;
+mod erosion;
 mod gradient;
 mod interpret;
 mod maps;
@@ -206,7 +207,7 @@ impl Executor {
     }
 
     fn sums(&self, head: &Head, sources: &Sources<'_>) -> Result<MomentTable, Error> {
-        self.device.install(|| Ok(reduce_all(head, &Maps::make(head, sources)?.join(sources), Sums::All)))
+        self.device.install(|| Ok(reduce_all(head, &Maps::make(head, sources, false)?.join(sources), Sums::All)))
     }
 
     fn losses(&self, sources: &[Sources<'_>]) -> Result<Evaluation, Error> {
@@ -227,7 +228,7 @@ impl Executor {
         let pass = Pass { sums: None, gradient: Some(Output { coefficients, scale: &scale, target }) };
         let mut unused = MomentTable::zeros(head);
         self.device.install(|| {
-            let maps = Maps::make(head, sources)?;
+            let maps = Maps::make(head, sources, true)?;
             passes::run(head, &maps.join(sources), samples(head), pass, &mut unused);
             Ok(())
         })
@@ -242,7 +243,8 @@ impl Executor {
         self.device.install(|| {
             // All maps first: a gradient may overwrite its prediction, and what has no memory is to fail before that.
             let heads = self.plan.heads();
-            let maps = heads.iter().zip(sources).map(|(head, s)| Maps::make(head, s)).collect::<Result<Vec<_>, _>>()?;
+            let maps =
+                heads.iter().zip(sources).map(|(head, s)| Maps::make(head, s, true)).collect::<Result<Vec<_>, _>>()?;
             let results = heads.iter().zip(sources).zip(&maps).zip(targets).map(|(((head, sources), maps), target)| {
                 forward_backward(head, &maps.join(sources), *target, &scale(head, grad_output))
             });

@@ -138,6 +138,9 @@ impl MadeMaps {
         if head.maps.is_empty() {
             return Ok(None);
         }
+        if let Some(map) = head.maps.iter().find(|map| !VoxelInput::MADE[..MADE].contains(&map.input)) {
+            return Err(Error::CannotMake { backend: "cuda", map: map.input.label() });
+        }
         let (problem, shape) = (&head.problem, &head.problem.shape);
         let shared = head.maps.iter().filter(|map| map.is_shared()).count();
         let need = head.maps.len() - shared;

@@ -99,11 +99,12 @@ pub(crate) enum Side {
     Prediction,
 }
 
-/// What a map of a plan is made of.
+/// Which masks a map of a plan is made of.
 pub(crate) fn sides(map: VoxelInput) -> &'static [Side] {
     match map {
         VoxelInput::PredictionSquared => &[Side::Prediction],
         VoxelInput::ContourDistance => &[Side::Target, Side::Prediction],
+        VoxelInput::ErodedError | VoxelInput::ErodedErrorSlope => &[],
         _ => &[Side::Target],
     }
 }

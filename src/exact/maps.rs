@@ -3,7 +3,7 @@
 use super::{Counts, Inputs, Voxel};
 use crate::distance::objects;
 use crate::plan::{Head, PlannedMap};
-use crate::spec::VoxelInput;
+use crate::spec::{Erosions, Real, VoxelInput};
 
 /// The made maps of a head, `[N, planes, V]` each.
 pub(super) struct Maps(Vec<Vec<f64>>);
@@ -20,11 +20,17 @@ impl Maps {
         for sample in 0..shape.samples() {
             let mut target = vec![vec![false; voxels]; classes];
             let mut prediction = target.clone();
+            let mut errors = vec![vec![0.0; voxels]; classes];
+            let mut weights = vec![0.0; voxels];
             for index in 0..voxels {
                 if matches!(voxel.load(inputs, sample, index), Counts::Kept) {
+                    weights[index] = voxel.weight;
                     for class in 0..classes {
                         target[class][index] = voxel.g[class] > 0.5;
                         prediction[class][index] = voxel.p[class] > 0.5;
+                        if voxel.weight != 0.0 {
+                            errors[class][index] = (voxel.p[class] - voxel.g[class]).powi(2);
+                        }
                     }
                 }
             }
@@ -34,7 +40,11 @@ impl Maps {
                     continue;
                 }
                 for class in map.first_class..classes {
-                    values.extend(one_class(head, map, &target[class], &prediction[class]));
+                    values.extend(match (map.input, head.erosions) {
+                        (VoxelInput::ErodedError, Some(by)) => eroded(head, by, &errors[class], &weights).0,
+                        (VoxelInput::ErodedErrorSlope, Some(by)) => eroded(head, by, &errors[class], &weights).1,
+                        _ => one_class(head, map, &target[class], &prediction[class]),
+                    });
                 }
             }
         }
@@ -83,6 +93,60 @@ fn one_class(head: &Head, map: &PlannedMap, target: &[bool], prediction: &[bool]
         }
         _ => two_sided(head, target),
     }
+}
+
+/// The weighted sum of the erosions of an error, and the slope of its sum, weighed by voxel, by the error of each voxel, per weight
+/// of that voxel.
+fn eroded(head: &Head, by: Erosions, error: &[f64], weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let axes = axes(head);
+    let faces = (2 * axes.len() + 1) as f64;
+    let cross = |values: &[f64]| -> Vec<f64> {
+        let sum = |index: usize| {
+            axes.iter().fold(values[index], |sum, &(stride, extent)| {
+                let at = index / stride % extent;
+                let before = if at > 0 { values[index - stride] } else { 0.0 };
+                let after = if at + 1 < extent { values[index + stride] } else { 0.0 };
+                sum + before + after
+            })
+        };
+        (0..values.len()).map(|index| sum(index) / faces).collect()
+    };
+    struct Erosion {
+        above: Vec<f64>,
+        eroded: Vec<f64>,
+        range: f64,
+    }
+    let (mut total, mut erosions) = (vec![0.0; error.len()], Vec::<Erosion>::new());
+    for k in 1..=by.count {
+        let above: Vec<f64> =
+            cross(erosions.last().map_or(error, |last| &last.eroded)).iter().map(|d| d - 0.5).collect();
+        let mut eroded: Vec<f64> = above.iter().map(|&x| if x < 0.0 { 0.0 } else { x }).collect();
+        let min = eroded.iter().copied().fold(f64::INFINITY, Real::min);
+        let max = eroded.iter().copied().fold(0.0, Real::max);
+        if max != min {
+            eroded.iter_mut().for_each(|e| *e = (*e - min) / (max - min));
+        }
+        total.iter_mut().zip(&eroded).for_each(|(total, e)| *total += by.weight(k) * e);
+        erosions.push(Erosion { above, eroded, range: max - min });
+    }
+    let mut slopes = vec![0.0; error.len()];
+    for (k, Erosion { above, eroded, range }) in erosions.iter().enumerate().rev() {
+        slopes.iter_mut().zip(weights).for_each(|(slope, m)| *slope += by.weight(k + 1) * m);
+        if *range != 0.0 {
+            let count = |extreme: f64| eroded.iter().filter(|&&e| e == extreme).count() as f64;
+            let by_max: f64 = slopes.iter().zip(eroded).map(|(slope, e)| slope * e).sum();
+            let by_min: f64 = slopes.iter().zip(eroded).map(|(slope, e)| slope * (1.0 - e)).sum();
+            let (of_max, of_min) = (by_max / count(1.0), by_min / count(0.0));
+            for (slope, e) in slopes.iter_mut().zip(eroded) {
+                let shared = if *e == 1.0 { of_max } else { 0.0 } + if *e == 0.0 { of_min } else { 0.0 };
+                *slope = (*slope - shared) / range;
+            }
+        }
+        slopes.iter_mut().zip(above).for_each(|(slope, &above)| *slope = if above < 0.0 { 0.0 } else { *slope });
+        slopes = cross(&slopes);
+    }
+    slopes.iter_mut().zip(weights).for_each(|(slope, m)| *slope = if *m == 0.0 { 0.0 } else { *slope / m });
+    (total, slopes)
 }
 
 /// Squares of the distances to the other side of a mask; 0 where there is none.

@@ -32,7 +32,7 @@ pub use compound::{Combo, ExpLog, UnifiedFocal};
 pub use cross_entropy::{BalancedCe, Bce, Ce, DistanceCe, DistanceMap, Poly1, ShapeAwareCe, TopkCe, WeightedCe};
 pub use dice::{ClassSize, Dice, GeneralizedDice, LogCoshDice, SoftDice};
 pub use focal::Focal;
-pub use hausdorff::{HausdorffDt, LogHausdorffDt};
+pub use hausdorff::{HausdorffDt, HausdorffErosion, LogHausdorffDt};
 pub use jaccard::{Jaccard, PowerJaccard, SoftJaccard};
 pub use objective::{Absent, Objective, Options, Term};
 pub use parameter::{Parameter, ParameterInfo, Range};
@@ -63,7 +63,7 @@ entries! {
     Tversky, FocalTversky, AsymmetricSimilarity, SoftTversky,
     SensitivitySpecificity, Kappa, Mcc, WassersteinDice,
     Bce, WeightedCe, BalancedCe, Ce, Focal, Poly1, TopkCe,
-    Boundary, HausdorffDt, LogHausdorffDt, DistanceCe, ShapeAwareCe,
+    Boundary, HausdorffDt, LogHausdorffDt, HausdorffErosion, DistanceCe, ShapeAwareCe,
     Combo, ExpLog, UnifiedFocal,
 }
 

@@ -35,6 +35,22 @@ impl Parameter for f64 {
     }
 }
 
+impl Parameter for u32 {
+    fn read(value: &Value) -> Result<u32, String> {
+        match value {
+            // Numbers beyond the type saturate; a range says what is too many.
+            Value::Number(x) if *x >= 0.0 && x.fract() == 0.0 => Ok(*x as u32),
+            _ => Err("a whole number".into()),
+        }
+    }
+    fn print(&self) -> String {
+        self.to_string()
+    }
+    fn number(&self) -> Option<f64> {
+        Some(f64::from(*self))
+    }
+}
+
 impl Parameter for Option<f64> {
     fn read(value: &Value) -> Result<Option<f64>, String> {
         match value {
@@ -121,6 +137,10 @@ impl Range {
     pub const POSITIVE: Range = Range { text: "finite and above 0", holds: |x| x.is_finite() && x > 0.0 };
     /// From 1 to 2, both included.
     pub const ONE_TO_TWO: Range = Range { text: "from 1 to 2", holds: |x| (1.0..=2.0).contains(&x) };
+    /// From 0 to 16, both included.
+    pub const ZERO_TO_SIXTEEN: Range = Range { text: "from 0 to 16", holds: |x| (0.0..=16.0).contains(&x) };
+    /// A whole number from 1 to 100.
+    pub const COUNT: Range = Range { text: "a whole number from 1 to 100", holds: |x| (1.0..=100.0).contains(&x) };
     /// From 0 to 1, both included.
     pub const UNIT: Range = Range { text: "from 0 to 1", holds: |x| (0.0..=1.0).contains(&x) };
 }

@@ -1,7 +1,7 @@
 //! From a formula with parameters to something a plan can record.
 
 use super::{ParameterInfo, Value};
-use crate::spec::{Context, Formula, Moments, Node, Scope, Voxel};
+use crate::spec::{Context, Erosions, Formula, Moments, Node, Scope, Voxel};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -191,6 +191,7 @@ pub(crate) trait Recordable: Send + Sync {
     fn inner_dual(&self, m: &Moments<crate::spec::Dual>) -> Vec<crate::spec::Dual>;
     fn pixel_dual(&self, v: &Voxel<'_, crate::spec::Dual>) -> Vec<crate::spec::Dual>;
     fn cost_matrix(&self, classes: usize) -> Option<Vec<f64>>;
+    fn erosions(&self) -> Option<Erosions>;
     fn reach(&self) -> f64;
 }
 
@@ -218,6 +219,9 @@ impl<F: Formula> Recordable for F {
     }
     fn cost_matrix(&self, classes: usize) -> Option<Vec<f64>> {
         Formula::cost_matrix(self, classes)
+    }
+    fn erosions(&self) -> Option<Erosions> {
+        Formula::erosions(self)
     }
     fn reach(&self) -> f64 {
         Formula::reach(self)

@@ -12,8 +12,8 @@ use crate::numeric::PROBABILITY_FLOOR;
 use crate::problem::{Activation, Map, Problem, Reduction, Target, check_class_weights};
 use crate::shape::Shape;
 use crate::spec::{
-    Context, Graph, Id, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, Slots, TERMS_MAX, Voxel,
-    VoxelInput,
+    Context, Erosions, Graph, Id, Moment, Moments, Op, PIXEL_TERMS_MAX, Program, Real, Recorder, Scope, Slots,
+    TERMS_MAX, Voxel, VoxelInput,
 };
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -59,6 +59,7 @@ pub(super) fn compile(weight: f64, objective: &Objective, problem: &Problem) -> 
     let mut pixels = PixelTerms::new(context);
     let mut drafts = Vec::new();
     let mut cost_matrix: Option<Vec<f64>> = None;
+    let mut erosions: Option<Erosions> = None;
     for (index, term) in objective.terms().iter().enumerate() {
         let name = || term.loss.name().to_string();
         if !term.weight.is_finite() {
@@ -88,10 +89,25 @@ pub(super) fn compile(weight: f64, objective: &Objective, problem: &Problem) -> 
                     _ => cost_matrix = Some(matrix),
                 }
             }
+            if let Some(wanted) = part.formula.erosions() {
+                let known = *erosions.get_or_insert(wanted);
+                if known != wanted {
+                    let text = |e: Erosions| format!("{} erosions with alpha {}", e.count, e.alpha);
+                    let reason =
+                        format!("needs {}, another loss {}; a plan holds one of them", text(wanted), text(known));
+                    return Err(Error::Unsuitable { loss: name(), reason });
+                }
+            }
             drafts.push(Draft::record(index, &name(), &part, context, &resolved, &mut pixels)?);
         }
     }
-    assemble(weight, objective, problem, drafts, pixels, cost_matrix)
+    assemble(weight, objective, problem, drafts, pixels, Constants { cost_matrix, erosions })
+}
+
+/// What a plan holds one of, whatever the number of losses that read it.
+struct Constants {
+    cost_matrix: Option<Vec<f64>>,
+    erosions: Option<Erosions>,
 }
 
 /// The pixel terms of all parts in one graph, so that equal terms are one.
@@ -244,7 +260,7 @@ fn assemble(
     problem: &Problem,
     drafts: Vec<Draft>,
     pixels: PixelTerms,
-    cost_matrix: Option<Vec<f64>>,
+    constants: Constants,
 ) -> Result<Head, Error> {
     // The moments that any part reads; N always, for the count of valid voxels.
     let mut wanted = vec![Moment::N];
@@ -254,6 +270,7 @@ fn assemble(
             wanted.push(Moment::G);
         }
     }
+    let Constants { cost_matrix, erosions } = constants;
     let PixelTerms { recorder, values, .. } = pixels;
     let graph = recorder.finish();
     let maps = planned_maps(&graph, &values, &drafts);
@@ -367,6 +384,7 @@ fn assemble(
         maps.hash(&mut hasher);
         reach.to_bits().hash(&mut hasher);
         problem.voxel_spacing().iter().for_each(|x| x.to_bits().hash(&mut hasher));
+        erosions.map(|e| (e.alpha.to_bits(), e.count)).hash(&mut hasher);
     }
     let fingerprint = hasher.finish();
     Ok(Head {
@@ -378,6 +396,7 @@ fn assemble(
         target_moments,
         pixels,
         cost_matrix,
+        erosions,
         maps,
         reach,
         own_class,

@@ -96,4 +96,7 @@ impl Real for Dual {
             Dual { value: f64::NAN, slope: f64::NAN }
         }
     }
+    fn with_slope(self, slope: Dual, by: Dual) -> Dual {
+        by.chain(self.value, slope.value)
+    }
 }

@@ -35,10 +35,34 @@ pub trait Formula: Send + Sync + 'static {
         let _ = classes;
         None
     }
+    /// What the maps of repeated erosion are made by, for a formula that reads them. None by default.
+    fn erosions(&self) -> Option<Erosions> {
+        None
+    }
     /// Up to which length the pixel terms tell values of [`VoxelInput::ObjectDistances`] apart: what is longer, they are given as this
     /// length, and nothing farther away is searched. ∞ by default.
     fn reach(&self) -> f64 {
         f64::INFINITY
+    }
+}
+
+/// How the error b_0 = (p − g)² is eroded, again and again.
+///
+/// b_k is made of b_{k−1}: d is its mean over a voxel and the 2·dims voxels that share a face with it, those beyond the borders
+/// being 0; e = max(d − ½, 0), with slope 1 where d is exactly ½; b_k = (e − min e)/(max e − min e) over the image, or e where
+/// that has one value alone. In the slope, voxels that are equally largest or least share it equally.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Erosions {
+    /// α: erosion k, of 1 to `count`, has the weight k^α.
+    pub alpha: f64,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Erosions {
+    /// The weight of an erosion, of 1 to `count`.
+    pub fn weight(&self, erosion: usize) -> f64 {
+        (erosion as f64).powf(self.alpha)
     }
 }
 
@@ -199,6 +223,10 @@ pub enum VoxelInput {
     /// One number per sample and class: the mean, over the contour of the voxels with p > ½, of the distance to the class's
     /// contour. 0 where either has none.
     ContourDistance,
+    /// Σ_k k^α·b_k, the error (p − g)² after each of its erosions; see [`Erosions`].
+    ErodedError,
+    /// The slope of Σ m·[`VoxelInput::ErodedError`] over the image by the error of the voxel, divided by the voxel's weight m.
+    ErodedErrorSlope,
     /// d1 + d2, the distances to the nearest object and to the second nearest, the same for all classes of a sample; the
     /// [reach](Formula::reach) where that is shorter, or where there are fewer than two objects. An object is a connected component of the
     /// foreground: voxels of one class that meet in a face, an edge or a corner. With one class, the foreground is the class; with
@@ -208,7 +236,7 @@ pub enum VoxelInput {
 
 impl VoxelInput {
     /// All slots, in order.
-    pub const ALL: [VoxelInput; 12] = [
+    pub const ALL: [VoxelInput; 14] = [
         VoxelInput::P,
         VoxelInput::LnP,
         VoxelInput::Q,
@@ -220,18 +248,22 @@ impl VoxelInput {
         VoxelInput::PredictionSquared,
         VoxelInput::Closeness,
         VoxelInput::ContourDistance,
+        VoxelInput::ErodedError,
+        VoxelInput::ErodedErrorSlope,
         VoxelInput::ObjectDistances,
     ];
     /// The slots that depend on the prediction.
     pub const PREDICTED: [VoxelInput; 4] = [VoxelInput::P, VoxelInput::LnP, VoxelInput::Q, VoxelInput::LnQ];
     /// The slots of the maps that a plan makes from the whole of target and prediction, before its passes. They are constants
     /// of the gradient.
-    pub const MADE: [VoxelInput; 6] = [
+    pub const MADE: [VoxelInput; 8] = [
         VoxelInput::SignedDistance,
         VoxelInput::TargetSquared,
         VoxelInput::PredictionSquared,
         VoxelInput::Closeness,
         VoxelInput::ContourDistance,
+        VoxelInput::ErodedError,
+        VoxelInput::ErodedErrorSlope,
         VoxelInput::ObjectDistances,
     ];
     /// Whether a map has one plane per sample, that all of its classes share.
@@ -252,6 +284,8 @@ impl VoxelInput {
             VoxelInput::PredictionSquared => "squared distance of the prediction",
             VoxelInput::Closeness => "closeness",
             VoxelInput::ContourDistance => "contour distance",
+            VoxelInput::ErodedError => "eroded error",
+            VoxelInput::ErodedErrorSlope => "slope of the eroded error",
             VoxelInput::ObjectDistances => "distances to two objects",
         }
     }

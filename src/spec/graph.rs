@@ -27,6 +27,7 @@ pub enum Op {
     Max(Id, Id),
     Min(Id, Id),
     Select(Id, Id, Id),
+    WithSlope(Id, Id, Id),
 }
 
 impl Op {
@@ -42,9 +43,30 @@ impl Op {
             | Op::Pow(a, b)
             | Op::Max(a, b)
             | Op::Min(a, b) => [Some(a), Some(b), None],
-            Op::Select(a, b, c) => [Some(a), Some(b), Some(c)],
+            Op::Select(a, b, c) | Op::WithSlope(a, b, c) => [Some(a), Some(b), Some(c)],
         };
         list.into_iter().flatten()
+    }
+
+    /// The same operation on other operands.
+    fn moved(self, at: impl Fn(Id) -> Id) -> Op {
+        match self {
+            Op::Input(_) | Op::Literal(_) => self,
+            Op::Add(a, b) => Op::Add(at(a), at(b)),
+            Op::Sub(a, b) => Op::Sub(at(a), at(b)),
+            Op::Mul(a, b) => Op::Mul(at(a), at(b)),
+            Op::Div(a, b) => Op::Div(at(a), at(b)),
+            Op::Neg(a) => Op::Neg(at(a)),
+            Op::Ln(a) => Op::Ln(at(a)),
+            Op::Exp(a) => Op::Exp(at(a)),
+            Op::Sqrt(a) => Op::Sqrt(at(a)),
+            Op::Abs(a) => Op::Abs(at(a)),
+            Op::Pow(a, b) => Op::Pow(at(a), at(b)),
+            Op::Max(a, b) => Op::Max(at(a), at(b)),
+            Op::Min(a, b) => Op::Min(at(a), at(b)),
+            Op::Select(c, a, b) => Op::Select(at(c), at(a), at(b)),
+            Op::WithSlope(value, slope, by) => Op::WithSlope(at(value), at(slope), at(by)),
+        }
     }
 }
 
@@ -156,7 +178,7 @@ impl Graph {
             Op::Pow(a, b) => x(a)?.powf(x(b)?),
             Op::Max(a, b) => Real::max(x(a)?, x(b)?),
             Op::Min(a, b) => Real::min(x(a)?, x(b)?),
-            Op::Input(_) | Op::Literal(_) | Op::Select(..) => return None,
+            Op::Input(_) | Op::Literal(_) | Op::Select(..) | Op::WithSlope(..) => return None,
         })
     }
 
@@ -228,6 +250,7 @@ impl Graph {
                     flows =
                         [Some((a, self.push(Op::Select(c, d, zero)))), Some((b, self.push(Op::Select(c, zero, d))))];
                 }
+                Op::WithSlope(_, slope, by) => flows[0] = Some((by, self.push(Op::Mul(d, slope)))),
             }
             for (operand, flow) in flows.into_iter().flatten() {
                 if reached[operand as usize] {
@@ -241,36 +264,31 @@ impl Graph {
     /// The same graph with input `slot` fixed to a constant and folded, and where `outputs` are in it. The other inputs
     /// keep their ids if they were recorded first, in the order of their slots.
     pub fn with_input(&self, slot: u8, value: f64, outputs: &[Id]) -> (Graph, Vec<Id>) {
+        self.rewritten(outputs, |graph, op| match op {
+            Op::Input(s) if s == slot => graph.lit(value),
+            op => graph.push(op),
+        })
+    }
+
+    /// The same values without slopes of their own: the graph that is to be run, and where `outputs` are in it. Inputs keep
+    /// their ids as in [`Graph::with_input`].
+    pub fn without_slopes(&self, outputs: &[Id]) -> (Graph, Vec<Id>) {
+        self.rewritten(outputs, |graph, op| match op {
+            Op::WithSlope(value, ..) => value,
+            op => graph.push(op),
+        })
+    }
+
+    /// The graph that `rewrite` makes of the operations in their order, and where `outputs` are in it.
+    fn rewritten(&self, outputs: &[Id], mut rewrite: impl FnMut(&mut Graph, Op) -> Id) -> (Graph, Vec<Id>) {
         let mut graph = Graph::default();
         let inputs = self.ops.iter().take_while(|op| matches!(op, Op::Input(_))).count();
         for &op in &self.ops[..inputs] {
             graph.insert(op);
         }
         let mut place: Vec<Id> = Vec::with_capacity(self.ops.len());
-        for &op in &self.ops {
-            let at = |id: Id| place[id as usize];
-            let moved = match op {
-                Op::Input(s) if s == slot => {
-                    let id = graph.lit(value);
-                    place.push(id);
-                    continue;
-                }
-                Op::Input(_) | Op::Literal(_) => op,
-                Op::Add(a, b) => Op::Add(at(a), at(b)),
-                Op::Sub(a, b) => Op::Sub(at(a), at(b)),
-                Op::Mul(a, b) => Op::Mul(at(a), at(b)),
-                Op::Div(a, b) => Op::Div(at(a), at(b)),
-                Op::Neg(a) => Op::Neg(at(a)),
-                Op::Ln(a) => Op::Ln(at(a)),
-                Op::Exp(a) => Op::Exp(at(a)),
-                Op::Sqrt(a) => Op::Sqrt(at(a)),
-                Op::Abs(a) => Op::Abs(at(a)),
-                Op::Pow(a, b) => Op::Pow(at(a), at(b)),
-                Op::Max(a, b) => Op::Max(at(a), at(b)),
-                Op::Min(a, b) => Op::Min(at(a), at(b)),
-                Op::Select(c, a, b) => Op::Select(at(c), at(a), at(b)),
-            };
-            let id = graph.push(moved);
+        for op in &self.ops {
+            let id = rewrite(&mut graph, op.moved(|id| place[id as usize]));
             place.push(id);
         }
         (graph, outputs.iter().map(|&id| place[id as usize]).collect())
@@ -428,5 +446,11 @@ impl<'g> Real for Node<'g> {
         }
         let recorder = self.recorder().expect("the condition is recorded");
         recorder.node(Op::Select(recorder.id(self), recorder.id(positive), recorder.id(otherwise)))
+    }
+    fn with_slope(self, slope: Node<'g>, by: Node<'g>) -> Node<'g> {
+        match self.recorder().or(slope.recorder()).or(by.recorder()) {
+            Some(recorder) => recorder.node(Op::WithSlope(recorder.id(self), recorder.id(slope), recorder.id(by))),
+            None => self,
+        }
     }
 }

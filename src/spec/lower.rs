@@ -17,6 +17,7 @@ pub fn lower(
     input: &dyn Fn(u8) -> String,
     output: &dyn Fn(usize) -> String,
 ) -> Result<String, ProgramError> {
+    let (graph, outputs) = &graph.without_slopes(outputs);
     let ops = graph.ops();
     let live = live(graph, outputs)?;
     let name = |id: Id| match ops[id as usize] {
@@ -30,7 +31,7 @@ pub fn lower(
             continue;
         }
         let value = match op {
-            Op::Input(_) | Op::Literal(_) => continue,
+            Op::Input(_) | Op::Literal(_) | Op::WithSlope(..) => continue,
             Op::Add(a, b) => format!("{} + {}", name(a), name(b)),
             Op::Sub(a, b) => format!("{} - {}", name(a), name(b)),
             Op::Mul(a, b) => format!("{} * {}", name(a), name(b)),

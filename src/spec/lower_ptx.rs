@@ -26,6 +26,7 @@ pub(crate) struct Ptx {
 /// # Errors
 /// [`ProgramError::Literal`] for a constant that is not finite in single precision.
 pub(crate) fn lower_ptx(graph: &Graph, outputs: &[Id], input: &dyn Fn(u8) -> String) -> Result<Ptx, ProgramError> {
+    let (graph, outputs) = &graph.without_slopes(outputs);
     let live = live(graph, outputs)?;
     let mut names: Vec<String> = Vec::with_capacity(live.len());
     let mut ptx = Ptx::default();
@@ -33,6 +34,7 @@ pub(crate) fn lower_ptx(graph: &Graph, outputs: &[Id], input: &dyn Fn(u8) -> Str
         let name = |id: Id| names[id as usize].as_str();
         let value = match op {
             _ if !live => String::new(),
+            Op::WithSlope(..) => unreachable!("a graph without slopes"),
             Op::Input(slot) => input(slot),
             Op::Literal(bits) => literal(f64::from_bits(bits) as f32),
             Op::Add(a, b) => ptx.value("add.rn.f32", &[name(a), name(b)]),

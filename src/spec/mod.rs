@@ -20,7 +20,9 @@ mod program;
 mod real;
 
 pub use dual::Dual;
-pub use formula::{Context, Formula, Moment, Moments, PIXEL_TERMS_MAX, Scope, Slots, TERMS_MAX, Voxel, VoxelInput};
+pub use formula::{
+    Context, Erosions, Formula, Moment, Moments, PIXEL_TERMS_MAX, Scope, Slots, TERMS_MAX, Voxel, VoxelInput,
+};
 pub use graph::{Graph, Id, Node, Op, Recorder};
 pub use lower::lower;
 #[cfg(feature = "cuda")]

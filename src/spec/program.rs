@@ -170,6 +170,7 @@ impl Program {
         };
         within("inputs", inputs, limits::INPUTS)?;
         within("outputs", outputs.len(), limits::OUTPUTS)?;
+        let (graph, outputs) = &graph.without_slopes(outputs);
         let ops = graph.ops();
         // The last instruction that reads each value; outputs are read after the end.
         let mut last_use = vec![None; ops.len()];
@@ -214,6 +215,7 @@ impl Program {
                 Op::Max(..) => Opcode::Max,
                 Op::Min(..) => Opcode::Min,
                 Op::Select(..) => Opcode::Select,
+                Op::WithSlope(..) => unreachable!("a graph without slopes"),
             };
             let places: Vec<Operand> =
                 op.operands().map(|operand| place[operand as usize].expect("operands come first")).collect();

@@ -29,6 +29,8 @@ pub trait Real:
     fn abs(self) -> Self;
     /// `positive` where `self > 0`, `otherwise` where `self ≤ 0`. No slope flows into `self`.
     fn select(self, positive: Self, otherwise: Self) -> Self;
+    /// `self`, with the derivative `slope` by `by` and no other: for a value that was made elsewhere, together with its slope.
+    fn with_slope(self, slope: Self, by: Self) -> Self;
 
     /// `self²`.
     fn square(self) -> Self {
@@ -85,5 +87,8 @@ impl Real for f64 {
         } else {
             f64::NAN
         }
+    }
+    fn with_slope(self, _: f64, _: f64) -> f64 {
+        self
     }
 }

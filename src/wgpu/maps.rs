@@ -55,6 +55,9 @@ impl Maps {
         if head.maps.is_empty() {
             return Ok(None);
         }
+        if let Some(map) = head.maps.iter().find(|map| map.input == VoxelInput::ErodedError) {
+            return Err(Error::CannotMake { backend: "wgpu", map: map.input.label() });
+        }
         let device = making.device();
         let limits = &device.inner.limits;
         let problem = &head.problem;

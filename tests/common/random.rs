@@ -74,6 +74,8 @@ fn value(key: &str, default: &str, range: &str, classes: usize, r: &mut Numbers)
         },
         (_, "finite and above 0") => number(r.pick(&[0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])),
         (_, "finite") => number(r.between(-1.0, 2.0)),
+        (_, "from 0 to 16") => number(r.pick(&[0.0, 0.5, 1.0, 2.0, 3.0])),
+        (_, "a whole number from 1 to 100") => r.pick(&["1", "2", "3", "7", "12"]).into(),
         (_, "from 1 to 2") => number(r.pick(&[1.0, 1.25, 1.5, 2.0])),
         (_, "from 0 to 1") => match r.below(5) {
             0 => r.pick(&["0", "1"]).into(),

@@ -149,6 +149,8 @@ fn value(random: &mut Random, parameter: &ParameterInfo) -> Option<String> {
     let eighth = random.below(9) as f64 / 8.0;
     Some(match parameter.range.as_str() {
         "from 0 to 1" => eighth.to_string(),
+        "from 0 to 16" => random.pick(&["0.5", "1", "3"]).into(),
+        "a whole number from 1 to 100" => random.pick(&["1", "4", "15"]).into(),
         "from 1 to 2" => (1.0 + eighth).to_string(),
         "finite and at least 0" => random.pick(&["0.5", "1", "2", "0.25"]).into(),
         "finite and above 0" => random.pick(&["0.75", "1", "2"]).into(),
