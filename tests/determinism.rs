@@ -43,6 +43,7 @@ fn cases() -> Vec<Case> {
             "hausdorff_dt + 0.1*boundary + distance_ce + shape_aware_ce + distance_ce(map=unet)",
             &[2, 3, 50, 40, 36],
         ),
+        planar("hausdorff_erosion", &[1, 2, 50, 40, 36]),
     ];
     let schedules: Vec<Schedule> = cases.iter().map(|c| c.plan().heads()[0].schedule()).collect();
     assert!(schedules.iter().any(|s| matches!(s, Schedule::OnePass { .. })), "{schedules:?}");
@@ -63,10 +64,10 @@ fn threads_and_repetition_change_nothing() {
 }
 
 fn repetition_changes_nothing(bench: &Bench) {
-    for case in cases() {
-        let first = call(bench, &case);
+    for case in cases().iter().filter(|case| bench.makes(&case.objective.to_string())) {
+        let first = call(bench, case);
         for _ in 0..2 {
-            assert!(call(bench, &case) == first, "{}", case.objective);
+            assert!(call(bench, case) == first, "{}", case.objective);
         }
     }
 }

@@ -135,7 +135,15 @@ fn losses_on_problems() {
     assert_error!(Plan::new(&mapped, &p()).unwrap_err(), Error::NeedsMap { loss } if loss == "mine");
     assert!(Plan::new(&mapped, &p().map(Map::Shared)).is_ok());
     let deep = Problem::new(Shape::new(1, 3, [2, 2, 2, 2]).expect("a shape"));
-    for spec in ["boundary", "distance_ce", "dpce", "shape_aware_ce", "dice + boundary", "ce + hausdorff_dt"] {
+    for spec in [
+        "boundary",
+        "distance_ce",
+        "dpce",
+        "shape_aware_ce",
+        "dice + boundary",
+        "ce + hausdorff_dt",
+        "dice + hausdorff_erosion",
+    ] {
         assert_error!(
             plan_error(spec, &deep),
             Error::Unsuitable { loss, reason } if (spec.contains(loss.as_str()) || spec == "dpce") && reason.contains("4")
@@ -147,6 +155,8 @@ fn losses_on_problems() {
     assert_error!(plan_error("dice", &p().spacing([1.0])), Error::Shape { min: 2, got: 1, .. });
     assert_error!(plan_error("boundary", &p().spacing([1.0, 0.0])), Error::Spacing { axis: 1, got: 0.0 });
     assert_error!(plan_error("dice", &p().spacing([f64::NAN, 1.0])), Error::Spacing { axis: 0, got } if got.is_nan());
+    let eroded_twice = plan_error("hausdorff_erosion(alpha=1) + hausdorff_erosion(iterations=3)", &p());
+    assert_error!(eroded_twice, Error::Unsuitable { reason, .. } if reason.contains("3 erosions with alpha 2") && reason.contains("10 erosions with alpha 1"));
     for (matrix, part) in [
         ("[0, 1; 1, 0]", "2 rows"),
         ("[0, 1, 1; 1, 0; 1, 1, 0]", "3 rows"),

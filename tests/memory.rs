@@ -153,6 +153,7 @@ fn losses() {
         "generalized_dice + wasserstein_dice",
         "boundary",
         "hausdorff_dt(background=true)",
+        "hausdorff_erosion",
     ];
     for shape in shapes {
         let shape = shape.expect("a valid shape");

@@ -29,6 +29,7 @@ on_each_device!(
     agreement_of_a_class_predicted_nearly_everywhere,
     scattered_voxels_agree_with_the_reference,
     one_nan_is_enough,
+    erosions_of_mistakes_side_by_side,
     gradients_of_a_nearly_perfect_prediction,
     agreement_with_a_target_of_one_class,
 );
@@ -348,6 +349,46 @@ fn a_nan_that_counts_makes_the_loss_nan(bench: &Bench) {
         case.run(&bench.runtime);
         Ok(())
     });
+}
+
+/// Random voxels are seldom wrong together, and then nothing is left after one erosion.
+fn erosions_of_mistakes_side_by_side(bench: &Bench) {
+    let shapes: [&[usize]; 8] = [
+        &[1, 1, 60],
+        &[2, 1, 1],
+        &[1, 2, 2, 2],
+        &[2, 2, 9, 10],
+        &[1, 3, 8, 9],
+        &[1, 1, 1, 23],
+        &[1, 2, 5, 6, 7],
+        &[1, 1, 6, 1, 9],
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        for (spec, activation) in [
+            ("hausdorff_erosion", Activation::Sigmoid),
+            ("hausdorff_erosion(iterations=4, alpha=1, background=false)", Activation::Softmax),
+            ("hausdorff_erosion(batch=true) + dice", Activation::None),
+        ] {
+            let (classes, voxels) = (shape[1], shape[2..].iter().product::<usize>());
+            if !bench.makes(spec) || (activation == Activation::Softmax && classes == 1) {
+                continue;
+            }
+            let r = &mut Numbers(number as u64);
+            let labels: Vec<f64> = (0..shape[0] * voxels).map(|i| (i / 7 % classes.max(2)) as f64).collect();
+            let mut prediction = vec![0.0; shape[0] * classes * voxels];
+            for (at, p) in prediction.iter_mut().enumerate() {
+                let (sample, class, voxel) = (at / voxels / classes, at / voxels % classes, at % voxels);
+                let own = labels[sample * voxels + voxel] == if classes == 1 { 1.0 } else { class as f64 };
+                let wrong = if own { r.between(0.0, 0.4) } else { r.between(0.6, 1.0) };
+                *p = if activation == Activation::None { wrong } else { 8.0 * wrong - 4.0 };
+            }
+            let weights =
+                (number % 2 == 1).then(|| (0..labels.len()).map(|i| [1.0, 0.5, 2.0, 0.0][i % 11 % 4]).collect());
+            let s = settings(shape, activation);
+            let objective = spec.parse().expect("a valid spec");
+            agrees(bench, &Case::new(objective, &s, prediction, labels, None, weights, None));
+        }
+    }
 }
 
 /// One NaN in one class of one voxel.

@@ -633,6 +633,23 @@ def _kornia_binary(draw: Draw, loss: str) -> Setting:
     return Setting(loss, options, draw.values(shape, -3.0, 3.0), (target,), function=loss.islower())
 
 
+def _kornia_erosion(draw: Draw, loss: str) -> Setting:
+    """Mistakes side by side: else nothing is left to erode."""
+    samples, classes, space = draw.one(1, 2), draw.one(1, 2, 3), draw.spatial(3 if loss.endswith("3D") else 2)
+    options = _some(
+        draw,
+        alpha=lambda: draw.one(0.0, 1.0, 3.5),
+        k=lambda: draw.one(1, 2, 5, 20),
+        reduction=lambda: draw.one("mean", "sum"),
+    )
+    target = draw.labels((samples, *space), classes) if classes > 1 else torch.zeros((samples, *space), dtype=torch.int64)
+    wrong = 1.0 - one_hot(target, classes) if classes > 1 else torch.zeros((samples, 1, *space), dtype=torch.float64)
+    noise = draw.values((samples, classes, *space), 0.01, 0.45)
+    right = draw.values((samples, classes, *space), 0.0, 1.0) < 0.1
+    prediction = torch.where(right, 1.0 - wrong, wrong) * 0.54 + noise
+    return Setting(loss, options, prediction, (target.unsqueeze(1),), SINGLE)
+
+
 def kornia() -> Iterator[Setting]:
     """Of kornia."""
     makers = {
@@ -644,6 +661,8 @@ def kornia() -> Iterator[Setting]:
         "focal_loss": (_kornia_focal, 40),
         "BinaryFocalLossWithLogits": (_kornia_binary, 100),
         "binary_focal_loss_with_logits": (_kornia_binary, 40),
+        "HausdorffERLoss": (_kornia_erosion, 60),
+        "HausdorffERLoss3D": (_kornia_erosion, 40),
     }
     yield from _all(makers)
 
@@ -669,6 +688,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("smp", "FocalLoss", {"mode": "binary", "reduction": "none"}, "values per voxel"),
     ("smp", "SoftBCEWithLogitsLoss", {"reduction": "none"}, "a value per voxel"),
     ("smp", "SoftCrossEntropyLoss", {"reduction": "none"}, "a value per voxel"),
+    ("kornia", "HausdorffERLoss", {"reduction": "none"}, "gives a value per voxel"),
+    ("kornia", "HausdorffERLoss3D", {"k": 0}, "from 1 to 100 times"),
     ("kornia", "FocalLoss", {"alpha": 0.5}, "kornia's default, gives a value per voxel"),
     ("kornia", "BinaryFocalLossWithLogits", {"alpha": 0.5}, "kornia's default, gives a value per voxel"),
 ]

@@ -275,10 +275,54 @@ class BinaryFocalLossWithLogits(_Module):
         )
 
 
+class _HausdorffERLoss(_Module):
+    _rank: int
+
+    def __init__(self, alpha: float = 2.0, k: int = 10, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction == "none":
+            raise NotImplementedError("reduction 'none' gives a value per voxel, which segfuse does not")
+        _reduction(reduction)
+        if not 1 <= k <= 100:
+            raise NotImplementedError(f"segfuse erodes from 1 to 100 times, got k={k}")
+        if not 0 <= alpha <= 16:
+            raise NotImplementedError(f"segfuse takes alpha from 0 to 16, got {alpha}")
+        self.alpha = alpha
+        self.k = k
+        self.reduction = reduction
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """`pred` `[N, C, …]` probabilities, `target` labels `[N, 1, …]` of int64."""
+        if pred.dim() != self._rank:
+            raise ValueError(f"Only {self._rank - 2}D images supported. Got {pred.dim()}.")
+        if pred.shape[2:] != target.shape[2:] or pred.shape[0] != target.shape[0] or target.shape[1] != 1:
+            raise ValueError(
+                "Prediction and target need to be of same size, and target should not be one-hot."
+                f"Got {pred.shape} and {target.shape}."
+            )
+        if target.dtype != torch.int64:
+            raise ValueError(f"Expect long type target value in range [0, {pred.shape[1]}). Got {target.dtype}.")
+        # The only class of kornia is label 0, and that of segfuse label 1.
+        labels = 1 - target if pred.shape[1] == 1 else target
+        spec = f"hausdorff_erosion(alpha={self.alpha}, iterations={self.k})"
+        total = sums(spec, "none", pred, labels).x[0].sum()
+        return result(total / pred.numel() if self.reduction == "mean" else total, pred)
+
+
+class HausdorffERLoss(_HausdorffERLoss):
+    """Hausdorff loss by erosion of images; as :py:class:`kornia.losses.HausdorffERLoss`, reduction "mean" or "sum"."""
+
+    _rank = 4
+
+
+class HausdorffERLoss3D(_HausdorffERLoss):
+    """Hausdorff loss by erosion of volumes; as :py:class:`kornia.losses.HausdorffERLoss3D`, reduction "mean" or "sum"."""
+
+    _rank = 5
+
+
 #: Segmentation losses of kornia that segfuse lacks.
 MISSING = (
-    "HausdorffERLoss",
-    "HausdorffERLoss3D",
     "LovaszHingeLoss",
     "LovaszSoftmaxLoss",
     "MS_SSIMLoss",
