@@ -31,7 +31,7 @@ pub const DIMENSIONS_MAX: usize = 3;
 /// Longest extent of an axis but the last.
 const EXTENT_MAX: usize = i32::MAX as usize;
 /// Memory for maps that are not made in the caller's buffer, where the caller says nothing.
-const BUDGET: u64 = 1 << 30;
+pub(crate) const BUDGET: u64 = 1 << 30;
 
 /// What a map holds.
 ///

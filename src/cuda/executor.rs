@@ -121,10 +121,11 @@ pub(super) struct DeviceHead {
     interpreter: Interpreter,
     /// The maps that are made before the passes.
     maps: Option<MadeMaps>,
-    /// Addresses of the recipe, of the cost matrix and of the table of all classes.
+    /// Addresses of the recipe, of the cost matrix, of the table of all classes and of the weights of erosions.
     recipe: u64,
     costs: u64,
     classes: u64,
+    factors: u64,
     /// Places in the workspace, in words.
     pub(super) moments_at: u64,
     pub(super) coefficients_at: u64,
@@ -211,6 +212,10 @@ impl Executor {
                     let classes: Vec<u32> = (0..head.problem.shape.classes() as u32).collect();
                     constants.take(bytemuck::cast_slice(&classes))
                 }),
+                factors: head.erosions.map_or(NO_OFFSET, |by| {
+                    let factors: Vec<f64> = (1..=by.count).map(|erosion| by.weight(erosion)).collect();
+                    constants.take(bytemuck::cast_slice(&factors))
+                }),
                 maps,
                 moments_at: places[k].moments.into(),
                 coefficients_at: places[k].coefficients.into(),
@@ -221,7 +226,7 @@ impl Executor {
         let constants = Memory::of(context, "the recipes of a plan", &constants.0)?;
         for head in &mut heads {
             head.recipe += constants.address();
-            for place in [&mut head.costs, &mut head.classes] {
+            for place in [&mut head.costs, &mut head.classes, &mut head.factors] {
                 *place = if *place == NO_OFFSET { 0 } else { constants.address() + *place };
             }
         }
@@ -348,7 +353,7 @@ impl Executor {
             let launch = self.launch(&entered, number, Some(buffers), call, base, stream);
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
-                launch.distance()?;
+                launch.distance(false)?;
                 launch.voxels(made(&self.heads[number].reduce), Kernel::Reduce, launch.all())?;
                 let params = launch.combined(launch.all(), false);
                 combine.launch(&entered, [params.pieces(), 1, 1], THREADS, 0, stream, params)?;
@@ -397,7 +402,7 @@ impl Executor {
             unsafe {
                 // Of these buffers: the sums may have come from several calls, of tiles, and the maps at hand are of the last, or of
                 // another head.
-                launch.distance()?;
+                launch.distance(true)?;
                 launch.voxels(made(&self.heads[number].gradient), Kernel::Gradient, launch.all())?;
             }
         }
@@ -422,7 +427,8 @@ impl Executor {
             let whole = launch.whole();
             // SAFETY: checked above as far as it can be, and promised by the caller.
             unsafe {
-                launch.distance()?;
+                // One block reads the slopes too, whatever the pass.
+                launch.distance(pass == Pass::Both || on_device.one_block.is_some())?;
                 if let Some(one_block) = &on_device.one_block {
                     launch.one_block(one_block, pass)?;
                     continue;
@@ -671,17 +677,19 @@ impl Launch<'_> {
     ///
     /// # Safety
     /// As [`Executor::forward_backward`], after [`Executor::check`].
-    unsafe fn distance(&self) -> Result<(), Error> {
+    unsafe fn distance(&self, gradient: bool) -> Result<(), Error> {
         let (Some(maps), Some(buffers)) = (&self.on_device.maps, self.buffers) else { return Ok(()) };
         let sources = Sources {
             prediction: buffers.prediction,
             target: buffers.target,
             mask: buffers.mask.unwrap_or(0),
+            weights: buffers.weights.unwrap_or(0),
             classes: self.on_device.classes,
+            factors: self.on_device.factors,
             base: self.base + 4 * self.executor.shared.maps,
         };
         // SAFETY: the workspace has room for the stage, and the rest was checked and promised.
-        unsafe { maps.launch(self.entered, self.head, &sources, self.stream) }
+        unsafe { maps.launch(self.entered, self.head, &sources, gradient, self.stream) }
     }
 
     fn voxel_params(&self, samples: Range<u64>) -> VoxelParams {

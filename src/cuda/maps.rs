@@ -3,6 +3,7 @@
 use super::device::{Device, Text};
 use super::distance::{Field, SidesParams, SidesRule, THREADS, Transform, grid};
 use super::driver::{Entered, Function, Stream};
+use super::erosion::Eroded;
 use super::objects::Objects;
 use super::params::MADE;
 use crate::distance::transform::{Side, Squeezed, is_of_squares, sides};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 const PART_VOXELS: u64 = 1 << 14;
 const PARTS_MAX: u64 = 256;
 /// Each part of the memory of the stage begins at a multiple of this.
-const ALIGNMENT: u64 = 256;
+pub(super) const ALIGNMENT: u64 = 256;
 
 /// `Contours` of `kernels/cuda/distance_contours.cu`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -120,15 +121,19 @@ pub(super) struct MadeMaps {
     contours_at: Option<[u64; 2]>,
     parts: u64,
     kernels: Kernels,
+    eroded: Option<Eroded>,
 }
 
-/// What a launch of the stage is given: addresses of the caller's buffers, of the table of all classes, and of the stage's memory.
+/// What a launch of the stage is given: addresses of the caller's buffers, of the tables of all classes and of the weights of
+/// erosions, and of the stage's memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sources {
     pub(super) prediction: u64,
     pub(super) target: u64,
     pub(super) mask: u64,
+    pub(super) weights: u64,
     pub(super) classes: u64,
+    pub(super) factors: u64,
     pub(super) base: u64,
 }
 
@@ -137,9 +142,6 @@ impl MadeMaps {
     pub(super) fn new(device: &Device, head: &Head) -> Result<Option<MadeMaps>, Error> {
         if head.maps.is_empty() {
             return Ok(None);
-        }
-        if let Some(map) = head.maps.iter().find(|map| !VoxelInput::MADE[..MADE].contains(&map.input)) {
-            return Err(Error::CannotMake { backend: "cuda", map: map.input.label() });
         }
         let (problem, shape) = (&head.problem, &head.problem.shape);
         let shared = head.maps.iter().filter(|map| map.is_shared()).count();
@@ -172,7 +174,7 @@ impl MadeMaps {
         let exclusive = problem.activation == Activation::Softmax;
         let prediction = reads(Side::Prediction).then(|| regions(exclusive, true));
         let contours_at = contoured.then(|| [labels, exclusive].map(|are_labels| take(region_bytes(are_labels))));
-        let parts = shape.voxels().div_ceil(PART_VOXELS).min(PARTS_MAX);
+        let parts = parts(head);
         let most = head.maps.iter().map(|map| planes(head, map)).max().unwrap_or(0);
         let partials_at = take(16 * parts * most);
         let steps = steps(device, head, target, prediction)?;
@@ -181,7 +183,10 @@ impl MadeMaps {
             Step::Objects(objects) => objects.bytes(),
             Step::Derived { .. } | Step::Averaged => 0,
         });
-        let scratch_at = take(scratch.max().unwrap_or(0));
+        // A transform and the erosions take turns.
+        let scratch_at = take(0);
+        let eroded = Eroded::new(device, head, scratch_at)?;
+        take(scratch.max().unwrap_or(0).max(eroded.as_ref().map_or(0, |eroded| eroded.end() - scratch_at)));
         let kernel = |name| device.kernel(Text::Plain(name));
         let kernels = Kernels {
             sides: kernel("distance_sides")?,
@@ -201,6 +206,7 @@ impl MadeMaps {
             contours_at,
             parts,
             kernels,
+            eroded,
         }))
     }
 
@@ -218,7 +224,7 @@ impl MadeMaps {
         self.maps.iter().position(PlannedMap::is_shared).map(|number| base + self.map_at[number])
     }
 
-    /// Launches the stage.
+    /// Launches the stage, with the maps of slopes where the call has a gradient.
     ///
     /// # Safety
     /// As [`Function::launch`], of what the addresses reach.
@@ -227,6 +233,7 @@ impl MadeMaps {
         entered: &Entered<'_>,
         head: &Head,
         sources: &Sources,
+        gradient: bool,
         stream: Stream,
     ) -> Result<(), Error> {
         let launch = Launch { maps: self, head, entered, sources, stream };
@@ -252,9 +259,17 @@ impl MadeMaps {
                     Step::Objects(objects) => launch.objects(*map, objects)?,
                 }
             }
+            if let Some(eroded) = &self.eroded {
+                launch.erode(eroded, gradient)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Parts of a plane.
+pub(super) fn parts(head: &Head) -> u64 {
+    head.problem.shape.voxels().div_ceil(PART_VOXELS).min(PARTS_MAX)
 }
 
 /// Planes of a map.
@@ -433,6 +448,21 @@ impl Launch<'_> {
             unsafe { transform.launch(self.entered, field, classes, to, scratch, group, self.stream)? };
         }
         Ok(())
+    }
+
+    /// # Safety
+    /// As [`MadeMaps::launch`].
+    unsafe fn erode(&self, eroded: &Eroded, gradient: bool) -> Result<(), Error> {
+        let problem = &self.head.problem;
+        let (dtype, classes) = (problem.prediction, problem.shape.classes());
+        let prediction = Field::values(self.sources.prediction, dtype, classes, problem.layout, 0.0);
+        let place = |input| self.maps.maps.iter().position(|map| map.input == input);
+        let address = |index: usize| self.sources.base + self.maps.map_at[index];
+        let values = place(VoxelInput::ErodedError).map_or(0, address);
+        let slopes = place(VoxelInput::ErodedErrorSlope).filter(|_| gradient).map(address);
+        let (entered, target) = (self.entered, self.target());
+        // SAFETY: the caller's promise; the maps have a plane for every class that they are made for.
+        unsafe { eroded.launch(entered, self.head, self.sources, target, prediction, (values, slopes), self.stream) }
     }
 
     /// # Safety

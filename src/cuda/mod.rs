@@ -15,6 +15,7 @@ mod complete;
 mod device;
 mod distance;
 mod driver;
+mod erosion;
 mod executor;
 mod finish;
 mod fold;

@@ -148,4 +148,5 @@ plain!(
     "combine" "finish"
     "distance_sides" "distance_rows" "distance_lines" "distance_contours" "distance_extremes" "distance_maps"
     "distance_objects" "distance_nearest"
+    "erosion_errors" "erosion_forward" "erosion_backward"
 );

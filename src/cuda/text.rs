@@ -218,8 +218,10 @@ pub(super) fn voxels(head: &Head, geometry: &Geometry, kernel: Kernel, in_place:
         ("BY_PP", place(Moment::PP)),
         ("BY_COST", place(Moment::Cost)),
     ]);
+    // Slopes are made for calls with a gradient alone.
     for (number, names) in MADE_NAMES.into_iter().enumerate() {
-        let map = head.maps.get(number).filter(|map| !map.is_shared());
+        let reads = |map: &&PlannedMap| map.input != VoxelInput::ErodedErrorSlope || kernel.writes_gradient();
+        let map = head.maps.get(number).filter(|map| !map.is_shared()).filter(reads);
         let first = map.map_or(0, |map| map.first_class);
         numbers.extend(names.into_iter().zip([flag(map.is_some()), first as i64]));
     }

@@ -33,7 +33,7 @@ const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "
 /// Whose registers the launch table shows.
 const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 /// Kernels that know nothing of a plan.
-const PLAIN: [&str; 10] = [
+const PLAIN: [&str; 13] = [
     "combine",
     "finish",
     "distance_sides",
@@ -44,6 +44,9 @@ const PLAIN: [&str; 10] = [
     "distance_maps",
     "distance_objects",
     "distance_nearest",
+    "erosion_errors",
+    "erosion_forward",
+    "erosion_backward",
 ];
 /// Kernels that are compiled in every shape of `kernels/variants.rs`, and the one of some of them.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
