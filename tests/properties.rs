@@ -6,7 +6,7 @@
 mod common;
 
 use common::random::{Numbers, Recipe, config, recipes};
-use common::{Bench, Case, GRADIENT_RELATIVE, Settings, compare};
+use common::{Bench, Case, GRADIENT_RELATIVE, LOSS_RELATIVE, Settings, compare};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use segfuse::{Activation, DType, Layout, Map, Reduction, Target};
@@ -61,6 +61,27 @@ fn check(bench: &Bench, case: &Case, grad_output: &[f64]) -> Result<(), String> 
     Ok(())
 }
 
+/// Whether more digits of the prediction would leave the result where it is. A mean of errors just above ½ may be all that is left
+/// of an erosion, and is then spread to 1; just below it nothing is left.
+fn is_settled(case: &Case, grad_output: &[f64]) -> bool {
+    if !case.objective.to_string().contains("hausdorff_erosion") {
+        return true;
+    }
+    let (terms, mut problem) = case.reference();
+    let truth = reference::evaluate(&terms, &problem, Some(grad_output));
+    let r = &mut Numbers(problem.voxels as u64);
+    let exact = problem.prediction.clone();
+    (0..3).all(|_| {
+        problem.prediction.iter_mut().zip(&exact).for_each(|(p, z)| *p = z + r.between(-1e-6, 1e-6) * z.abs().max(0.1));
+        let moved = reference::evaluate(&terms, &problem, Some(grad_output));
+        let near =
+            |a: f64, b: f64, relative: f64, scale: f64| (a - b).abs() <= relative * scale || a.is_nan() || b.is_nan();
+        let largest = truth.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        moved.loss.iter().zip(&truth.loss).all(|(&a, &b)| near(a, b, 10.0 * LOSS_RELATIVE, b.abs().max(1e-3)))
+            && moved.gradient.iter().zip(&truth.gradient).all(|(&a, &b)| near(a, b, 2.0 * GRADIENT_RELATIVE, largest))
+    })
+}
+
 fn describe(recipe: &Recipe, case: &Case) -> String {
     format!("{recipe:?}\n{}\n{:?}", case.objective, case.problem)
 }
@@ -78,7 +99,7 @@ fn random_cases_agree_with_the_reference(bench: &Bench) {
     each(bench.cases(8000, 150), |mut recipe| {
         for _ in 0..again {
             let (case, grad_output) = recipe.case();
-            let result = check(bench, &case, &grad_output);
+            let result = if is_settled(&case, &grad_output) { check(bench, &case, &grad_output) } else { Ok(()) };
             prop_assert!(result.is_ok(), "{}\n{}", result.unwrap_err(), describe(&recipe, &case));
             recipe.values = recipe.values.wrapping_add(0x9e37_79b9_7f4a_7c15);
         }

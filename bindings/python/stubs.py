@@ -48,6 +48,8 @@ def argument(parameter: segfuse.Parameter) -> str:
         kind = "bool"
     elif parameter.range.startswith("rows"):
         kind = "Union[Sequence[Sequence[float]], Tensor]"
+    elif parameter.range.startswith("a whole number"):
+        kind = "int"
     elif " or " in parameter.range:
         kind = f"Literal[{', '.join(repr(word) for word in parameter.range.split(' or '))}]".replace("'", '"')
     else:
