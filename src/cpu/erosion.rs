@@ -6,11 +6,15 @@
 
 use super::block::{Block, Range, Reads, Sources};
 use super::maps::{UNIT_VOXELS, blocks, units, zeros};
+use super::planes;
 use crate::error::Error;
 use crate::plan::Head;
 use crate::spec::{Erosions, Real, VoxelInput};
 use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
+
+/// What there is no memory for.
+const ERODED: &str = "the erosions of an error";
 
 /// The eroded error and, where it is asked for, its slope: f32 `[N, C − first_class, V]`. Nothing where the head has no such map.
 ///
@@ -25,7 +29,7 @@ pub(super) fn make(head: &Head, sources: &Sources<'_>, slope: bool) -> Result<Ve
     let shape = &head.problem.shape;
     let (voxels, made) = (shape.voxels() as usize, shape.classes() - map.first_class);
     let mut values = zeros(head, map.planes(head.problem.shape.classes()))?;
-    let mut weights = vec![0.0; shape.all_voxels() as usize];
+    let mut weights = planes::zeros(shape.all_voxels() as usize, "the weights of voxels")?;
     let level = Level::new();
     let block = || Block::new(head, Reads::of(head, &[])).with_p();
     let ranges = units(head, &mut values, made).into_iter().zip(units(head, &mut weights, 1));
@@ -132,7 +136,7 @@ impl Image {
         slopes: Option<&mut [f32]>,
         weights: &[f32],
     ) -> Result<(), Error> {
-        let buffer = || reserved(self.voxels(), 0.0f64);
+        let buffer = || planes::zeros::<f64>(self.voxels(), ERODED);
         let (mut eroded, mut sums, mut total) = (buffer()?, buffer()?, buffer()?);
         for (error, b) in values.iter().zip(&mut eroded) {
             *b = f64::from(*error).powi(2);
@@ -141,7 +145,7 @@ impl Image {
         for k in 1..=by.count {
             let (min, max) = self.sums_above_half(&eroded, &mut sums);
             let range = (max != min).then_some(max - min);
-            let mut kept = if slopes.is_some() { reserved(self.voxels(), 0.0f32)? } else { Vec::new() };
+            let mut kept = if slopes.is_some() { planes::zeros::<f32>(self.voxels(), ERODED)? } else { Vec::new() };
             self.spread(min, range, by.weight(k), &sums, &mut eroded, &mut total, &mut kept);
             erosions.push(Erosion { eroded: kept, range });
             // Nothing is left, and of nothing comes nothing.
@@ -289,11 +293,4 @@ impl Image {
 
 fn add(to: &mut [f64], from: &[f64]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-}
-
-fn reserved<T: Copy>(len: usize, value: T) -> Result<Vec<T>, Error> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| Error::DeviceMemory { what: "the erosions of an error" })?;
-    values.resize(len, value);
-    Ok(values)
 }
