@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The kernels that are pipelines; what they import is in the same folder, or in `kernels/gen`.
-const KERNELS: [&str; 18] = [
+const KERNELS: [&str; 22] = [
     "reduce",
     "gradient",
     "one_pass",
@@ -24,6 +24,10 @@ const KERNELS: [&str; 18] = [
     "distance_fill",
     "distance_objects",
     "distance_nearest",
+    "erosion_errors",
+    "erosion_sums",
+    "erosion_spread",
+    "erosion_backward",
 ];
 
 fn main() {

@@ -72,14 +72,6 @@ pub enum Error {
         /// The loss.
         loss: String,
     },
-    /// A map that a plan makes, and that the backend cannot make.
-    #[error("the {backend} backend cannot make the {map} that the plan needs; the CPU can")]
-    CannotMake {
-        /// The backend.
-        backend: &'static str,
-        /// The map.
-        map: &'static str,
-    },
     /// A shape without elements or with too many dimensions.
     #[error("shape: {what} must be from {min} to {max}, got {got}")]
     Shape {

@@ -64,7 +64,7 @@ fn threads_and_repetition_change_nothing() {
 }
 
 fn repetition_changes_nothing(bench: &Bench) {
-    for case in cases().iter().filter(|case| bench.makes(&case.objective.to_string())) {
+    for case in &cases() {
         let first = call(bench, case);
         for _ in 0..2 {
             assert!(call(bench, case) == first, "{}", case.objective);

@@ -46,6 +46,13 @@ struct Piece {
     // Of distances to objects: no square that matters is as large, no sum is larger.
     farthest: f32,
     reach: f32,
+    // Of an erosion: its weight, the voxels of a cross of faces, the parts of a plane and their voxels.
+    factor: f32,
+    cross: u32,
+    parts: u32,
+    part_voxels: u32,
+    // Element where the caller's weights begin.
+    weights_base: u32,
     // Workgroups side by side: a grid has at most 65 535 of them a side.
     grid: u32,
 }

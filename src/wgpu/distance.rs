@@ -72,6 +72,11 @@ pub(super) struct PieceParams {
     pub(super) groups: u32,
     pub(super) farthest: f32,
     pub(super) reach: f32,
+    pub(super) factor: f32,
+    pub(super) cross: u32,
+    pub(super) parts: u32,
+    pub(super) part_voxels: u32,
+    pub(super) weights_base: u32,
     pub(super) grid: u32,
 }
 
@@ -96,6 +101,17 @@ pub(super) enum Place {
     Forest,
     Extremes,
     Partials,
+    /// The caller's weights of voxels, and those of the voxels that count.
+    Weights,
+    VoxelWeights,
+    /// Of eroded errors: doubles, what is kept of each erosion, its extremes by part; slopes by an erosion and the one before, and what
+    /// flows to their extremes.
+    Sums,
+    Eroded,
+    Kept,
+    SumExtremes,
+    Slopes(bool),
+    Shares(bool),
 }
 
 /// A range of a buffer.
@@ -114,6 +130,10 @@ impl Bind {
     }
     pub(super) fn read(self) -> Bind {
         Bind { read_only: true, ..self }
+    }
+    /// One of several ranges of a buffer of the stage, each of so many bytes.
+    pub(super) fn one_of(place: Place, number: usize, size: u64, limits: &Limits) -> Bind {
+        Bind { place, offset: number as u64 * size.next_multiple_of(limits.alignment), size, read_only: false }
     }
 }
 
@@ -151,6 +171,8 @@ enum Step {
         params: PieceParams,
         binds: Vec<Bind>,
         grid: [u32; 2],
+        /// Whether calls without a gradient leave it out.
+        for_gradients: bool,
     },
 }
 
@@ -158,11 +180,17 @@ enum Step {
 pub(super) struct Builder<'m, 'd> {
     making: &'m Making<'d>,
     steps: Vec<Step>,
+    for_gradients: bool,
 }
 
 impl<'m, 'd> Builder<'m, 'd> {
     pub(super) fn new(making: &'m Making<'d>) -> Self {
-        Builder { making, steps: Vec::new() }
+        Builder { making, steps: Vec::new(), for_gradients: false }
+    }
+
+    /// Whether calls without a gradient leave out the dispatches that follow.
+    pub(super) fn for_gradients(&mut self, only: bool) {
+        self.for_gradients = only;
     }
 
     pub(super) fn clear(&mut self, place: Place) {
@@ -184,7 +212,8 @@ impl<'m, 'd> Builder<'m, 'd> {
         let across = groups.min(most);
         let params = PieceParams { grid: across as u32, ..params };
         let grid = [across as u32, groups.div_ceil(across) as u32];
-        self.steps.push(Step::Dispatch { pipeline, params, binds: binds.to_vec(), grid });
+        let (binds, for_gradients) = (binds.to_vec(), self.for_gradients);
+        self.steps.push(Step::Dispatch { pipeline, params, binds, grid, for_gradients });
     }
 
     /// From bits to maps: along the rows, across them, and to what the maps hold.
@@ -303,9 +332,9 @@ impl<'m, 'd> Builder<'m, 'd> {
             }
         }
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-        let own = sizes
-            .iter()
-            .filter(|(place, _)| !matches!(place, Place::Source | Place::Truths | Place::Keep | Place::Maps));
+        let own = sizes.iter().filter(|(place, _)| {
+            !matches!(place, Place::Source | Place::Truths | Place::Keep | Place::Weights | Place::Maps)
+        });
         let buffers = own.map(|&(place, size)| match filled.iter().find(|(other, _)| *other == place) {
             Some((_, words)) => (place, device.filled("distance", bytemuck::cast_slice(words), usage)),
             None => (place, device.buffer("distance", size, usage)),
@@ -361,11 +390,12 @@ impl Stage {
         self.buffers.iter().filter(|(place, _)| *place != Place::Classes).map(|(_, buffer)| buffer)
     }
 
-    /// Records the steps; `given` says where the buffers of the caller are.
+    /// Records the steps, those for gradients where there is one; `given` says where the buffers of the caller are.
     pub(super) fn record<'b>(
         &'b self,
         device: &Device,
         recorder: &mut Recorder<'_, '_>,
+        gradient: bool,
         given: &dyn Fn(Place) -> BufferSlice<'b>,
     ) {
         let own = |place| self.buffers.iter().find(|(other, _)| *other == place).map(|(_, buffer)| buffer.slice(..));
@@ -376,6 +406,10 @@ impl Stage {
                     if let Some(slice) = own(*place) {
                         recorder.clear(slice.buffer());
                     }
+                    continue;
+                }
+                Step::Dispatch { for_gradients: true, .. } if !gradient => {
+                    number += 1;
                     continue;
                 }
                 Step::Dispatch { pipeline, binds, grid, .. } => (pipeline, binds, *grid),
@@ -684,7 +718,8 @@ impl DistanceExecutor {
             return Err(Error::BufferShared { role: MAPS, other: SOURCE });
         }
         let mut recorder = Recorder::new(encoder, None);
-        self.stage.record(&self.device, &mut recorder, &|place| if place == Place::Maps { maps } else { source });
+        self.stage
+            .record(&self.device, &mut recorder, false, &|place| if place == Place::Maps { maps } else { source });
         recorder.end();
         Ok(())
     }

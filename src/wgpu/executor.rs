@@ -286,7 +286,7 @@ impl Executor {
         self.check(heads, &Call::default(), Pass::Forward)?;
         let mut recorder = Recorder::new(encoder, None);
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
-            self.make_maps(&mut recorder, on_device, buffers);
+            self.make_maps(&mut recorder, on_device, buffers, false);
             self.dispatch(&mut recorder, head, on_device, &on_device.reduce, buffers);
             self.sum_up(&mut recorder, on_device);
         }
@@ -321,7 +321,7 @@ impl Executor {
         let mut recorder = Recorder::new(encoder, None);
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
             // Of these buffers: the sums may have come from several calls, of tiles, and the maps at hand are of the last.
-            self.make_maps(&mut recorder, on_device, buffers);
+            self.make_maps(&mut recorder, on_device, buffers, true);
             self.dispatch(&mut recorder, head, on_device, made(&on_device.gradient), buffers);
         }
         recorder.end();
@@ -360,7 +360,7 @@ impl Executor {
         let mut recorder = Recorder::new(encoder, call.timestamps.as_ref());
         let recorder = &mut recorder;
         for ((head, on_device), buffers) in self.plan.heads().iter().zip(&self.heads).zip(heads) {
-            self.make_maps(recorder, on_device, buffers);
+            self.make_maps(recorder, on_device, buffers, pass == Pass::Both);
             let mut voxels = |pipeline: &VoxelPipeline| self.dispatch(recorder, head, on_device, pipeline, buffers);
             match (pass, on_device.schedule) {
                 (Pass::Forward, _) => {
@@ -581,10 +581,10 @@ impl Executor {
         }
     }
 
-    /// The maps that the passes of a head read.
-    fn make_maps(&self, recorder: &mut Recorder<'_, '_>, head: &DeviceHead, buffers: &Buffers<'_>) {
+    /// The maps that the passes of a head read, those of slopes where there is a gradient.
+    fn make_maps(&self, recorder: &mut Recorder<'_, '_>, head: &DeviceHead, buffers: &Buffers<'_>, gradient: bool) {
         if let Some(maps) = &head.maps {
-            maps.record(&self.device, recorder, buffers);
+            maps.record(&self.device, recorder, buffers, gradient);
         }
     }
 

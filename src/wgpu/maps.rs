@@ -4,6 +4,7 @@ use super::device::Device;
 use super::distance::{
     self, Bind, Builder, Grid, Piece, PieceParams, Place, Planes, Stage, THREADS, kernel, pieces, within,
 };
+use super::erosion;
 use super::executor::{Buffers, Recorder};
 use super::geometry::Limits;
 use super::pipeline::Making;
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Layout, Target};
 use crate::role::Role;
-use crate::spec::VoxelInput;
+use crate::spec::{Erosions, VoxelInput};
 use wgpu::{Buffer, BufferUsages};
 
 /// Voxels of a workgroup of `distance_extremes`, words of one of `distance_mean`, voxels of one of `distance_fill`.
@@ -55,9 +56,6 @@ impl Maps {
         if head.maps.is_empty() {
             return Ok(None);
         }
-        if let Some(map) = head.maps.iter().find(|map| map.input == VoxelInput::ErodedError) {
-            return Err(Error::CannotMake { backend: "wgpu", map: map.input.label() });
-        }
         let device = making.device();
         let limits = &device.inner.limits;
         let problem = &head.problem;
@@ -69,7 +67,7 @@ impl Maps {
         let grid = Grid::new(&distances);
 
         let sample_bytes = planes_of_sample(head) * grid.plane_bytes();
-        let roles = [Role::Prediction, Role::Target, Role::Mask];
+        let roles = [Role::Prediction, Role::Target, Role::Mask, Role::Weights];
         let source_bytes = roles.map(|role| role.voxel_bytes(problem)).into_iter().max().unwrap_or_default() * voxels;
         let largest = sample_bytes.max(source_bytes).max(grid.bits_bytes());
         distance::fits("bytes of a sample, or of its made maps, in one storage binding", largest, limits)?;
@@ -105,6 +103,14 @@ impl Maps {
                 making_of.objects(number);
             }
         }
+        if let Some((by, [values, slopes])) = erosion::maps(head) {
+            let buffer_bytes = device.inner.device.limits().max_buffer_size;
+            let most = erosion::planes_at_once(by, voxels, distances.budget, limits, buffer_bytes)?;
+            for piece in pieces(samples, classes, most, samples_at_once) {
+                making_of.begin(&piece);
+                making_of.erode(by, values.expect("it is made"), slopes);
+            }
+        }
         let table: Vec<u32> = (first..problem.shape.classes()).map(|class| class as u32).collect();
         let stage = making_of.builder.build(&[(Place::Classes, &table)]);
         let made = device.buffer("made maps", need, BufferUsages::STORAGE | BufferUsages::COPY_DST);
@@ -124,12 +130,19 @@ impl Maps {
         self.stage.scratch().chain([&self.made])
     }
 
-    /// Records the making of the maps.
-    pub(super) fn record(&self, device: &Device, recorder: &mut Recorder<'_, '_>, buffers: &Buffers<'_>) {
-        self.stage.record(device, recorder, &|place| match place {
+    /// Records the making of the maps, those of slopes where there is a gradient.
+    pub(super) fn record(
+        &self,
+        device: &Device,
+        recorder: &mut Recorder<'_, '_>,
+        buffers: &Buffers<'_>,
+        gradient: bool,
+    ) {
+        self.stage.record(device, recorder, gradient, &|place| match place {
             Place::Source => buffers.prediction,
             Place::Truths => buffers.target,
             Place::Keep => buffers.mask.expect("checked"),
+            Place::Weights => buffers.weights.expect("checked"),
             _ => self.made.slice(..),
         });
     }
@@ -221,6 +234,14 @@ impl MakingOf<'_, '_, '_> {
         self.builder.transform(self.grid, self.params, bits, holds, to, None);
     }
 
+    /// A buffer of the caller, of the samples of the piece, and the element at which it begins.
+    fn range(&self, place: Place, role: Role) -> (Bind, u32) {
+        let problem = &self.head.problem;
+        let bytes = role.voxel_bytes(problem) * self.grid.voxels;
+        let range = self.samples.start * bytes..self.samples.end * bytes;
+        within(place, range, role.dtype(problem).size(), self.limits)
+    }
+
     /// Which voxels are of which class; none where a voxel does not count.
     fn sides(&mut self, side: Side) {
         let problem = &self.head.problem;
@@ -244,15 +265,10 @@ impl MakingOf<'_, '_, '_> {
             counted_by: labels.filter(|_| side == Side::Prediction),
         };
         let text = source::sides(&read, &[]);
-        let range = |place, role: Role| {
-            let bytes = role.voxel_bytes(problem) * self.grid.voxels;
-            let range = self.samples.start * bytes..self.samples.end * bytes;
-            within(place, range, role.dtype(problem).size(), self.limits)
-        };
         let place = if side == Side::Target { Place::Truths } else { Place::Source };
-        let (values, source_base) = range(place, role);
-        let (keep, keep_base) = range(Place::Keep, Role::Mask);
-        let (truths, truths_base) = range(Place::Truths, Role::Target);
+        let (values, source_base) = self.range(place, role);
+        let (keep, keep_base) = self.range(Place::Keep, Role::Mask);
+        let (truths, truths_base) = self.range(Place::Truths, Role::Target);
         let mut binds = vec![values.read(), self.classes.read(), self.bits(Place::Bits)];
         binds.extend(problem.mask.then_some(keep.read()));
         binds.extend((side == Side::Prediction && labels.is_some()).then_some(truths.read()));
@@ -312,6 +328,53 @@ impl MakingOf<'_, '_, '_> {
             let groups = (samples * grid.voxels).div_ceil(THREADS);
             self.builder.dispatch(text, &[nearest[pass % 2].read(), into], params, groups);
         }
+    }
+
+    /// Errors, and what becomes of them erosion by erosion.
+    fn erode(&mut self, by: Erosions, values: usize, slopes: Option<usize>) {
+        let problem = &self.head.problem;
+        let labels = match problem.target {
+            Target::Labels(dtype) => Some(dtype),
+            Target::Dense(_) => None,
+        };
+        let read = source::Sides {
+            classes: problem.shape.classes(),
+            labels: false,
+            dtype: problem.prediction,
+            interleaved: problem.layout == Layout::Interleaved,
+            ignore_label: problem.ignore_label,
+            rule: match problem.activation {
+                Activation::None => "PLAIN",
+                Activation::Sigmoid => "SIGMOID",
+                Activation::Softmax => "SOFTMAX",
+            },
+            keep: problem.mask,
+            counted_by: labels,
+        };
+        let text = source::errors(&read, problem.target, problem.weights);
+        let (source, source_base) = self.range(Place::Source, Role::Prediction);
+        let (truths, truths_base) = self.range(Place::Truths, Role::Target);
+        let (keep, keep_base) = self.range(Place::Keep, Role::Mask);
+        let (weights, weights_base) = self.range(Place::Weights, Role::Weights);
+        let values = self.planes(values);
+        let slopes = slopes.map(|number| self.planes(number));
+        let samples = self.samples.end - self.samples.start;
+        let of_voxels = Bind::whole(Place::VoxelWeights, 4 * samples * self.grid.voxels);
+        let mut binds = vec![source.read(), self.classes.read(), values.bind, of_voxels, truths.read()];
+        binds.extend(problem.mask.then_some(keep.read()));
+        binds.extend(problem.weights.then_some(weights.read()));
+        let params = PieceParams {
+            source_base,
+            truths_base,
+            keep_base,
+            weights_base,
+            to_base: values.base,
+            to_sample: values.sample,
+            ..self.params
+        };
+        self.builder.dispatch(text, &binds, params, (samples * self.grid.voxels).div_ceil(THREADS));
+        let rank = problem.shape.spatial().len();
+        erosion::erode(&mut self.builder, by, rank, self.grid, self.params, values, slopes, self.limits);
     }
 
     fn contours(&mut self) {

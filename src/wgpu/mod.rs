@@ -10,6 +10,7 @@
 
 mod device;
 mod distance;
+mod erosion;
 mod executor;
 mod geometry;
 mod host;

@@ -155,6 +155,34 @@ pub(super) fn sides(sides: &Sides, flags: &[&'static str]) -> Source {
     source
 }
 
+/// The kernel `erosion_errors`: after the uniform it binds the prediction, the classes, the planes and the weights that it writes, then
+/// the target, the mask and the caller's weights.
+pub(super) fn errors(read: &Sides, target: Target, weights: bool) -> Source {
+    let mut source = of_classes(include_str!(concat!(env!("OUT_DIR"), "/erosion_errors.wgsl")), read, &[]);
+    let mut number = 2;
+    let mut bind = |source: &mut Source, access: &str, name: &str, element: &str| {
+        number += 1;
+        source.line(format!("@group(0) @binding({number}) var<storage, {access}> {name}: array<{element}>;"));
+    };
+    bind(&mut source, "read_write", "planes", "u32");
+    bind(&mut source, "read_write", "weights_of_voxels", "u32");
+    let (Target::Labels(dtype) | Target::Dense(dtype)) = target;
+    bind(&mut source, "read", "truths", &words(dtype, false, false));
+    match target {
+        Target::Labels(_) => source.function("load_labels", "whole", &read_label(dtype, "truths", false)),
+        Target::Dense(_) => source.function("load_truth", "real", &self::read(dtype, "truths", false, false, false)),
+    }
+    if read.keep {
+        bind(&mut source, "read", "keep", "u32");
+        source.function("load_keep", "whole", &format!("whole({})", bytes("keep", false)));
+    }
+    source.flag("WEIGHTS", weights);
+    if weights {
+        bind(&mut source, "read", "weights", "u32");
+    }
+    source
+}
+
 /// A kernel that reads classes: after the uniform it binds the source and the classes, then what its own text says.
 pub(super) fn of_classes(kernel: &'static str, sides: &Sides, flags: &[&'static str]) -> Source {
     let mut source = distance(kernel, flags);

@@ -48,10 +48,6 @@ impl Bench {
     pub fn is_cpu(&self) -> bool {
         !self.compiles
     }
-    /// Whether the backend makes the maps of an objective.
-    pub fn makes(&self, spec: &str) -> bool {
-        !self.runtime.name().starts_with("wgpu") || !spec.contains("hausdorff_erosion")
-    }
     /// Each how many-th of a long list is taken: all of them with `SEGFUSE_TEST_FULL`, or where nothing is compiled slowly.
     pub fn every(&self, compiled: usize) -> usize {
         if self.slowly && variable("SEGFUSE_TEST_FULL").is_none() { compiled } else { 1 }

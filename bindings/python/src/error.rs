@@ -43,7 +43,6 @@ pub(crate) fn python(error: Error) -> PyErr {
         | Error::DeviceLost { .. }
         | Error::Device { .. }
         | Error::UnknownDevice { .. }
-        | Error::CannotMake { .. }
         | Error::DriverMissing { .. }
         | Error::DriverVersion { .. }
         | Error::Ptx { .. }

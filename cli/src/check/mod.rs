@@ -10,7 +10,7 @@ use crate::report::{json, say, table};
 use case::{Case, Setup, worse};
 use indicatif::ProgressBar;
 use segfuse::wgpu::Device;
-use segfuse::{DType, Error, Runtime};
+use segfuse::{DType, Runtime};
 use serde::Serialize;
 
 /// How many failures are listed below the table.
@@ -63,7 +63,6 @@ impl Row {
                 self.worst_gradient_error = worse(self.worst_gradient_error, outcome.gradient_error);
                 outcome.complaint()
             }
-            Err(Error::CannotMake { .. }) => None,
             Err(error) => Some(error.to_string()),
         };
         if let Some(what) = what {

@@ -36,6 +36,9 @@ const DISTANCE_SHARE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_sh
 const DISTANCE_EMIT: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_emit.wgsl"));
 const DISTANCE_OBJECTS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_objects.wgsl"));
 const DISTANCE_NEAREST: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_nearest.wgsl"));
+const EROSION_SUMS: &str = include_str!(concat!(env!("OUT_DIR"), "/erosion_sums.wgsl"));
+const EROSION_SPREAD: &str = include_str!(concat!(env!("OUT_DIR"), "/erosion_spread.wgsl"));
+const EROSION_BACKWARD: &str = include_str!(concat!(env!("OUT_DIR"), "/erosion_backward.wgsl"));
 const FINISH: &str = include_str!(concat!(env!("OUT_DIR"), "/finish.wgsl"));
 
 /// A text, and what it needs of a device.
@@ -250,6 +253,41 @@ fn of_distances() -> Vec<Shader> {
     shaders
 }
 
+/// The kernels of eroded errors.
+fn of_erosions() -> Vec<Shader> {
+    let mut shaders = Vec::new();
+    let mut push = |source: source::Source| {
+        let text = source.text();
+        let name = format!("erosion {}", shaders.len());
+        shaders.push(Shader { name, text, subgroups: false, f16: false, constants: vec![] });
+    };
+    for text in [EROSION_SUMS, EROSION_SPREAD] {
+        for flags in [&["FIRST"][..], &[]] {
+            push(source::distance(text, flags));
+        }
+    }
+    for flags in [&["OVER"][..], &["LAST"], &[]] {
+        push(source::distance(EROSION_BACKWARD, flags));
+    }
+    let targets = [DType::U8, DType::I16, DType::I32, DType::I64].map(Target::Labels);
+    let dense = [DType::U8, DType::F32, DType::F16, DType::BF16].map(Target::Dense);
+    for (classes, interleaved, rule) in [(1, false, "SIGMOID"), (3, false, "SOFTMAX"), (3, true, "PLAIN")] {
+        for (dtype, keep) in [(DType::F32, true), (DType::F16, false), (DType::BF16, true)] {
+            for target in targets.into_iter().chain(dense) {
+                let counted_by = match target {
+                    Target::Labels(dtype) => Some(dtype),
+                    Target::Dense(_) => None,
+                };
+                let ignore_label = counted_by.map(|_| -1);
+                let read =
+                    source::Sides { classes, labels: false, dtype, interleaved, ignore_label, rule, keep, counted_by };
+                push(source::errors(&read, target, keep));
+            }
+        }
+    }
+    shaders
+}
+
 /// Drops the texts that others have too.
 fn distinct(shaders: Vec<Shader>) -> Vec<Shader> {
     let mut seen = HashSet::new();
@@ -368,6 +406,7 @@ fn of_no_plan_are_valid() {
 #[test]
 fn of_distances_are_valid() {
     check(distinct(of_distances()), 1);
+    check(distinct(of_erosions()), 1);
 }
 
 /// The compiler of WebGPU in Chromium takes the texts too; it knows rules that naga does not, of uniform control flow above
@@ -378,7 +417,13 @@ fn tint_takes_the_shaders() {
     assert!(has_tint(), "tint is not installed");
     let mut shaders = distinct(of_every_loss());
     shaders.extend(distinct(of_every_type()));
-    let shaders: Vec<Shader> = shaders.into_iter().step_by(41).chain(plain()).chain(distinct(of_distances())).collect();
+    let shaders: Vec<Shader> = shaders
+        .into_iter()
+        .step_by(41)
+        .chain(plain())
+        .chain(distinct(of_distances()))
+        .chain(distinct(of_erosions()))
+        .collect();
     let mut failures = Vec::new();
     for shader in &shaders {
         let file = std::env::temp_dir().join(format!("segfuse-tint-{}.wgsl", std::process::id()));
@@ -480,9 +525,14 @@ fn uniforms_have_the_layout_of_the_host() {
         groups,
         farthest,
         reach,
+        factor,
+        cross,
+        parts,
+        part_voxels,
+        weights_base,
         grid,
     });
-    for shader in of_distances() {
+    for shader in of_distances().into_iter().chain(of_erosions()) {
         assert_eq!(layout(&shader.text, "Piece"), piece, "{}", shader.name);
     }
     let combine =
