@@ -45,28 +45,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
+    // First, so that a call after one that was interrupted knows the folder.
+    for (name, text) in FILES {
+        write(&folder.join(name), text)?;
+    }
 
-    let command = built(&["build", "--release", "--package", "segfuse-cli", "--bin", "segfuse"])?;
-    place(&command, &programs, |name| name == "segfuse")?;
-    let mut arguments = vec!["test", "--no-run", "--package", "segfuse", "--features", "cpu,cuda,wgpu"];
+    // All of each profile at once, so that the library is compiled once; the tests are those of `cargo xtask test`.
+    let mut arguments = vec!["test", "--no-run", "--workspace"];
     TESTS.iter().for_each(|test| arguments.extend(["--test", test]));
     let tests = built(&arguments)?;
     place(&tests, &programs, |name| TESTS.contains(&name))?;
-    let benches =
-        built(&["bench", "--no-run", "--package", "segfuse", "--features", "cpu,cuda,wgpu", "--bench", "losses"])?;
-    place(&benches, &programs, |name| name == "losses")?;
-    let example =
-        built(&["build", "--release", "--package", "segfuse", "--features", "cpu,cuda,wgpu", "--example", "cuda_raw"])?;
-    place(&example, &programs, |name| name == "cuda_raw")?;
+    let others = ["--bin", "segfuse", "--bench", "losses", "--example", "cuda_raw"];
+    let others =
+        built(&[&["build", "--release", "--package", "segfuse", "--package", "segfuse-cli"], &others[..]].concat())?;
+    place(&others, &programs, |name| ["segfuse", "losses", "cuda_raw"].contains(&name))?;
     if options.rehearse {
         let driver = tests.iter().find(|(_, path)| path.file_name().is_some_and(|name| name == "libsoftcuda.so"));
         let Some((_, driver)) = driver else { bail!("cargo did not say where libsoftcuda.so is") };
         fs::copy(driver, programs.join("libsoftcuda.so")).context("cannot copy the software driver")?;
     }
 
-    for (name, text) in FILES {
-        write(&folder.join(name), text)?;
-    }
     fs::set_permissions(folder.join("run.sh"), fs::Permissions::from_mode(0o755)).context("cannot change run.sh")?;
     write(&folder.join("definitions.toml"), &definitions(options.rehearse)?)?;
     fs::create_dir_all(folder.join("test_vectors")).context("cannot make a folder")?;
