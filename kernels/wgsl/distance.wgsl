@@ -40,9 +40,8 @@ struct Piece {
     // Steps in a unit of distance, and how far a winner may be off because sums are rounded.
     per_step: f32,
     slack: u32,
-    // Lines that the threads of a workgroup share, and workgroups.
+    // Lines of a workgroup.
     lines: u32,
-    groups: u32,
     // Of distances to objects: no square that matters is as large, no sum is larger.
     farthest: f32,
     reach: f32,

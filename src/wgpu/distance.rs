@@ -23,12 +23,12 @@ pub(super) const THREADS: u64 = 256;
 const WORD: u64 = u32::BITS as u64;
 /// What the passes before the last one write.
 const SQUARES: &[&str] = &["SQUARED", "SQUARES"];
-/// Lines that share a table, where there are so many, and tables: workgroups that keep a large device busy.
+/// Lines of a workgroup, where there are so many.
 const LINES: u64 = 32;
-const TABLES: u64 = 1024;
 /// Places between winners; `GROUP` of `kernels/wgsl/distance_lines.wgsl`.
 const GROUP: u64 = 8;
 /// Four sums, each off by half a unit, and four squares of steps, each off by that of the step's square and its own.
+/// In `kernels/wgsl/distance_lines.wgsl` too.
 const ROUNDINGS: f64 = 12.0;
 /// Bytes of a value of a plane.
 const VALUE: u64 = size_of::<f32>() as u64;
@@ -69,7 +69,6 @@ pub(super) struct PieceParams {
     pub(super) per_step: f32,
     pub(super) slack: u32,
     pub(super) lines: u32,
-    pub(super) groups: u32,
     pub(super) farthest: f32,
     pub(super) reach: f32,
     pub(super) factor: f32,
@@ -285,11 +284,11 @@ impl<'m, 'd> Builder<'m, 'd> {
         self.dispatch(source::distance(kernel!("distance_rows"), &flags), &binds, rows, groups);
         for (pass, line) in grid.lines.iter().enumerate() {
             let (bind, flags, params) = written(pass + 1);
-            let (tables, params) = line.tables(grid, params);
+            let (tables, groups, params) = line.tables(grid, params);
             let from = place(pass);
             let params = PieceParams { from_base: from.base, from_sample: from.sample, ..params };
             let text = source::distance(kernel!("distance_lines"), &flags);
-            self.dispatch(text, &[bits, from.bind.read(), bind, tables], params, params.groups.into());
+            self.dispatch(text, &[bits, from.bind.read(), bind, tables], params, groups);
         }
     }
 
@@ -445,13 +444,16 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The tables of the lines of some planes, and what the kernel knows of both.
-    fn tables(&self, grid: &Grid, params: PieceParams) -> (Bind, PieceParams) {
-        let extent = u64::from(self.extent);
-        let all = u64::from(params.planes) * grid.voxels / extent;
+    /// Words of the table of a line.
+    fn table_words(&self) -> u64 {
+        let (extent, words) = (u64::from(self.extent), u64::from(self.extent).div_ceil(WORD));
+        (if words > 1 { 3 * words } else { words }) + extent / GROUP
+    }
+    /// The tables of the lines of some planes, the workgroups, and what the kernel knows of the lines.
+    fn tables(&self, grid: &Grid, params: PieceParams) -> (Bind, u64, PieceParams) {
+        let all = u64::from(params.planes) * grid.voxels / u64::from(self.extent);
         let lines = all.next_power_of_two().min(LINES);
-        let groups = all.div_ceil(lines).min(TABLES);
-        let words = 3 * extent.div_ceil(WORD) + extent / GROUP;
+        let groups = all.div_ceil(lines);
         let params = PieceParams {
             extent: self.extent,
             stride: self.stride,
@@ -459,10 +461,9 @@ impl Line {
             per_step: self.per_step,
             slack: self.slack,
             lines: lines as u32,
-            groups: groups as u32,
             ..params
         };
-        (Bind::whole(Place::Tables, groups * lines * words * size_of::<u32>() as u64), params)
+        (Bind::whole(Place::Tables, groups * lines * self.table_words() * size_of::<u32>() as u64), groups, params)
     }
 }
 
@@ -507,6 +508,14 @@ impl Grid {
     }
     pub(super) fn plane_bytes(&self) -> u64 {
         self.voxels * VALUE
+    }
+    /// Bytes that the tables of the lines of a plane take at most.
+    pub(super) fn table_bytes(&self) -> u64 {
+        let of = |line: &Line| {
+            let all = self.voxels / u64::from(line.extent);
+            (all + LINES.min(all)) * line.table_words() * size_of::<u32>() as u64
+        };
+        self.lines.iter().map(of).max().unwrap_or_default()
     }
     pub(super) fn bits_bytes(&self) -> u64 {
         self.words() * size_of::<u32>() as u64
@@ -611,7 +620,7 @@ impl DistanceExecutor {
         }
         let scratch = if direct { (grid.passes() - 1).min(1) } else { grid.passes().min(2) };
         let bit_bytes = if form == Form::Labels { grid.passes() } else { 1 } * grid.bits_bytes();
-        let most = distances.budget / (bit_bytes + scratch * grid.plane_bytes());
+        let most = distances.budget / (bit_bytes + grid.table_bytes() + scratch * grid.plane_bytes());
         let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
         // Maps that are bound together.
         let maps_most = if interleaved { u64::MAX } else { room(limits) / (voxels * value) };

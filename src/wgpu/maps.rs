@@ -75,7 +75,7 @@ impl Maps {
         if need > got {
             return Err(Error::DeviceLimit { what: "bytes of one buffer", need, got });
         }
-        let each = 2 * grid.bits_bytes() + (grid.passes() - 1).min(1) * grid.plane_bytes();
+        let each = 2 * grid.bits_bytes() + grid.table_bytes() + (grid.passes() - 1).min(1) * grid.plane_bytes();
         let most = (distances.budget / each).min(distance::room(limits) / grid.plane_bytes().max(grid.bits_bytes()));
         let samples_at_once = distance::room(limits) / largest;
 

@@ -192,6 +192,7 @@ fn maps_are_written_whole_and_nothing_else() {
 #[test]
 fn pieces_give_the_same_bits() {
     let device = device_or_return!();
+    let (mut ran, mut refused) = (0, 0);
     for (distances, source, value) in cases() {
         let dtype = if value == 2 { DType::F16 } else { DType::F32 };
         let want = on_cpu(&distances, dtype, &source);
@@ -199,9 +200,41 @@ fn pieces_give_the_same_bits() {
         for binding in [sample + 1024, sample * 2 / 3 + 1024] {
             let small = device.with_variant(Variant { binding: binding as u64, ..device.variant() });
             match small.prepare_distances(&distances) {
-                Ok(_) => assert!(on_device(&small, &distances, dtype, &source) == want, "{distances:?}, {binding}"),
-                Err(Error::DeviceLimit { need, got, .. }) => assert!(need > got, "{distances:?}, {binding}"),
+                Ok(_) => {
+                    assert!(on_device(&small, &distances, dtype, &source) == want, "{distances:?}, {binding}");
+                    ran += 1;
+                }
+                Err(Error::DeviceLimit { need, got, .. }) => {
+                    assert!(need > got, "{distances:?}, {binding}");
+                    refused += 1;
+                }
                 Err(error) => panic!("{distances:?}, {binding}: {error}"),
+            }
+        }
+    }
+    // Interleaved maps of a sample, and sources of a value per class, are one binding.
+    assert!(ran > 2 * refused, "{ran} ran, {refused} were refused");
+}
+
+/// Long lines whose sums are rounded, with distances short and long.
+#[test]
+fn squares_beyond_what_is_exact() {
+    let device = device_or_return!();
+    for (extents, spacing) in
+        [([20_011, 3], [1.0, 0.9]), ([5003, 3], [1.3, 0.9]), ([4099, 5], [1.0, 300.5]), ([3001, 4], [0.7, 1100.0])]
+    {
+        let shape = Shape::new(1, 1, extents).expect("a shape");
+        let random = &mut Numbers(9);
+        for sites in [3, 40, 900] {
+            let mut values = vec![0.0; extents[0] * extents[1]];
+            (0..sites).for_each(|_| values[random.below(extents[0] * extents[1])] = 1.0);
+            let data = Data::of(DType::U8, &values);
+            let distances = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::Outside).spacing(spacing);
+            let bytes = |bytes: Vec<u8>| bytemuck::pod_collect_to_vec::<u8, f32>(&bytes);
+            let got = bytes(on_device(device, &distances, DType::F32, &data));
+            for (index, (a, b)) in got.iter().zip(bytes(on_cpu(&distances, DType::F32, &data))).enumerate() {
+                let close = (a - b).abs() <= 3.0 * f32::EPSILON * b.abs();
+                assert!(close, "{extents:?}, {sites} sites, value {index}: {a:e}, must be {b:e}");
             }
         }
     }

@@ -522,7 +522,6 @@ fn uniforms_have_the_layout_of_the_host() {
         per_step,
         slack,
         lines,
-        groups,
         farthest,
         reach,
         factor,
