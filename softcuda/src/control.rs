@@ -9,7 +9,7 @@ use std::fmt;
 /// The exported function of the driver that returns its [`Interface`].
 pub(crate) const INTERFACE_SYMBOL: &str = "softcuda_interface";
 /// Grows whenever a type of this file changes, so that a stale library is refused.
-pub(crate) const INTERFACE_VERSION: u32 = 1;
+pub(crate) const INTERFACE_VERSION: u32 = 2;
 
 /// How the driver behaves towards the thread of the host that sets it. [`Settings::default`] is what each thread starts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub check_initialised: bool,
     /// Reports races in shared memory, and in global memory between blocks of a launch. Default: true.
     pub check_races: bool,
+    /// With [`Settings::check_races`], also races in global memory between threads of one block. Default: true.
+    pub check_block_races: bool,
     /// Reports divergent barriers and wrong masks of warp-wide instructions. Default: true.
     pub check_synchronisation: bool,
     /// The order of blocks and warps: 0 is by index, one block after the other; any other value shuffles both and interleaves
@@ -42,6 +44,7 @@ impl Default for Settings {
         Settings {
             check_initialised: true,
             check_races: true,
+            check_block_races: true,
             check_synchronisation: true,
             schedule_seed: 0,
             host_threads: 1,
@@ -81,7 +84,7 @@ pub enum Fault {
     Uninitialised,
     /// Two threads of a block use shared memory without a barrier between them.
     SharedRace,
-    /// Two blocks of a launch use global memory with nothing that orders them.
+    /// Two blocks of a launch, or two threads of a block, use global memory with nothing that orders them.
     GlobalRace,
     /// A barrier that not all threads of a warp, or of the block, reach together.
     DivergentBarrier,

@@ -269,6 +269,62 @@ fn the_last_block_may_read_what_the_others_wrote() {
     }
 }
 
+/// Every thread writes its word of global memory and reads another one's.
+#[test]
+fn races_in_global_memory_within_a_block() {
+    let exchange = |between: &str, threads: u32| {
+        format!(
+            "xor.b32 %r3, %t, {}; mul.wide.u32 %l1, %r3, 4; add.u64 %l1, %out, %l1;\nst.global.u32 [%ot], %t;\n{between}\nld.global.u32 %r4, [%l1];\nst.global.u32 [%ot+2048], %r4;",
+            threads - 1
+        )
+    };
+    for (between, threads) in [("", 32), ("", 64), ("bar.warp.sync 0xffffffff;", 64)] {
+        let found = run(&exchange(between, threads), 1, threads);
+        let is_race = |report: &Report| report.fault == Fault::GlobalRace;
+        assert!(!found.reports.is_empty() && found.reports.iter().all(is_race), "{between}: {:?}", found.reports);
+    }
+    expect(&run(&exchange("", 32), 1, 32), Fault::GlobalRace, 3, u32::MAX);
+    for (between, threads) in [("bar.warp.sync 0xffffffff;", 32), ("bar.sync 0;", 64)] {
+        let clean = run(&exchange(between, threads), 1, threads);
+        expect_clean(&clean);
+        assert!((0..threads).all(|thread| clean.output[(512 + thread) as usize] == thread ^ (threads - 1)));
+    }
+    // Under every order of warps, whoever comes first.
+    for seed in 0..8 {
+        let settings = Settings { schedule_seed: seed, ..Settings::default() };
+        assert!(!run_with("", &exchange("", 64), 1, 64, settings.clone()).reports.is_empty(), "seed {seed}");
+        expect_clean(&run_with("", &exchange("bar.sync 0;", 64), 1, 64, settings));
+    }
+    // A write after a read, and two writes of one word by lanes of one instruction.
+    let reuse = |between: &str| {
+        format!(
+            "xor.b32 %r3, %t, 63; mul.wide.u32 %l1, %r3, 4; add.u64 %l1, %out, %l1;\nld.global.u32 %r4, [%l1];\n{between}\nst.global.u32 [%ot], %r4;"
+        )
+    };
+    assert!(run(&reuse(""), 1, 64).reports.iter().any(|report| report.fault == Fault::GlobalRace));
+    expect_clean(&run(&reuse("bar.sync 0;"), 1, 64));
+    expect(&run("st.global.u32 [%out], %t;", 1, 32), Fault::GlobalRace, 0, u32::MAX << 1);
+    // Bytes of one word belong to different threads; atomics meet, and a plain read beside them does not.
+    expect_clean(&run("cvt.u64.u32 %l1, %t; add.u64 %l1, %out, %l1;\nst.global.u8 [%l1], %t;", 1, 64));
+    expect_clean(&run("red.global.add.u32 [%out], 1;\nld.volatile.global.u32 %r1, [%out];", 1, 64));
+    let mixed = run("red.global.add.u32 [%out], 1;\nld.global.u32 %r1, [%out];", 1, 64);
+    assert!(mixed.reports.iter().any(|report| report.fault == Fault::GlobalRace), "{:?}", mixed.reports);
+    // A flag between fences orders two warps, and is no race.
+    let flag = "setp.ge.u32 %p1, %t, 32; @%p1 bra TAKE;
+st.global.u32 [%ot+64], %t; membar.cta; bar.warp.sync 0xffffffff; setp.ne.u32 %p2, %t, 0; @%p2 bra DONE;
+mov.u32 %r1, 1; st.volatile.global.u32 [%out], %r1; bra.uni DONE;
+TAKE: ld.volatile.global.u32 %r2, [%out]; setp.eq.u32 %p3, %r2, 0; @%p3 bra TAKE;
+membar.cta; ld.global.u32 %r3, [%ot+-64]; st.global.u32 [%ot+1024], %r3;
+DONE:";
+    for seed in 0..8 {
+        let settings = Settings { schedule_seed: seed, ..Settings::default() };
+        expect_clean(&run_with("", flag, 1, 64, settings));
+    }
+    // The checker can be told to look away.
+    let settings = Settings { check_block_races: false, ..Settings::default() };
+    expect_clean(&run_with("", &exchange("", 64), 1, 64, settings));
+}
+
 #[test]
 fn read_only_memory_that_is_written() {
     let own = "mov.u32 %r1, %ctaid.x; mul.wide.u32 %l1, %r1, 4; add.u64 %l1, %out, %l1;\n";

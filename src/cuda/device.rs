@@ -23,6 +23,10 @@ pub(super) struct Inner {
     kernels: Mutex<HashMap<Text, Arc<Function>>>,
 }
 
+/// Kernels that stay loaded for later plans. With as many, those that no executor has are unloaded before another is loaded: the
+/// constants of a loss are in the text, so that a sweep over them loads one after the other.
+const KERNELS_KEPT: usize = 256;
+
 /// What a kernel is made of; equal ones have equal texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Text {
@@ -179,6 +183,9 @@ impl Device {
         let mut kernels = self.inner.kernels.lock().expect("nothing panics while it holds this");
         if let Some(kernel) = kernels.get(&text) {
             return Ok(kernel.clone());
+        }
+        if kernels.len() >= KERNELS_KEPT {
+            kernels.retain(|_, kernel| Arc::strong_count(kernel) > 1);
         }
         let kernel = Arc::new(Function::load(&self.inner.context, text.entry(), &text.text())?);
         kernels.insert(text, kernel.clone());

@@ -574,8 +574,10 @@ impl DistanceExecutor {
         // A panic while another held it leaves nothing half done that this call reads.
         let turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // SAFETY: the buffers were made here, of the sizes that the settings say, and live until the stream has been waited for.
-        unsafe { self.run(uploaded.address(), made.address(), None, Stream::DEFAULT)? };
-        entered.synchronize(Stream::DEFAULT)?;
+        let launched = unsafe { self.run(uploaded.address(), made.address(), None, Stream::DEFAULT) };
+        // Also where a launch failed: those before it still use the workspace.
+        let waited = entered.synchronize(Stream::DEFAULT);
+        launched.and(waited)?;
         drop(turn);
         entered.download(&made, 0, maps.as_bytes_mut())
     }

@@ -7,7 +7,8 @@ use crate::error::Error;
 use bytemuck::Pod;
 use cudarc::driver::sys::{
     self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUjit_option as Option_, CUmemorytype,
-    CUmodule, CUpointer_attribute as PointerAttribute, CUresult, CUstream, CUstreamCaptureMode as CaptureMode,
+    CUmodule, CUpointer_attribute as PointerAttribute, CUresult, CUstream, CUstream_flags as StreamFlags,
+    CUstreamCaptureMode as CaptureMode,
 };
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::marker::PhantomData;
@@ -138,6 +139,8 @@ pub(super) struct Context {
     device: Gpu,
     /// The primary context, retained here.
     retained: bool,
+    /// For copies from the host. No other stream waits for it or is waited for, so that a copy does not spoil the capture of one.
+    copies: CUstream,
 }
 
 // SAFETY: a context may be made current in any thread, and in several at once.
@@ -151,7 +154,7 @@ impl Context {
         let mut raw = null_mut();
         // SAFETY: `raw` is a place for a context, and the device was given by the driver.
         told(unsafe { sys::cuDevicePrimaryCtxRetain(&mut raw, device.0) })?;
-        Ok(Arc::new(Context { raw, device, retained: true }))
+        Context { raw, device, retained: true, copies: null_mut() }.with_stream()
     }
 
     /// The context that is current in this thread, if there is one.
@@ -167,7 +170,7 @@ impl Context {
     /// `raw` is a context, which outlives what is returned.
     pub(super) unsafe fn adopt(raw: CUcontext) -> Result<Arc<Context>, Error> {
         version()?;
-        let mut context = Context { raw, device: Gpu(0), retained: false };
+        let mut context = Context { raw, device: Gpu(0), retained: false, copies: null_mut() };
         let mut device = 0;
         {
             let _entered = context.enter()?;
@@ -175,7 +178,18 @@ impl Context {
             told(unsafe { sys::cuCtxGetDevice(&mut device) })?;
         }
         context.device = Gpu(device);
-        Ok(Arc::new(context))
+        context.with_stream()
+    }
+
+    fn with_stream(mut self) -> Result<Arc<Context>, Error> {
+        let mut copies = null_mut();
+        {
+            let _entered = self.enter()?;
+            // SAFETY: a context is current, and `copies` is a place for a stream.
+            told(unsafe { sys::cuStreamCreate(&mut copies, StreamFlags::CU_STREAM_NON_BLOCKING as c_uint) })?;
+        }
+        self.copies = copies;
+        Ok(Arc::new(self))
     }
 
     pub(super) fn device(&self) -> Gpu {
@@ -203,6 +217,12 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        if !self.copies.is_null()
+            && let Ok(_entered) = self.enter()
+        {
+            // SAFETY: made once, destroyed once; whoever copied has waited for it.
+            unsafe { sys::cuStreamDestroy_v2(self.copies) };
+        }
         if self.retained {
             // SAFETY: retained once, released once. An error at the end of a process has nobody to hear it.
             unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device.0) };
@@ -337,10 +357,10 @@ impl Entered<'_> {
     /// Copies bytes to the device, and waits.
     pub(super) fn upload(&self, to: &Memory, at: u64, bytes: &[u8]) -> Result<(), Error> {
         to.holds(at, bytes.len())?;
-        // SAFETY: the range was checked against the allocation, which lives; the bytes are readable.
-        told(unsafe { sys::cuMemcpyHtoD_v2(to.address + at, bytes.as_ptr().cast(), bytes.len()) })?;
-        // A copy from pageable memory may return before the device has it, and other streams do not wait for it.
-        self.synchronize(Stream::DEFAULT)
+        let stream = self.context.copies;
+        // SAFETY: the range was checked against the allocation, which lives; the bytes are readable until the stream was waited for.
+        told(unsafe { sys::cuMemcpyHtoDAsync_v2(to.address + at, bytes.as_ptr().cast(), bytes.len(), stream) })?;
+        self.synchronize(Stream::from(stream))
     }
 
     /// Copies bytes from the device, and waits for what was launched on the default stream before.

@@ -155,7 +155,8 @@ pub struct Executor {
     pub(super) workspace: Option<Memory>,
     pub(super) heads: Vec<DeviceHead>,
     combine: Option<Arc<Function>>,
-    finish: Arc<Function>,
+    /// Where a head is more than one block.
+    finish: Option<Arc<Function>>,
     pub(super) shared: Shared,
     preparation: Preparation,
     pub(super) device: Device,
@@ -232,12 +233,13 @@ impl Executor {
         }
         let workspace =
             preparation.workspace.then(|| Memory::new(context, "the workspace", 4 * shared.words)).transpose()?;
+        let finish = heads.iter().any(|head| head.one_block.is_none());
         Ok(Executor {
             constants,
             workspace,
             heads,
             combine: preparation.split.then(|| device.kernel(Text::Plain("combine"))).transpose()?,
-            finish: device.kernel(Text::Plain("finish"))?,
+            finish: finish.then(|| device.kernel(Text::Plain("finish"))).transpose()?,
             shared,
             preparation,
             device: device.clone(),
@@ -772,7 +774,7 @@ impl Launch<'_> {
         let grid = [if what.combines.is_some() { params.combine.pieces() } else { 1 }, 1, 1];
         let shared_bytes = self.on_device.interpreter.shared_bytes;
         // SAFETY: the recipe was made for this workspace, which is as large as it says.
-        unsafe { self.executor.finish.launch(self.entered, grid, THREADS, shared_bytes, self.stream, params) }
+        unsafe { made(&self.executor.finish).launch(self.entered, grid, THREADS, shared_bytes, self.stream, params) }
     }
 }
 
@@ -794,7 +796,11 @@ fn samples_at_once(device: &Device, head: &Head, preparation: Preparation) -> u6
 }
 
 /// Where everything lies in the workspace, the memory of the stage `distance` last.
-fn places(plan: &Plan, geometries: &[Geometry], map_bytes: u64) -> Result<(Shared, Vec<recipe::Places>), Error> {
+pub(super) fn places(
+    plan: &Plan,
+    geometries: &[Geometry],
+    map_bytes: u64,
+) -> Result<(Shared, Vec<recipe::Places>), Error> {
     let each = || plan.heads().iter().zip(geometries).map(|(head, g)| (head, g, head.problem.shape.samples() as u64));
     // Rows and partial sums are one head's at a time; what follows them is each head's own.
     let rows = each().map(|(_, g, samples)| 2 * samples * g.rows() * g.row()).max().unwrap_or(0);

@@ -1,5 +1,7 @@
 //! The kernels of a plan as text, for tools that look at them. No driver is needed.
 
+use super::executor::places;
+use super::finish::Interpreter;
 use super::geometry::Geometry;
 use super::text::{self, Kernel};
 use crate::dtype::DType;
@@ -7,6 +9,7 @@ use crate::error::Error;
 use crate::loss::{ENTRIES, Objective};
 use crate::plan::{Plan, Schedule};
 use crate::problem::{Activation, Layout, Map, Problem, Target};
+use crate::recipe;
 use crate::shape::Shape;
 
 /// A kernel of a plan, as the driver gets it.
@@ -31,8 +34,10 @@ pub struct Completed {
 /// As preparing it for a device.
 pub fn kernels(plan: &Plan, in_place: bool) -> Result<Vec<Completed>, Error> {
     let mut all = Vec::new();
-    for head in plan.heads() {
-        let geometry = Geometry::new(head, head.problem.shape.samples() as u64);
+    let geometries: Vec<Geometry> =
+        plan.heads().iter().map(|head| Geometry::new(head, head.problem.shape.samples() as u64)).collect();
+    let (_, places) = places(plan, &geometries, 0)?;
+    for (k, (head, geometry)) in plan.heads().iter().zip(&geometries).enumerate() {
         let kernels: &[Kernel] = match head.schedule() {
             Schedule::OnePass { census: true } => &[Kernel::Census, Kernel::Reduce, Kernel::OnePass],
             Schedule::OnePass { census: false } => &[Kernel::Reduce, Kernel::OnePass],
@@ -40,12 +45,19 @@ pub fn kernels(plan: &Plan, in_place: bool) -> Result<Vec<Completed>, Error> {
         };
         let one_block = geometry.is_one_block().then_some(Kernel::OneBlock);
         for kernel in kernels.iter().copied().chain(one_block) {
-            let source = text::voxels(head, &geometry, kernel, in_place)?;
+            let source = text::voxels(head, geometry, kernel, in_place)?;
+            // It is launched with the most of its stages.
+            let interpreter = match kernel {
+                Kernel::OneBlock => {
+                    Interpreter::new(plan, head, recipe::recipe(plan, k, &places[k]).len()).shared_bytes
+                }
+                _ => 0,
+            };
             all.push(Completed {
                 kernel: kernel.name(),
                 entry: source.entry(),
                 text: source.text(),
-                shared_bytes: geometry.shared_bytes(kernel),
+                shared_bytes: geometry.shared_bytes(kernel).max(interpreter),
                 elements: geometry.slots * geometry.width,
             });
         }

@@ -59,7 +59,9 @@ fn completed_kernels_hold_no_word_of_a_skeleton() {
         let plan = plan("dice + bce + focal", &problem(classes, 64, layout).mask().weights());
         let head = &plan.heads()[0];
         let geometry = Geometry::new(head, 2);
-        for kernel in [Kernel::Reduce, Kernel::Gradient, Kernel::OnePass] {
+        let one_block = geometry.is_one_block().then_some(Kernel::OneBlock);
+        assert_eq!(one_block.is_some(), classes <= 5, "{classes} classes");
+        for kernel in [Kernel::Reduce, Kernel::Gradient, Kernel::OnePass].into_iter().chain(one_block) {
             let source = text::voxels(head, &geometry, kernel, false).expect("it has a skeleton");
             let text = complete(&source);
             assert!(!text.contains("SEGFUSE"), "{}", source.entry());

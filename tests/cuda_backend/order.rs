@@ -4,6 +4,7 @@ use super::buffers::{Guarded, Loaded, Results, stream};
 use super::common::{Case, assert_no_faults, example};
 use super::evaluate;
 use super::memory::cases;
+use cudarc::driver::result;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use segfuse::cuda::{Call, Workspace};
 use segfuse::{DType, Layout};
@@ -144,7 +145,7 @@ fn captured_and_replayed() {
 }
 
 /// While a stream is captured in the mode that forbids every thread to allocate, other threads prepare, evaluate and drop plans, and
-/// the capture stays whole.
+/// the capture stays whole. Where the stream is one that the default stream waits for, they prepare and drop.
 #[test]
 fn beside_a_capture() {
     let device = device_or_return!();
@@ -184,5 +185,25 @@ fn beside_a_capture() {
     let graph = stream.end_capture(flags).expect("nothing spoilt the capture").expect("and there were launches");
     graph.launch().expect("the graph runs");
     assert!(loaded.gradient(&executor, DType::F32) == want.1);
+
+    let blocking = result::stream::create(result::stream::StreamKind::Default).expect("a stream can be made");
+    // SAFETY: the stream was made above, and nothing of it is captured yet.
+    unsafe { result::stream::begin_capture(blocking, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL) }
+        .expect("a stream can be captured");
+    let buffers = loaded.buffers(true);
+    // SAFETY: the buffers are those of the case; what is captured is never run.
+    unsafe { executor.forward_backward(&[buffers], &Call::default(), blocking) }.expect("a call can be captured");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = example("mcc + kappa", &[1, 5, 700], DType::F16, Layout::Interleaved, 19);
+            device.prepare(&other.plan()).expect("the device takes the plan");
+        });
+    });
+    // SAFETY: the stream is captured, and ends with the test.
+    unsafe {
+        let graph = result::stream::end_capture(blocking).expect("nothing spoilt the capture");
+        result::graph::destroy(graph).expect("the graph is there");
+        result::stream::destroy(blocking).expect("the stream is there");
+    }
     assert_no_faults();
 }

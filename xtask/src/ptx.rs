@@ -51,7 +51,8 @@ const PLAIN: [&str; 13] = [
 /// Kernels that are compiled in every shape of `kernels/variants.rs`, and the one of some of them.
 const VOXEL: [&str; 3] = ["reduce", "gradient", "one_pass"];
 const ONE_BLOCK: &str = "one_block";
-/// It is the code of `reduce`, `gradient` and `finish`, which are assembled for every plan; so of its own kernels each so many-th is.
+/// It is the code of `reduce`, `gradient` and `finish`, which are assembled for every plan; so of each of its shapes the first kernel is,
+/// and every so many-th.
 const ONE_BLOCK_EVERY: usize = 8;
 /// Calls the compiler, whose text is the same wherever it runs.
 const NVRTC_CALLER: &str = "xtask/src/nvrtc.c";
@@ -361,7 +362,7 @@ fn assembled(ptxas: &Path) -> anyhow::Result<String> {
     fs::create_dir_all(&scratch)?;
     let mut jobs = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut of_one_block = 0;
+    let mut of_one_block: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, plan) in inspect::plans() {
         for kernel in inspect::kernels(&plan, false)? {
             let digest = hash(kernel.text.as_bytes());
@@ -369,8 +370,9 @@ fn assembled(ptxas: &Path) -> anyhow::Result<String> {
                 continue;
             }
             if kernel.kernel == ONE_BLOCK {
-                of_one_block += 1;
-                if of_one_block % ONE_BLOCK_EVERY != 1 {
+                let number = of_one_block.entry(kernel.entry).or_default();
+                *number += 1;
+                if *number % ONE_BLOCK_EVERY != 1 {
                     continue;
                 }
             }
@@ -379,6 +381,8 @@ fn assembled(ptxas: &Path) -> anyhow::Result<String> {
             jobs.extend(ARCHITECTURES.map(|architecture| (name.clone(), kernel.clone(), path.clone(), architecture)));
         }
     }
+    let shapes = SHAPES.iter().filter(|shape| shape.one_block.is_some()).count();
+    ensure!(of_one_block.len() == shapes, "of {shapes} shapes of {ONE_BLOCK} there are plans for {of_one_block:?}");
     for name in PLAIN {
         let path = scratch.join(format!("{name}.ptx"));
         let text = decompressed(&root().join(format!("kernels/ptx/{name}.ptx.gz")))?;

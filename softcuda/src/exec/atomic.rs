@@ -126,7 +126,7 @@ impl Worker<'_> {
                 atomic.apply(data, i, lane, warp);
                 written.fill(1);
             });
-            self.trace(block, request, &group, Use::Atomic, atomic.access.order);
+            self.trace(warp, block, request, &group, Use::Atomic, atomic.access.order);
         }
         self.check_atomic(request, atomic, unwritten, "global");
     }

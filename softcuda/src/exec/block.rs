@@ -5,6 +5,7 @@ use super::program::*;
 use super::races::Writer;
 use super::registers::{Bank, NONE, Slot};
 use super::shared::Shared;
+use super::uses::{GlobalUses, Moment};
 use super::warp::{Split, State, Warp};
 use super::{FULL, LANES};
 use crate::control::Fault;
@@ -27,12 +28,24 @@ pub(super) struct BlockState {
     pub(super) shared: Shared,
     /// Barriers that it passed, plus one.
     pub(super) epoch: u32,
+    /// Fences of its threads.
+    pub(super) fences: u32,
+    pub(super) global_uses: GlobalUses,
     /// Threads that arrived without waiting.
     arrived: [u32; BARRIERS],
     pub(super) writer: Writer,
 }
 
 impl BlockState {
+    /// The moment of a use of shared memory, which barriers order.
+    pub(super) fn moment(&self, warp: &Warp) -> Moment {
+        Moment { block_epoch: self.epoch, warp_epoch: warp.epoch, warp: warp.index as u16 }
+    }
+    /// The moment of a use of global memory. A fence may be half of what orders two threads, so it counts as a barrier: that
+    /// misses races and invents none.
+    pub(super) fn global_moment(&self, warp: &Warp) -> Moment {
+        Moment { block_epoch: self.epoch + self.fences, ..self.moment(warp) }
+    }
     pub(super) fn place(&self, warp: u32, pc: u32) -> Place {
         Place { block: self.index, warp, pc }
     }
@@ -57,6 +70,8 @@ impl Block {
         state.number = number;
         state.shared.clear(program.dynamic_base() + job.dynamic_shared as usize, job.settings.check_races);
         state.epoch = 1;
+        state.fences = 0;
+        state.global_uses.clear();
         state.arrived = [0; BARRIERS];
     }
 }

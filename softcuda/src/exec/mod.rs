@@ -14,6 +14,7 @@ mod registers;
 mod request;
 mod shared;
 mod transfer;
+mod uses;
 mod warp;
 
 pub(crate) use decode::decode;

@@ -5,7 +5,7 @@ use super::grid::{Place, Worker};
 use super::program::{Access, Instruction, Order};
 use super::races::{Conflict, How, Traces, Use};
 use super::registers::Bank;
-use super::shared::{LOCAL_WINDOW, Moment, SHARED_WINDOW, wavefronts};
+use super::shared::{LOCAL_WINDOW, SHARED_WINDOW, wavefronts};
 use super::warp::Warp;
 use super::{LANES, lanes};
 use crate::control::Fault;
@@ -173,7 +173,7 @@ impl<'j> Worker<'j> {
         if !self.job.settings.check_races {
             return true;
         }
-        let moment = Moment { block_epoch: block.epoch, warp_epoch: warp.epoch, warp: warp.index as u16 };
+        let moment = block.moment(warp);
         if let Some((racing, with_write)) = block.shared.access(request, moment, what) {
             let does = if what == Use::Read { "read" } else { "write" };
             let did = if with_write { "wrote" } else { "read" };
@@ -191,7 +191,20 @@ impl<'j> Worker<'j> {
         }
     }
     /// Notes an access to global memory for the race checker, of the lanes of a group.
-    pub(super) fn trace(&mut self, block: &mut BlockState, request: &Request, group: &Group, what: Use, order: Order) {
+    pub(super) fn trace(
+        &mut self,
+        warp: &Warp,
+        block: &mut BlockState,
+        request: &Request,
+        group: &Group,
+        what: Use,
+        order: Order,
+    ) {
+        let settings = self.job.settings;
+        // What is read through the read-only path is not written by any thread of the launch, or that is reported below.
+        if settings.check_races && settings.check_block_races && !order.read_only {
+            self.trace_within(warp, block, request, group, what, order);
+        }
         let Some(traces) = &mut self.traces else { return };
         if order.strong {
             for lane in lanes(group.mask) {
@@ -224,8 +237,30 @@ impl<'j> Worker<'j> {
         };
         self.fault(fault, request.place, racing, Some(request.first(racing)), message);
     }
-    pub(super) fn fence(&mut self, block: &mut BlockState) {
-        if let Some(traces) = &mut self.traces {
+    /// The same among the threads of a block.
+    fn trace_within(
+        &mut self,
+        warp: &Warp,
+        block: &mut BlockState,
+        request: &Request,
+        group: &Group,
+        what: Use,
+        order: Order,
+    ) {
+        block.fences += (order.acquire || order.release) as u32;
+        let moment = block.global_moment(warp);
+        let found = block.global_uses.access(request, group.mask, moment, what, order.strong);
+        if let Some((racing, with_write)) = found {
+            let does = if what == Use::Read { "reads" } else { "writes" };
+            let did = if with_write { "wrote" } else { "read" };
+            let message = format!("a thread {does} what another of its block {did} since the last barrier");
+            self.fault(Fault::GlobalRace, request.place, racing, Some(request.first(racing)), message);
+        }
+    }
+    /// A fence, of the block alone or a wider one.
+    pub(super) fn fence(&mut self, block: &mut BlockState, wide: bool) {
+        block.fences += 1;
+        if wide && let Some(traces) = &mut self.traces {
             traces.fence(&mut block.writer);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::races::Use;
 use super::request::Request;
+use super::uses::{Cell, Moment, Who};
 use super::{LANES, lanes};
 
 /// Generic addresses of shared and local memory begin here.
@@ -16,39 +17,6 @@ pub(super) struct Shared {
     cells: Vec<Cell>,
 }
 
-/// Who used four bytes last.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cell {
-    write: Who,
-    read: Who,
-}
-
-/// A thread, or several, between two barriers. The default is nobody.
-#[derive(Clone, Copy, Debug, Default)]
-struct Who {
-    /// Barriers that the block had passed, plus one.
-    block_epoch: u32,
-    /// Barriers of its own that the warp had passed.
-    warp_epoch: u32,
-    warp: u16,
-    /// The lane, or [`SEVERAL_LANES`], or [`SEVERAL_WARPS`].
-    lane: u8,
-    /// Which bytes, and whether every use was an atomic.
-    bytes: u8,
-    atomic: bool,
-}
-
-const SEVERAL_LANES: u8 = 32;
-const SEVERAL_WARPS: u8 = 33;
-
-/// The moment of an access.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) block_epoch: u32,
-    pub(super) warp_epoch: u32,
-    pub(super) warp: u16,
-}
-
 impl Shared {
     pub(super) fn clear(&mut self, bytes: usize, race_check: bool) {
         self.data.clear();
@@ -60,63 +28,19 @@ impl Shared {
     }
     /// Notes an access and returns the lanes that race with an earlier one, and whether that was a write.
     pub(super) fn access(&mut self, request: &Request, moment: Moment, what: Use) -> Option<(u32, bool)> {
-        let (writes, atomic, bytes) = (what != Use::Read, what == Use::Atomic, request.bytes);
+        let bytes = request.bytes;
         let (mut racing, mut with_write) = (0, false);
         for lane in lanes(request.mask) {
             let (first, end) = (request.addresses[lane], request.addresses[lane] + bytes);
             for at in first / 4..end.div_ceil(4) {
                 let part = if bytes < 4 { ((1u8 << bytes) - 1) << (first % 4) } else { 0xf };
-                let cell = &mut self.cells[at as usize];
-                let now = Who {
-                    block_epoch: moment.block_epoch,
-                    warp_epoch: moment.warp_epoch,
-                    warp: moment.warp,
-                    lane: lane as u8,
-                    bytes: part,
-                    atomic,
-                };
-                if cell.write.races(&now) {
-                    (racing, with_write) = (racing | 1 << lane, true);
-                }
-                if writes {
-                    if cell.read.races(&now) {
-                        racing |= 1 << lane;
-                    }
-                    cell.write = cell.write.joined(&now);
-                } else {
-                    cell.read = cell.read.joined(&now);
+                let now = Who::new(moment, lane, part, what == Use::Atomic);
+                if let Some(write) = self.cells[at as usize].note(&now, what != Use::Read) {
+                    (racing, with_write) = (racing | 1 << lane, with_write | write);
                 }
             }
         }
         (racing != 0).then_some((racing, with_write))
-    }
-}
-
-impl Who {
-    /// Whether nothing orders this use before the other, of which at least one is a write.
-    fn races(&self, now: &Who) -> bool {
-        self.block_epoch == now.block_epoch
-            && self.bytes & now.bytes != 0
-            && !(self.atomic && now.atomic)
-            && match self.lane {
-                SEVERAL_WARPS => true,
-                _ if self.warp != now.warp => true,
-                _ if self.warp_epoch != now.warp_epoch => false,
-                lane => lane != now.lane,
-            }
-    }
-    /// This use and one more.
-    fn joined(&self, now: &Who) -> Who {
-        let same_warp = self.warp == now.warp && self.lane != SEVERAL_WARPS;
-        if self.block_epoch != now.block_epoch || (same_warp && self.warp_epoch != now.warp_epoch) {
-            return *now;
-        }
-        let lane = match (same_warp, self.lane == now.lane) {
-            (true, true) => now.lane,
-            (true, false) => SEVERAL_LANES,
-            (false, _) => SEVERAL_WARPS,
-        };
-        Who { lane, bytes: self.bytes | now.bytes, atomic: self.atomic && now.atomic, ..*now }
     }
 }
 

@@ -106,7 +106,7 @@ impl Worker<'_> {
             }
             self.check_written(request, unwritten, "global");
             if is_counted(access) {
-                self.trace(block, request, &group, Use::Read, access.order);
+                self.trace(warp, block, request, &group, Use::Read, access.order);
             }
         }
     }
@@ -177,7 +177,7 @@ impl Worker<'_> {
                     });
                 }
             }
-            self.trace(block, request, &group, Use::Write, access.order);
+            self.trace(warp, block, request, &group, Use::Write, access.order);
         }
     }
 
@@ -216,7 +216,7 @@ impl Worker<'_> {
                 let (data, written) = group.allocation.bytes(one.addresses[lane], len);
                 copy.data[..len].copy_from_slice(data);
                 self.check_written(&one, (written.contains(&0) as u32) << lane, "global");
-                self.trace(block, &one, &group, Use::Read, Order::default());
+                self.trace(warp, block, &one, &group, Use::Read, Order::default());
             }
             // Until the copy arrives, nobody may read what it overwrites.
             block.shared.written[to.at(lane)..][..bytes as usize].fill(0);

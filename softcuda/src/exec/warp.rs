@@ -301,11 +301,7 @@ impl Worker<'_> {
             Op::CopyAsync { bytes, offset } => self.copy_async(warp, block, pc, bytes, offset, active),
             Op::CopyCommit => warp.copies.push(Vec::new()),
             Op::CopyWait { groups } => self.finish_copies(warp, block, pc, groups as usize, active),
-            Op::Fence { wide } => {
-                if wide {
-                    self.fence(block);
-                }
-            }
+            Op::Fence { wide } => self.fence(block, wide),
             Op::BranchIndexed { table } => {
                 let targets = &self.job.program.tables[table as usize];
                 let index = registers.words[i.from[0] as usize];
