@@ -19,7 +19,7 @@ pub struct Settings {
     pub check_initialised: bool,
     /// Reports races in shared memory, and in global memory between blocks of a launch. Default: true.
     pub check_races: bool,
-    /// With [`Settings::check_races`], also races in global memory between threads of one block. Default: true.
+    /// With [`Settings::check_races`], also races in global memory between threads of one block. Default: false.
     pub check_block_races: bool,
     /// Reports divergent barriers and wrong masks of warp-wide instructions. Default: true.
     pub check_synchronisation: bool,
@@ -44,7 +44,7 @@ impl Default for Settings {
         Settings {
             check_initialised: true,
             check_races: true,
-            check_block_races: true,
+            check_block_races: false,
             check_synchronisation: true,
             schedule_seed: 0,
             host_threads: 1,

@@ -272,6 +272,8 @@ fn the_last_block_may_read_what_the_others_wrote() {
 /// Every thread writes its word of global memory and reads another one's.
 #[test]
 fn races_in_global_memory_within_a_block() {
+    let settings = Settings { check_block_races: true, ..Settings::default() };
+    let run = |body: &str, grid, block| run_with("", body, grid, block, settings.clone());
     let exchange = |between: &str, threads: u32| {
         format!(
             "xor.b32 %r3, %t, {}; mul.wide.u32 %l1, %r3, 4; add.u64 %l1, %out, %l1;\nst.global.u32 [%ot], %t;\n{between}\nld.global.u32 %r4, [%l1];\nst.global.u32 [%ot+2048], %r4;",
@@ -291,7 +293,7 @@ fn races_in_global_memory_within_a_block() {
     }
     // Under every order of warps, whoever comes first.
     for seed in 0..8 {
-        let settings = Settings { schedule_seed: seed, ..Settings::default() };
+        let settings = Settings { schedule_seed: seed, ..settings.clone() };
         assert!(!run_with("", &exchange("", 64), 1, 64, settings.clone()).reports.is_empty(), "seed {seed}");
         expect_clean(&run_with("", &exchange("bar.sync 0;", 64), 1, 64, settings));
     }
@@ -317,12 +319,15 @@ TAKE: ld.volatile.global.u32 %r2, [%out]; setp.eq.u32 %p3, %r2, 0; @%p3 bra TAKE
 membar.cta; ld.global.u32 %r3, [%ot+-64]; st.global.u32 [%ot+1024], %r3;
 DONE:";
     for seed in 0..8 {
-        let settings = Settings { schedule_seed: seed, ..Settings::default() };
+        let settings = Settings { schedule_seed: seed, ..settings.clone() };
         expect_clean(&run_with("", flag, 1, 64, settings));
     }
-    // The checker can be told to look away.
-    let settings = Settings { check_block_races: false, ..Settings::default() };
-    expect_clean(&run_with("", &exchange("", 64), 1, 64, settings));
+    // So do the halves of a word that threads read before they write them.
+    let halves =
+        "mul.wide.u32 %l1, %t, 2; add.u64 %l1, %out, %l1;\nld.global.u16 %r1, [%l1];\nst.global.u16 [%l1], %r1;";
+    expect_clean(&run(halves, 1, 64));
+    // Nobody looks who is not told to.
+    expect_clean(&run_with("", &exchange("", 64), 1, 64, Settings::default()));
 }
 
 #[test]

@@ -49,18 +49,20 @@ impl Who {
                 lane => lane != now.lane,
             }
     }
-    /// This use and one more.
+    /// This use and one more. Where it cannot hold both, it holds what is true of both, or the later one.
     fn joined(&self, now: &Who) -> Who {
         let same_warp = self.warp == now.warp && self.lane != SEVERAL_WARPS;
         if self.block_epoch != now.block_epoch || (same_warp && self.warp_epoch != now.warp_epoch) {
             return *now;
         }
-        let lane = match (same_warp, self.lane == now.lane) {
-            (true, true) => now.lane,
-            (true, false) => SEVERAL_LANES,
-            (false, _) => SEVERAL_WARPS,
-        };
-        Who { lane, bytes: self.bytes | now.bytes, atomic: self.atomic && now.atomic, ..*now }
+        if same_warp && self.lane == now.lane {
+            return Who { bytes: self.bytes | now.bytes, atomic: self.atomic && now.atomic, ..*now };
+        }
+        let bytes = self.bytes & now.bytes;
+        if bytes == 0 || self.atomic != now.atomic {
+            return *now;
+        }
+        Who { lane: if same_warp { SEVERAL_LANES } else { SEVERAL_WARPS }, bytes, ..*now }
     }
 }
 
