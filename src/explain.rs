@@ -1,5 +1,6 @@
 //! What a plan does, in words and numbers.
 
+use crate::distance::objects::{self, NEAREST_BYTES};
 use crate::plan::{Head, Plan, PlannedMap, Schedule};
 use crate::problem::{Map, Problem, Target};
 use crate::spec::VoxelInput;
@@ -14,9 +15,9 @@ pub(crate) const CHUNK_BYTES: u64 = 16 << 20;
 pub struct Stage {
     /// distance, census, reduce, finish, gradient or one_pass.
     pub name: &'static str,
-    /// Bytes read from the caller's buffers and from made maps.
+    /// Bytes read from the caller's buffers, from made maps and from what objects are found in.
     pub bytes_read: u64,
-    /// Bytes written to the caller's buffers and to made maps.
+    /// Bytes written to the caller's buffers, to made maps and to what objects are found in.
     pub bytes_written: u64,
 }
 
@@ -46,7 +47,7 @@ pub struct Explanation {
     pub terms: Vec<(f64, String)>,
     /// The heads, in order.
     pub heads: Vec<HeadExplanation>,
-    /// Bytes of moments, coefficients and made maps beyond inputs and gradient.
+    /// Bytes of moments, coefficients and made maps beyond inputs and gradient. What maps are made in while they are made is beside them.
     pub workspace_bytes: u64,
     /// Bytes of a call with gradient, if every pass went to memory.
     pub total_bytes: u64,
@@ -119,8 +120,14 @@ fn distance(head: &Head, maps: &[PlannedMap]) -> Option<Stage> {
         target |= map.input != VoxelInput::PredictionSquared;
         prediction |= !of_target;
         let (read, written) = match map.input {
-            // What objects are found in is no map.
-            VoxelInput::ObjectDistances => (0, 1),
+            VoxelInput::ObjectDistances => {
+                // The forest is made, joined and gathered; the two nearest objects are written along each axis and read along the next.
+                let voxels = problem.shape.all_voxels();
+                let (forest, nearest) = (4 * voxels * objects::planes(problem) as u64, voxels * NEAREST_BYTES * axes);
+                stage.bytes_read += 2 * forest + nearest;
+                stage.bytes_written += forest + nearest;
+                (0, 1)
+            }
             _ if of_target && std::mem::replace(&mut transformed, true) => (1, 1),
             _ => (axes - 1, axes),
         };

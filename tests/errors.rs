@@ -195,6 +195,7 @@ struct Odd {
     reads: usize,
     terms: usize,
     matrix: usize,
+    reach: f64,
 }
 
 impl Formula for Odd {
@@ -210,12 +211,15 @@ impl Formula for Odd {
     fn cost_matrix(&self, _: usize) -> Option<Vec<f64>> {
         (self.matrix > 0).then(|| vec![0.0; self.matrix])
     }
+    fn reach(&self) -> f64 {
+        self.reach
+    }
 }
 
 #[test]
 fn formulas_of_your_own() {
     let plan = |odd: Odd| Plan::new(&Term::custom("odd", odd).into(), &problem());
-    let odd = || Odd { pixel_terms: 1, reads: 0, terms: 2, matrix: 0 };
+    let odd = || Odd { pixel_terms: 1, reads: 0, terms: 2, matrix: 0, reach: f64::INFINITY };
     assert!(plan(odd()).is_ok());
     let error = |odd: Odd| plan(odd).expect_err("an odd formula");
     assert_error!(error(Odd { pixel_terms: 5, ..odd() }), Error::Limit { need: 5, limit: 4, .. });
@@ -223,6 +227,8 @@ fn formulas_of_your_own() {
     assert_error!(error(Odd { terms: 1, ..odd() }), Error::Unsuitable { reason, .. } if reason.contains("returned 1"));
     assert_error!(error(Odd { terms: 0, ..odd() }), Error::Unsuitable { reason, .. } if reason.contains("returned 0"));
     assert_error!(error(Odd { matrix: 4, ..odd() }), Error::Unsuitable { reason, .. } if reason.contains("need 9 entries, got 4"));
+    assert_error!(error(Odd { reach: -2.5, ..odd() }), Error::Unsuitable { loss, reason } if loss == "odd" && reason.contains("got -2.5"));
+    assert_error!(error(Odd { reach: f64::NAN, ..odd() }), Error::Unsuitable { reason, .. } if reason.contains("got NaN"));
     // Too many distinct pixel terms for one plan.
     let focals: Vec<String> = (1..=17).map(|k| format!("focal(gamma=1.0{k:02})")).collect();
     assert_error!(plan_error(&focals.join(" + "), &problem()), Error::Limit { need: 17, limit: 16, .. });

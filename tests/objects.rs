@@ -5,12 +5,13 @@ mod common;
 
 use common::random::Numbers;
 use common::{Bench, Case, Settings, compare};
-use segfuse::{Activation, DType, Error, Layout, Objective, Plan, Problem, Reduction, Shape, Target};
+use segfuse::{Activation, DType, Error, Explanation, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Target};
 
 on_each_device!(
     weights_by_hand,
     a_voxel_that_does_not_count_is_in_no_object,
     channels_that_overlap_are_two_objects,
+    widths_at_their_ends,
     objects_of_every_form,
     two_widths_in_one_plan
 );
@@ -37,6 +38,21 @@ fn mean_weight(bench: &Bench, case: &Case) -> f64 {
     case.run(&bench.runtime).losses[0] / std::f64::consts::LN_2 - 1.0
 }
 
+/// d1 + d2 of the voxels that count, and so D of each, by the mean in the loss and by the gradient of every class: (1 + D)·(½ − g) over
+/// their number, where `sums` are of one sample and g is 0 or 1.
+fn assert_weights(bench: &Bench, case: &Case, sums: &[f64], (w0, sigma): (f64, f64), what: &str) {
+    assert_mean(bench, case, sums, (w0, sigma), what);
+    let slopes: Vec<f64> = case.run(&bench.runtime).gradient.into_iter().filter(|slope| *slope != 0.0).collect();
+    let classes = case.problem.shape().classes();
+    assert_eq!(slopes.len(), sums.len() * classes, "{what}");
+    for (index, (slope, sum)) in slopes.iter().zip(sums.iter().cycle()).enumerate() {
+        let (got, want) =
+            (2.0 * slope.abs() * slopes.len() as f64, 1.0 + w0 * (-sum * sum / (2.0 * sigma * sigma)).exp());
+        assert!((got - want).abs() <= 2e-6 * want, "{what}, value {index}: {got} for {want}");
+    }
+}
+
+/// The same by the mean alone.
 fn assert_mean(bench: &Bench, case: &Case, sums: &[f64], (w0, sigma): (f64, f64), what: &str) {
     let weight = |sum: &f64| w0 * (-sum * sum / (2.0 * sigma * sigma)).exp();
     let want = sums.iter().map(weight).sum::<f64>() / sums.len() as f64;
@@ -53,7 +69,7 @@ fn weights_by_hand(bench: &Bench) {
     let check = |shape: &[usize], labels: &[f64], spacing: &[f64], sums: &[f64], what: &str| {
         let mut case = even(spec, shape, U8, labels, None);
         case.problem = case.problem.spacing(spacing);
-        assert_mean(bench, &case, sums, (4.0, 2.0), what);
+        assert_weights(bench, &case, sums, (4.0, 2.0), what);
     };
     let r2 = 2f64.sqrt();
     check(&[1, 1, 6], &[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], &[1.0], &[3.0, 3.0, 3.0, 3.0, 4.0, 6.0], "a line");
@@ -98,7 +114,7 @@ fn weights_by_hand(bench: &Bench) {
     // Classes that touch are two objects, whatever the class of the voxel: class 2 counts here for all three channels.
     let labels = [0.0, 1.0, 2.0, 2.0, 0.0];
     let case = even(spec, &[1, 3, 5], U8, &labels, None);
-    assert_mean(bench, &case, &[3.0, 1.0, 1.0, 2.0, 4.0], (4.0, 2.0), "classes that touch");
+    assert_weights(bench, &case, &[3.0, 1.0, 1.0, 2.0, 4.0], (4.0, 2.0), "classes that touch");
 }
 
 /// It splits an object in two, by label or mask, and has no loss itself.
@@ -106,11 +122,11 @@ fn a_voxel_that_does_not_count_is_in_no_object(bench: &Bench) {
     let spec = "distance_ce(map=unet, w0=4, sigma=2)";
     let sums = [2.0, 2.0, 3.0];
     let ignored = even(spec, &[1, 1, 4], U8, &[1.0, 255.0, 1.0, 0.0], None);
-    assert_mean(bench, &ignored, &[2.0, 2.0, 4.0], (4.0, 2.0), "an ignore label");
+    assert_weights(bench, &ignored, &[2.0, 2.0, 4.0], (4.0, 2.0), "an ignore label");
     let invalid = even(spec, &[1, 1, 4], U8, &[1.0, 7.0, 1.0, 1.0], None);
-    assert_mean(bench, &invalid, &[2.0, 2.0, 3.0], (4.0, 2.0), "a label that is no class");
+    assert_weights(bench, &invalid, &[2.0, 2.0, 3.0], (4.0, 2.0), "a label that is no class");
     let masked = even(spec, &[1, 1, 4], U8, &[1.0, 1.0, 1.0, 1.0], Some(vec![1, 0, 1, 1]));
-    assert_mean(bench, &masked, &sums, (4.0, 2.0), "a mask");
+    assert_weights(bench, &masked, &sums, (4.0, 2.0), "a mask");
     let dense = Target::Dense(DType::F32);
     let masked = even(spec, &[1, 1, 4], dense, &[1.0, 0.75, 1.0, 0.625], Some(vec![1, 0, 1, 1]));
     assert_mean(bench, &masked, &sums, (4.0, 2.0), "a mask of a dense target");
@@ -123,10 +139,29 @@ fn channels_that_overlap_are_two_objects(bench: &Bench) {
     let spec = "distance_ce(map=unet, w0=4, sigma=2)";
     let values = [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0];
     let case = even(spec, &[1, 2, 4], Target::Dense(DType::U8), &values, None);
-    assert_mean(bench, &case, &[1.0, 0.0, 2.0, 4.0], (4.0, 2.0), "two channels");
+    assert_weights(bench, &case, &[1.0, 0.0, 2.0, 4.0], (4.0, 2.0), "two channels");
     let three = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
     let case = even(spec, &[1, 3, 2], Target::Dense(DType::U8), &three, None);
-    assert_mean(bench, &case, &[0.0, 2.0], (4.0, 2.0), "three channels in one voxel");
+    assert_weights(bench, &case, &[0.0, 2.0], (4.0, 2.0), "three channels in one voxel");
+}
+
+/// The widths at the ends of their range, no weight at all, and one that ends before the next voxel: numbers, the same everywhere.
+fn widths_at_their_ends(bench: &Bench) {
+    let labels = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0];
+    let case = |w0: f64, sigma: f64| {
+        even(&format!("distance_ce(map=unet, w0={w0}, sigma={sigma})"), &[1, 1, 6], U8, &labels, None)
+    };
+    assert_weights(bench, &case(4.0, 1e15), &[0.0; 6], (4.0, 1.0), "the widest");
+    assert_weights(bench, &case(4.0, 1e-15), &[NONE; 6], (4.0, 1.0), "the narrowest");
+    assert_weights(bench, &case(0.0, 2.0), &[NONE; 6], (0.0, 2.0), "no weight");
+    let overlap = even(
+        "distance_ce(map=unet, w0=4, sigma=1e-15)",
+        &[1, 2, 2],
+        Target::Dense(DType::U8),
+        &[1.0, 0.0, 1.0, 0.0],
+        None,
+    );
+    assert_weights(bench, &overlap, &[0.0, NONE], (4.0, 1.0), "two objects in one voxel");
 }
 
 /// Whether a voxel is in the foreground, by its place along each axis.
@@ -212,8 +247,9 @@ fn what_is_wrong_is_an_error() {
         let shape = Shape::new(1, 2, shape).expect("a valid shape");
         Problem::new(shape).prediction(DType::F32, Activation::Softmax).labels(DType::U8)
     };
-    for spec in ["distance_ce(map=unet, sigma=0)", "distance_ce(map=unet, w0=-1)"] {
-        assert!(matches!(plan(spec, &problem(&[4])), Err(Error::OutOfRange { .. })), "{spec}");
+    for (key, value) in [("sigma", 0.0), ("sigma", 9e-16), ("sigma", 1.1e15), ("sigma", 1e46), ("w0", -1.0)] {
+        let error = plan(&format!("distance_ce(map=unet, {key}={value})"), &problem(&[4])).expect_err(key);
+        assert!(matches!(error, Error::OutOfRange { key: got, value: x, .. } if got == key && x == value), "{error}");
     }
     let error = plan("distance_ce(map=unet)", &problem(&[2, 2, 2, 2])).expect_err("four dimensions");
     assert!(error.to_string().contains("distances to two objects"), "{error}");
@@ -223,11 +259,27 @@ fn what_is_wrong_is_an_error() {
     assert!(plan("distance_ce(map=unet)", &problem(&[1 << 16, (1 << 16) - 1])).is_ok());
 }
 
-/// The map is one plane, and what the plan says of its memory says so.
+/// The map is one plane of f32, whatever the number of classes: in what the plan says of its memory, and of the bytes that its passes read.
 #[test]
 fn the_classes_share_the_map() {
-    let shape = Shape::new(2, 5, [16, 16]).expect("a valid shape");
-    let problem = Problem::new(shape).prediction(DType::F32, Activation::Softmax).labels(DType::U8);
-    let workspace = |spec: &str| plan(spec, &problem).expect("a valid plan").explain().workspace_bytes;
-    assert_eq!(workspace("distance_ce") - workspace("distance_ce(map=unet)"), 4 * 2 * 4 * 256);
+    let of = |classes: usize| {
+        let shape = Shape::new(2, classes, [16, 16]).expect("a valid shape");
+        let problem = Problem::new(shape).prediction(DType::F32, Activation::Softmax).labels(DType::U8);
+        let made = |problem: &Problem| plan("distance_ce(map=unet)", problem).expect("a valid plan").explain();
+        (made(&problem), made(&problem.clone().map(Map::Shared)))
+    };
+    for classes in [2, 5] {
+        let (made, given) = of(classes);
+        assert_eq!(made.workspace_bytes - given.workspace_bytes, 4 * 2 * 256);
+        // A given map that the classes share is a plane of f32 too.
+        let passes = |explained: &Explanation| {
+            let stages = explained.heads[0].stages.iter().filter(|stage| stage.name != "distance");
+            stages.map(|stage| (stage.bytes_read, stage.bytes_written)).collect::<Vec<_>>()
+        };
+        assert_eq!(passes(&made), passes(&given));
+        // Labels are read once; of 512 voxels the forest is written and read twice, 16 bytes along each axis, and the map is written.
+        let distance = &made.heads[0].stages[0];
+        assert_eq!((distance.name, distance.bytes_read), ("distance", 512 * (1 + 2 * 4 + 2 * 16)));
+        assert_eq!(distance.bytes_written, 512 * (4 + 2 * 16 + 4));
+    }
 }

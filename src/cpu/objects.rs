@@ -40,7 +40,7 @@ pub(super) fn distances(head: &Head, regions: &Regions, sums: &mut [f32]) -> Res
         .filter(|((extent, _), _)| *extent > 1)
         .map(|((extent, stride), step)| Axis { extent, stride, step_squared: (step * step) as f32 })
         .collect();
-    let farthest = (head.reach * head.reach).min(f32::MAX);
+    let farthest = objects::farthest(head.reach);
     let mut parents = filled(voxels, NONE)?;
     let mut nearest = Nearest::new(voxels, farthest)?;
     let mut spare = Nearest::new(voxels, farthest)?;

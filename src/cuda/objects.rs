@@ -3,17 +3,15 @@
 use super::device::{Device, Text};
 use super::distance::{THREADS, grid};
 use super::driver::{Entered, Function, Stream};
+use crate::distance::objects::{self, NEAREST_BYTES};
 use crate::distance::transform::Squeezed;
-use crate::distance::{Distances, Source, objects};
+use crate::distance::{Distances, Source};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::Target;
 use bytemuck::{Pod, Zeroable};
 use std::sync::Arc;
-
-/// Bytes of the two nearest objects of a voxel.
-const NEAREST_BYTES: u64 = 16;
 
 /// `OBJECTS_…` of `kernels/cuda/distance_objects.cuh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +95,7 @@ impl Objects {
             of_labels: of_labels.into(),
             step: 0,
             step_squared: 0.0,
-            farthest: (head.reach * head.reach).min(f32::MAX),
+            farthest: objects::farthest(head.reach),
             reach: head.reach,
             is_last: 0,
         };

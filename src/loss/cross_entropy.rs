@@ -200,7 +200,7 @@ loss! {
         /// w0, the largest D of map=unet: that between objects that touch.
         w0: f64 = 10.0, NON_NEGATIVE;
         /// σ of map=unet, in the unit of the spacing.
-        sigma: f64 = 5.0, POSITIVE;
+        sigma: f64 = 5.0, LENGTH;
         /// categorical, binary, or auto by the activation.
         form: Form = Form::Auto;
     }

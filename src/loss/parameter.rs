@@ -135,6 +135,8 @@ impl Range {
     pub const NON_NEGATIVE: Range = Range { text: "finite and at least 0", holds: |x| x.is_finite() && x >= 0.0 };
     /// More than 0.
     pub const POSITIVE: Range = Range { text: "finite and above 0", holds: |x| x.is_finite() && x > 0.0 };
+    /// A length whose square, and that of a multiple, single precision has.
+    pub const LENGTH: Range = Range { text: "from 1e-15 to 1e15", holds: |x| (1e-15..=1e15).contains(&x) };
     /// From 1 to 2, both included.
     pub const ONE_TO_TWO: Range = Range { text: "from 1 to 2", holds: |x| (1.0..=2.0).contains(&x) };
     /// From 0 to 16, both included.

@@ -193,6 +193,12 @@ impl Draft {
         let graph = recorder.finish();
         let outer = (scope == Scope::Pool).then(|| record_outer(part, terms.len())).transpose()?;
         let (weight, reach, resolved) = (part.weight, part.formula.reach(), resolved.clone());
+        if reach.is_nan() || reach < 0.0 {
+            return Err(Error::Unsuitable {
+                loss: name.into(),
+                reason: format!("its reach must be at least 0, got {reach}"),
+            });
+        }
         let draft = Draft { term, weight, scope, resolved, graph, terms, slots, outer, reach };
         for slot in draft.read_slots() {
             if draft.slots[slot] == Some(Moment::Cost) && part.formula.cost_matrix(context.classes).is_none() {
@@ -275,7 +281,9 @@ fn assemble(
     let graph = recorder.finish();
     let maps = planned_maps(&graph, &values, &drafts);
     let to_objects = drafts.iter().filter(|draft| draft.reads_voxel(&graph, &values, VoxelInput::ObjectDistances));
-    let reach = to_objects.fold(0.0, |reach: f64, draft| reach.max(draft.reach)) as f32;
+    let reach = to_objects.fold(0.0, |reach: f64, draft| reach.max(draft.reach));
+    // A length that single precision does not have is no infinity.
+    let reach = if reach.is_finite() { reach.min(f32::MAX.into()) } else { reach } as f32;
     if maps.iter().any(|map| map.input == VoxelInput::ObjectDistances) {
         objects::check(problem)?;
     }

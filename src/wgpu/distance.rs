@@ -311,9 +311,20 @@ impl<'m, 'd> Builder<'m, 'd> {
     }
 
     /// The buffers of the stage and its uniforms; `filled` holds what some of them contain.
-    pub(super) fn build(self, filled: &[(Place, &[u32])]) -> Stage {
+    ///
+    /// # Errors
+    /// [`Error::DeviceLimit`] for a step that binds more than the device does.
+    pub(super) fn build(self, filled: &[(Place, &[u32])]) -> Result<Stage, Error> {
         let device = self.making.device();
         let inner = &device.inner;
+        let binds = self.steps.iter().flat_map(|step| match step {
+            Step::Dispatch { binds, .. } => &binds[..],
+            Step::Clear(_) => &[],
+        });
+        let (need, got) = (binds.map(|bind| bind.size).max().unwrap_or_default(), inner.limits.binding);
+        if need > got {
+            return Err(Error::DeviceLimit { what: "bytes of one storage binding of the distance maps", need, got });
+        }
         let scope = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let mut sizes: Vec<(Place, u64)> = Vec::new();
         let mut params: Vec<u8> = Vec::new();
@@ -342,7 +353,7 @@ impl<'m, 'd> Builder<'m, 'd> {
         let uniforms = device.filled("pieces", &params, BufferUsages::UNIFORM);
         self.making.end(scope, "the workspace");
         let stride = (size_of::<PieceParams>()).next_multiple_of(alignment) as u64;
-        Stage { steps: self.steps, uniforms, stride, buffers }
+        Ok(Stage { steps: self.steps, uniforms, stride, buffers })
     }
 }
 
@@ -613,13 +624,14 @@ impl DistanceExecutor {
         let form = Form::of(distances);
         let direct = in_place(distances) && form == Form::Class;
         fits("bytes of a sample of the source of the distance maps in one storage binding", source_bytes, limits)?;
-        fits("bytes of a distance map in one storage binding", grid.plane_bytes().max(grid.bits_bytes()), limits)?;
+        // Labels have bits of every axis, which are bound together.
+        let bit_bytes = if form == Form::Labels { grid.passes() } else { 1 } * grid.bits_bytes();
+        fits("bytes of a distance map in one storage binding", grid.plane_bytes().max(bit_bytes), limits)?;
         let sample_bytes = maps as u64 * voxels * value;
         if interleaved {
             fits("bytes of the distance maps of a sample in one storage binding", sample_bytes, limits)?;
         }
         let scratch = if direct { (grid.passes() - 1).min(1) } else { grid.passes().min(2) };
-        let bit_bytes = if form == Form::Labels { grid.passes() } else { 1 } * grid.bits_bytes();
         let most = distances.budget / (bit_bytes + grid.table_bytes() + scratch * grid.plane_bytes());
         let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
         // Maps that are bound together.
@@ -694,7 +706,7 @@ impl DistanceExecutor {
                 builder.dispatch(text, &[bind, classes_bind, to.bind, squares.bind.read()], params, groups);
             }
         }
-        let stage = builder.build(&[(Place::Classes, &classes)]);
+        let stage = builder.build(&[(Place::Classes, &classes)])?;
         Ok(DistanceExecutor { device: device.clone(), distances: distances.clone(), stage })
     }
 

@@ -9,8 +9,9 @@ use super::executor::{Buffers, Recorder};
 use super::geometry::Limits;
 use super::pipeline::Making;
 use super::source;
+use crate::distance::objects::{self, NEAREST_BYTES};
 use crate::distance::transform::{Side, is_of_squares, sides};
-use crate::distance::{Distances, Source, objects};
+use crate::distance::{Distances, Source};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Head;
@@ -23,8 +24,6 @@ use wgpu::{Buffer, BufferUsages};
 const EXTREMES_VOXELS: u64 = 4096;
 const MEAN_WORDS: u64 = 1024;
 const FILL_VOXELS: u64 = 16_384;
-/// Bytes of the two nearest objects of a voxel.
-const NEAREST_BYTES: u64 = 16;
 /// A class is where g, or p, is above this.
 const THRESHOLD: f32 = 0.5;
 
@@ -112,7 +111,7 @@ impl Maps {
             }
         }
         let table: Vec<u32> = (first..problem.shape.classes()).map(|class| class as u32).collect();
-        let stage = making_of.builder.build(&[(Place::Classes, &table)]);
+        let stage = making_of.builder.build(&[(Place::Classes, &table)])?;
         let made = device.buffer("made maps", need, BufferUsages::STORAGE | BufferUsages::COPY_DST);
         Ok(Some(Maps { stage, made }))
     }
@@ -277,17 +276,9 @@ impl MakingOf<'_, '_, '_> {
         self.builder.dispatch(text, &binds, params, groups);
     }
 
-    /// Planes of trees of a sample, of so many classes that make objects.
-    fn trees(&self, classes: usize) -> u64 {
-        match self.head.problem.target {
-            Target::Labels(_) => 1,
-            Target::Dense(_) => classes as u64,
-        }
-    }
-
     /// The most bytes that a sample has in one binding: of the two nearest objects of its voxels, of trees or of bits.
     fn object_bytes(&self, classes: usize) -> u64 {
-        let trees = self.trees(classes) * self.grid.plane_bytes();
+        let trees = objects::planes(&self.head.problem) as u64 * self.grid.plane_bytes();
         (self.grid.voxels * NEAREST_BYTES).max(trees).max(classes as u64 * self.grid.bits_bytes())
     }
 
@@ -296,7 +287,7 @@ impl MakingOf<'_, '_, '_> {
         self.sides(Side::Target);
         let (head, grid) = (self.head, self.grid);
         let samples = self.samples.end - self.samples.start;
-        let trees = samples * self.trees(self.params.maps as usize);
+        let trees = samples * objects::planes(&head.problem) as u64;
         let bits = self.bits(Place::Bits).read();
         let forest = Bind::whole(Place::Forest, trees * grid.plane_bytes());
         let nearest =
@@ -304,7 +295,7 @@ impl MakingOf<'_, '_, '_> {
         // Rows of a slice, as in contours.
         let params = PieceParams {
             extent: grid.slice_rows,
-            farthest: (head.reach * head.reach).min(f32::MAX),
+            farthest: objects::farthest(head.reach),
             reach: head.reach,
             ..self.params
         };

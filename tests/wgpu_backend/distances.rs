@@ -188,6 +188,20 @@ fn maps_are_written_whole_and_nothing_else() {
     }
 }
 
+/// The bits of the axes are bound together, and here they are more than the plane of squares: 3 × 1600 words.
+#[test]
+fn bits_of_every_axis_fit_a_binding_or_are_refused() {
+    let device = device_or_return!();
+    let shape = Shape::new(1, 2, [40, 40, 2]).expect("a shape");
+    let data = Data::of(DType::U8, &labels(&[40, 40, 2], 1, 2, &mut Numbers(3)));
+    let distances = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::Inside);
+    let small = |binding| device.with_variant(Variant { binding, ..device.variant() });
+    let error = small(16_000).prepare_distances(&distances).map(|_| ()).expect_err("fewer bytes than bits");
+    assert!(matches!(error, Error::DeviceLimit { need: 19_200, got, .. } if got < 16_000), "{error}");
+    let got = on_device(&small(19_800), &distances, DType::F32, &data);
+    assert!(got == on_cpu(&distances, DType::F32, &data));
+}
+
 /// A binding holds few samples of the source, few planes, and few maps of those that share a transform.
 #[test]
 fn pieces_give_the_same_bits() {

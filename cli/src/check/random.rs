@@ -153,7 +153,7 @@ fn value(random: &mut Random, parameter: &ParameterInfo) -> Option<String> {
         "a whole number from 1 to 100" => random.pick(&["1", "4", "15"]).into(),
         "from 1 to 2" => (1.0 + eighth).to_string(),
         "finite and at least 0" => random.pick(&["0.5", "1", "2", "0.25"]).into(),
-        "finite and above 0" => random.pick(&["0.75", "1", "2"]).into(),
+        "finite and above 0" | "from 1e-15 to 1e15" => random.pick(&["0.75", "1", "2"]).into(),
         "finite" => random.pick(&["-0.5", "1", "2"]).into(),
         // "square or simple or uniform", but not "a number or none"
         words => {
