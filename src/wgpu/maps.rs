@@ -14,7 +14,7 @@ use crate::distance::transform::{Side, is_of_squares, sides};
 use crate::distance::{Distances, Source};
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::plan::Head;
+use crate::plan::{Head, PlannedMap};
 use crate::problem::{Activation, Layout, Target};
 use crate::role::Role;
 use crate::spec::{Erosions, VoxelInput};
@@ -27,9 +27,14 @@ const FILL_VOXELS: u64 = 16_384;
 /// A class is where g, or p, is above this.
 const THRESHOLD: f32 = 0.5;
 
-/// The first class that the maps of a head are made for: that of the one which begins first.
+/// The first class that the maps of a head are made for: that of the one which begins first. A map that the classes share begins with the
+/// first that it is made of.
 pub(super) fn first_class(head: &Head) -> usize {
-    head.maps.iter().map(|map| map.first_class).min().unwrap_or_default()
+    let first = |map: &PlannedMap| match map.input.is_shared() {
+        true => objects::first_class(&head.problem),
+        false => map.first_class,
+    };
+    head.maps.iter().map(first).min().unwrap_or_default()
 }
 
 /// Planes of the made maps of a sample: all classes of the first map, then those of the next; one plane where the classes share a map.

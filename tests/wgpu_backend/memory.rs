@@ -217,3 +217,17 @@ fn another_process_gives_the_same_bits() {
     other.reverse();
     assert_eq!(own, other, "in another process, backwards");
 }
+
+/// A map that the classes share begins with the classes that it is made of: no plane of class 0 is made beside it.
+#[test]
+fn planes_that_nothing_reads_are_not_made() {
+    let device = device_or_return!();
+    let bytes = |background: bool| {
+        let spec = format!("hausdorff_dt(background={background}) + distance_ce(map=unet)");
+        let plan = example(&spec, &[2, 3, 40, 50], DType::F32, Layout::Planar, 49).plan();
+        device.prepare(&plan).expect("the device takes the plan").workspace_bytes()
+    };
+    // Of target and prediction.
+    let planes = 2 * 4 * 2 * 40 * 50;
+    assert!(bytes(true) >= bytes(false) + planes, "{} and {}", bytes(true), bytes(false));
+}

@@ -2,6 +2,7 @@
 
 use super::buffers::{Loaded, submit};
 use super::common::{Case, example};
+use super::memory::MAPS;
 use super::{bits, evaluate};
 use segfuse::wgpu::{Call, Device, Variant};
 use segfuse::{DType, Error, Layout, Map, Problem, Target};
@@ -45,6 +46,22 @@ fn of_samples() {
             for binding in [sample + 2048, 2 * sample + 2048] {
                 check(device, &case, binding);
             }
+        }
+    }
+}
+
+/// Maps are made of one sample after the other, and of two at a time with one left over.
+#[test]
+fn of_made_maps() {
+    let device = device_or_return!();
+    for (shape, layout) in [(&[5, 3, 7, 8, 9][..], Layout::Planar), (&[3, 3, 21, 23], Layout::Interleaved)] {
+        let case = example(MAPS, shape, DType::F32, layout, 76);
+        // The made maps of a sample are bound together.
+        let planes: usize =
+            case.plan().heads()[0].maps().iter().map(|map| if map.input.is_shared() { 1 } else { 3 }).sum();
+        let sample = (4 * planes * shape[2..].iter().product::<usize>()) as u64;
+        for binding in [sample + 4096, 2 * sample + 4096] {
+            check(device, &case, binding);
         }
     }
 }
