@@ -35,6 +35,8 @@ left() { echo $((limit - SECONDS)); }
 step() {
     local name=$1 most=$2 begin=$SECONDS status
     shift 2
+    # The limits are a GPU's; a processor that others use too is slower.
+    [[ -n $rehearsal ]] && ((most *= 5))
     local time=$(left)
     ((time > most)) && time=$most
     if ((time < 5)); then

@@ -24,7 +24,8 @@ const COPIED: [(&str, &str); 3] = [
     ("examples/data/mask.npy", "mask.npy"),
 ];
 /// What the script is told where it rehearses.
-const REHEARSAL: [(&str, &str); 4] = [("REHEARSAL", "1"), ("CASES", "20"), ("STEPS", "1"), ("BENCH_SECONDS", "0.01")];
+const REHEARSAL: [(&str, &str); 5] =
+    [("REHEARSAL", "1"), ("LIMIT", "2900"), ("CASES", "20"), ("STEPS", "1"), ("BENCH_SECONDS", "0.01")];
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
