@@ -7,7 +7,9 @@ mod common;
 use common::{Bench, Case, GRADIENT_ABSOLUTE, GRADIENT_RELATIVE, LOSS_ABSOLUTE, LOSS_RELATIVE, Settings};
 use segfuse::cpu::Device;
 use segfuse::loss::Term;
-use segfuse::spec::{Formula, Graph, Moments, Op, Program, ProgramError, Real, Scope, Voxel, lower};
+use segfuse::spec::{
+    Erosions, Formula, Graph, Moments, Op, Program, ProgramError, Real, Scope, Voxel, VoxelInput, lower,
+};
 use segfuse::{
     Activation, DType, Error, Evaluation, Inputs, Layout, Map, MomentTable, Objective, Plan, Problem, Reduction,
     Schedule, Shape, Target,
@@ -408,6 +410,59 @@ fn a_cost_needs_a_matrix() {
 }
 
 /// As many moments are not the same moments. Tiles of one objective differ in their voxels alone.
+/// Σm·E/N alone, without a slope, by as many erosions.
+struct Eroded(Option<Erosions>);
+impl Formula for Eroded {
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+    fn pixel<R: Real>(&self, v: &Voxel<R>) -> Vec<R> {
+        vec![v.made(VoxelInput::ErodedError)]
+    }
+    fn inner<R: Real>(&self, m: &Moments<R>) -> Vec<R> {
+        vec![m.pixel(0).over(m.n(), R::lit(0.0))]
+    }
+    fn erosions(&self) -> Option<Erosions> {
+        self.0
+    }
+}
+
+#[test]
+fn erosions_need_a_number_that_can_be() {
+    let of = |erosions| Plan::new(&Term::custom("eroded", Eroded(erosions)).into(), &problem(1, 2, 4));
+    assert!(of(Some(Erosions { alpha: 0.0, count: 1 })).is_ok());
+    let wrong = [(2.0, 0), (2.0, 101), (-1.0, 3), (f64::NAN, 3)].map(|(alpha, count)| Some(Erosions { alpha, count }));
+    for erosions in wrong.into_iter().chain([None]) {
+        let error = of(erosions).expect_err("no such erosions");
+        assert!(matches!(&error, Error::Unsuitable { loss, .. } if loss == "eroded"), "{error:?}");
+    }
+}
+
+/// The library's loss without class 0 beside a value that reads class 0 too: both maps are of every class.
+#[test]
+fn eroded_errors_of_other_classes_beside_each_other() {
+    let (classes, voxels) = (3, 30);
+    let by = Erosions { alpha: 2.0, count: 3 };
+    let alone: Objective = "hausdorff_erosion(iterations=3, background=false)".parse().expect("a valid spec");
+    let both = alone.clone() + Term::custom("eroded", Eroded(Some(by)));
+    let problem = problem(2, classes, voxels);
+    // Mistakes side by side, so that something is left of them.
+    let z: Vec<f32> = (0..2 * classes * voxels).map(|i| if i / voxels % classes == 1 { 3.0 } else { -3.0 }).collect();
+    let labels: Vec<u8> = (0..2 * voxels).map(|i| if i % voxels < 11 { 2 } else { (i % 5 == 0).into() }).collect();
+    let gradient = |objective: &Objective| {
+        let plan = Plan::new(objective, &problem).expect("a valid plan");
+        let inputs = [Inputs::new(&z, &labels)];
+        let mut gradient = vec![0.0f32; z.len()];
+        let executor = Device::new().prepare(&plan);
+        executor.forward_backward(&inputs, &mut [(&mut gradient[..]).into()], None).expect("inputs of the plan");
+        gradient
+    };
+    let expected = gradient(&alone);
+    assert!(expected.iter().any(|slope| *slope != 0.0));
+    // The value has no slope of its own.
+    assert_eq!(gradient(&both), expected);
+}
+
 #[test]
 fn tables_and_coefficients_of_another_objective_are_refused() {
     let (classes, voxels) = (3, 8);

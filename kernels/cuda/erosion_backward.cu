@@ -7,6 +7,9 @@
 // twins   kernels/wgsl/erosion_backward.wgsl, src/cpu/erosion.rs
 #include "erosion.cuh"
 
+// The largest number.
+static constexpr float LARGEST = 3.40282347e38f;
+
 // What flows to the largest and to the least voxels of a plane.
 struct Shares {
     double to_largest, to_least;
@@ -50,8 +53,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) erosion_backward(const 
             const float weight = __ldg(part.weights + voxel);
             double sum = flows ? cross(p, voxel, slope) : 0.0;
             if (is_over) {
-                const double by_weight = weight == 0.0f ? 0.0 : __ddiv_rn(sum, double(weight));
-                reinterpret_cast<float *>(p.slopes)[(p.first + part.plane) * p.voxels + voxel] = float(by_weight);
+                const float by_weight = weight == 0.0f ? 0.0f : float(__ddiv_rn(sum, double(weight)));
+                // No infinity, which would be NaN where p = g.
+                reinterpret_cast<float *>(p.slopes)[(p.first + part.plane) * p.voxels + voxel] =
+                    fabsf(by_weight) == INFINITE ? copysignf(LARGEST, by_weight) : by_weight;
                 continue;
             }
             sum = __fma_rn(factor(p, p.erosion), double(weight), sum);

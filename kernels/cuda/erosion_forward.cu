@@ -4,7 +4,7 @@
 // writes  f64 sums and their extremes by part; of the erosion before, what is kept: 4 bytes per voxel; at the end f32 eroded errors
 // launch  grid (parts × planes, 1, 1) and no more than fit, block 256; one launch per erosion, and one more
 // determinism  gpu_to_gpu: sums in one order, rounded as IEEE says; extremes do not depend on an order
-// twins   kernels/wgsl/erosion_forward.wgsl, src/cpu/erosion.rs
+// twins   kernels/wgsl/erosion_sums.wgsl and erosion_spread.wgsl, src/cpu/erosion.rs
 #include "erosion.cuh"
 
 // The largest number below 1.

@@ -29,6 +29,11 @@ fn extremes_of_group(own: vec4<u32>, thread: u32) -> vec4<u32> {
     return gathered[0];
 }
 
+// Whether extremes differ; a NaN differs from itself.
+fn is_range(extremes: vec4<u32>) -> bool {
+    return any(extremes.xy != extremes.zw) || double_is_nan(extremes.zw);
+}
+
 // What is left of a sum.
 fn left_of(sum: vec2<u32>) -> vec2<u32> {
     return select(sum, DOUBLE_ZERO, double_sign(sum) != 0u);

@@ -48,6 +48,12 @@ fn shares_of_group(own: Shares, thread: u32) -> Shares {
     return gathered_shares[0];
 }
 
+// A slope, or the largest number in place of an infinity, which would be NaN where p = g.
+fn finite(slope: f32) -> u32 {
+    let bits = bitcast<u32>(slope);
+    return select(bits, (bits & 0x80000000u) | 0x7f7fffffu, (bits & 0x7fffffffu) == 0x7f800000u);
+}
+
 const LARGEST = 0x3f800000u;
 const BELOW_HALF = 0x80000000u;
 
@@ -69,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let all_parts = extremes_of_group(own_extremes, thread);
     let all_shares = shares_of_group(own_shares, thread);
     workgroupBarrier();
-    let is_spread = any(all_parts.xy != all_parts.zw);
+    let is_spread = is_range(all_parts);
     var of_largest = 0.0;
     var of_least = 0.0;
     var divisor = f32(piece.cross);
@@ -99,10 +105,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let weight = bitcast<f32>(weights_of_voxels[plane / piece.maps * piece.voxels + voxel]);
 #if OVER
         let weighs = (bitcast<u32>(weight) & 0x7fffffffu) != 0u;
-        to[plane_written(plane) + voxel] = select(0u, bitcast<u32>(slope / weight), weighs);
+        to[plane_written(plane) + voxel] = select(0u, finite(slope / weight), weighs);
 #else
         slope += piece.factor * weight;
-        to[of_plane + voxel] = bitcast<u32>(slope);
+        to[of_plane + voxel] = finite(slope);
         let bits = kept[of_plane + voxel];
         let b = bitcast<f32>(bits);
         let to_largest = double_add(sums.flows.xy, double_from_f32(bitcast<u32>(slope * b)));

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         own = extremes[plane * piece.parts + thread];
     }
     let all_parts = extremes_of_group(own, thread);
-    let is_spread = any(all_parts.xy != all_parts.zw);
+    let is_spread = is_range(all_parts);
     let shift = select(DOUBLE_ZERO, all_parts.xy, is_spread);
     let divisor = select(double_from_u32(piece.cross), double_sub(all_parts.zw, all_parts.xy), is_spread);
     let first = part % piece.parts * piece.part_voxels;

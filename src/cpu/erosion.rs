@@ -160,7 +160,9 @@ impl Image {
             let mut slope = total;
             self.slopes(by, &erosions, weights, &mut slope, &mut sums);
             for ((to, slope), weight) in slopes.iter_mut().zip(&slope).zip(weights) {
-                *to = if *weight == 0.0 { 0.0 } else { (slope / f64::from(*weight)) as f32 };
+                // No infinity, which would be NaN where p = g.
+                let by_weight = (slope / f64::from(*weight)).clamp(f32::MIN.into(), f32::MAX.into());
+                *to = if *weight == 0.0 { 0.0 } else { by_weight as f32 };
             }
         }
         Ok(())

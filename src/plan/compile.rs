@@ -90,6 +90,16 @@ pub(super) fn compile(weight: f64, objective: &Objective, problem: &Problem) -> 
                 }
             }
             if let Some(wanted) = part.formula.erosions() {
+                if !((1..=Erosions::COUNT_MAX).contains(&wanted.count)
+                    && (0.0..=Erosions::ALPHA_MAX).contains(&wanted.alpha))
+                {
+                    let (count, alpha) = (Erosions::COUNT_MAX, Erosions::ALPHA_MAX);
+                    let reason = format!(
+                        "erodes {} times with alpha {}; from 1 to {count} times and an alpha from 0 to {alpha} can be",
+                        wanted.count, wanted.alpha
+                    );
+                    return Err(Error::Unsuitable { loss: name(), reason });
+                }
                 let known = *erosions.get_or_insert(wanted);
                 if known != wanted {
                     let text = |e: Erosions| format!("{} erosions with alpha {}", e.count, e.alpha);
@@ -287,6 +297,13 @@ fn assemble(
     if maps.iter().any(|map| map.input == VoxelInput::ObjectDistances) {
         objects::check(problem)?;
     }
+    if erosions.is_none() {
+        let reads = |draft: &&Draft| OF_ERRORS.iter().any(|&input| draft.reads_voxel(&graph, &values, input));
+        if let Some(draft) = drafts.iter().find(reads) {
+            let reason = "reads eroded errors, but says by no `Formula::erosions` how they are eroded".into();
+            return Err(Error::Unsuitable { loss: objective.terms()[draft.term].loss.name().into(), reason });
+        }
+    }
     if let (Some(map), 4..) = (maps.first(), problem.shape.spatial().len()) {
         let reason = format!(
             "needs the {}, which is made for 1 to 3 spatial dimensions; the problem has {}",
@@ -444,6 +461,9 @@ fn reader(objective: &Objective, problem: &Problem, input: VoxelInput) -> String
     objective.terms().iter().find(reads).map(|term| term.loss.name().to_string()).unwrap_or_default()
 }
 
+/// The maps that one stage makes together.
+const OF_ERRORS: [VoxelInput; 2] = [VoxelInput::ErodedError, VoxelInput::ErodedErrorSlope];
+
 /// The maps that the drafts read, each once.
 fn planned_maps(graph: &Graph, values: &[Id], drafts: &[Draft]) -> Vec<PlannedMap> {
     let planned = |input: VoxelInput| {
@@ -453,7 +473,15 @@ fn planned_maps(graph: &Graph, values: &[Id], drafts: &[Draft]) -> Vec<PlannedMa
         let every_class = input.is_shared() || readers.contains(&true);
         (!readers.is_empty()).then(|| PlannedMap { input, first_class: usize::from(!every_class) })
     };
-    VoxelInput::MADE.into_iter().filter_map(planned).collect()
+    let mut maps: Vec<PlannedMap> = VoxelInput::MADE.into_iter().filter_map(planned).collect();
+    // One stage makes both maps of eroded errors, for the same classes; the slope is never made without its value.
+    let of_errors = |map: &PlannedMap| OF_ERRORS.contains(&map.input);
+    if let Some(first_class) = maps.iter().filter(|map| of_errors(map)).map(|map| map.first_class).min() {
+        let place = maps.iter().position(of_errors).unwrap_or(0);
+        maps.retain(|map| !of_errors(map));
+        maps.splice(place..place, OF_ERRORS.map(|input| PlannedMap { input, first_class }));
+    }
+    maps
 }
 
 /// The local gradient of the pixel terms, for one voxel and class.

@@ -61,6 +61,11 @@ pub struct Erosions {
 }
 
 impl Erosions {
+    /// The largest α.
+    pub const ALPHA_MAX: f64 = 16.0;
+    /// The most erosions.
+    pub const COUNT_MAX: usize = 100;
+
     /// The weight of an erosion, of 1 to `count`.
     pub fn weight(&self, erosion: usize) -> f64 {
         (erosion as f64).powf(self.alpha)

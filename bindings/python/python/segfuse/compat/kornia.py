@@ -10,7 +10,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from ._sums import Sums, channels_apart, channels_together, dense, labels, missing, readable, result, sums
+from ._sums import Sums, channels_apart, channels_together, dense, labels, looks, missing, readable, result, sums
 
 
 def _check(pred: Any, target: Tensor, rank: Optional[int]) -> None:
@@ -302,6 +302,8 @@ class _HausdorffERLoss(_Module):
             )
         if target.dtype != torch.int64:
             raise ValueError(f"Expect long type target value in range [0, {pred.shape[1]}). Got {target.dtype}.")
+        if looks((target < 0).any() | (target >= pred.shape[1]).any()):
+            raise ValueError(f"Expect long type target value in range [0, {pred.shape[1]}).")
         # The only class of kornia is label 0, and that of segfuse label 1.
         labels = 1 - target if pred.shape[1] == 1 else target
         spec = f"hausdorff_erosion(alpha={self.alpha}, iterations={self.k})"
