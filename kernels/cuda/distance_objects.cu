@@ -93,7 +93,7 @@ __device__ __forceinline__ void gather(const Objects &p, u32 *forest, u64 i) {
     Nearest nearest(p.farthest);
     for (u64 plane = 0; plane < p.planes; ++plane) {
         const u32 number = u32(plane * p.voxels + voxel);
-        if (trees[number] != NO_OBJECT) nearest.take(0.0f, root_of(trees, number));
+        if (parent_of(trees, number) != NO_OBJECT) nearest.take(0.0f, root_of(trees, number));
     }
     nearest.store(p.to, i);
 }

@@ -1,7 +1,7 @@
 //! That the order in which blocks, streams and threads come changes nothing; and calls that are captured.
 
 use super::buffers::{Guarded, Loaded, Results, stream};
-use super::common::{Case, assert_no_faults, example};
+use super::common::{Case, against_cpu, assert_no_faults, example};
 use super::evaluate;
 use super::memory::cases;
 use cudarc::driver::result;
@@ -9,13 +9,29 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use segfuse::cuda::{Call, Workspace};
 use segfuse::{DType, Layout};
 
-/// Plans of every schedule, with rows by the dozen.
+/// An image of one object whose rows hang together by a voxel, at alternate ends or at one: the trees of many blocks are joined.
+fn winding(joined_at: fn(usize) -> usize) -> Case {
+    const EXTENTS: [usize; 2] = [61, 67];
+    let mut case = example("distance_ce(map=unet)", &[2, 1, EXTENTS[0], EXTENTS[1]], DType::F32, Layout::Planar, 16);
+    let [height, width] = EXTENTS;
+    for (index, label) in case.target.iter_mut().enumerate() {
+        let (row, x) = (index / width % height, index % width);
+        // Every other row, and what joins it to the next; at last a second object, away from the first.
+        let is_joined = row % 2 == 0 || x == joined_at(row);
+        *label = f64::from(u8::from(if row + 4 < height { is_joined } else { row + 1 == height && x % 9 < 5 }));
+    }
+    case
+}
+
+/// Plans of every schedule, with rows by the dozen; objects of more than eight blocks.
 fn larger() -> Vec<Case> {
     vec![
         example("ce", &[2, 3, 20_000], DType::F32, Layout::Planar, 11),
         example("bce", &[3, 1, 20_001], DType::F32, Layout::Planar, 12),
         example("dice(batch=true) + kappa", &[3, 2, 9_000], DType::F16, Layout::Interleaved, 13),
         example("mcc + poly1", &[1, 40, 3_000], DType::F32, Layout::Planar, 14),
+        winding(|row| if row % 4 == 1 { 66 } else { 0 }),
+        winding(|_| 33),
     ]
 }
 
@@ -30,6 +46,7 @@ fn of_blocks() {
     for case in larger() {
         let executor = device.prepare(&case.plan()).expect("the device takes the plan");
         let first = evaluate(&executor, &case);
+        against_cpu::agree(&first, &against_cpu::on_cpu(&case), &case).expect("as the CPU");
         for seed in 1..=8 {
             driver.configure(&softcuda::Settings { schedule_seed: seed, ..driver.settings() });
             executor.fill_workspace(0x4141_4141).expect("the device works");
@@ -49,7 +66,7 @@ fn of_chunks() {
     let schedule = case.plan().heads()[0].schedule();
     assert!(matches!(schedule, segfuse::Schedule::Chunked { .. }), "{schedule:?}");
     let chunked = evaluate(&device.prepare(&case.plan()).expect("the device takes the plan"), &case);
-    super::common::against_cpu::agree(&chunked, &super::common::against_cpu::on_cpu(&case), &case).expect("as the CPU");
+    against_cpu::agree(&chunked, &against_cpu::on_cpu(&case), &case).expect("as the CPU");
     assert_no_faults();
 }
 
