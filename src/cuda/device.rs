@@ -60,7 +60,8 @@ pub struct Preparation {
     pub split: bool,
     /// The executor allocates a workspace of its own; without, every call brings one.
     pub workspace: bool,
-    /// A head that is so small that one block does as well is one launch. That changes no bit; without, every stage is launched.
+    /// A head that is so small that one block does as well is one launch. The sums keep their order, and bits can differ only where the
+    /// driver's compiler fuses a product and a sum in one kernel and not in the other; without, every stage is launched.
     pub one_block: bool,
 }
 

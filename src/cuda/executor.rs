@@ -12,6 +12,7 @@ use crate::explain;
 use crate::plan::{Head, Plan, Schedule};
 use crate::recipe::{self, ResultLayout};
 use crate::role::Role;
+use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -39,6 +40,18 @@ impl Buffers {
     /// Prediction, target and gradient; the others are added as fields.
     pub fn new(prediction: u64, target: u64, gradient: Option<u64>) -> Buffers {
         Buffers { prediction, target, mask: None, weights: None, map: None, gradient }
+    }
+
+    /// Prediction, target and gradient in memory of cudarc, for a call on `stream`, which first waits for what cudarc's other streams
+    /// do with them. What those do after the call must wait for it by an event: cudarc does not see the launches.
+    pub fn of_slices<P, T, G>(
+        prediction: &CudaSlice<P>,
+        target: &CudaSlice<T>,
+        gradient: Option<&mut CudaSlice<G>>,
+        stream: &CudaStream,
+    ) -> Buffers {
+        let gradient = gradient.map(|gradient| gradient.device_ptr_mut(stream).0);
+        Buffers::new(prediction.device_ptr(stream).0, target.device_ptr(stream).0, gradient)
     }
 
     fn of(&self, role: Role, in_place: bool) -> Option<u64> {
