@@ -519,7 +519,11 @@ impl Case {
             runtime.forward_backward(&plan, &[inputs], &mut slices, grad_output).expect("the buffers fit")
         };
         let forward = runtime.forward(&plan, &[inputs]).expect("the buffers fit");
-        let same = |a: &f64, b: &f64| a == b || (a.is_nan() && b.is_nan());
+        // Where one pass makes both, another kernel than for the loss alone adds the pixel terms, and WGSL leaves it to a device whether
+        // a product and a sum are fused in each.
+        let fused = runtime.name().starts_with("wgpu");
+        let near = |a: f64, b: f64| fused && (a - b).abs() <= LOSS_RELATIVE * b.abs() + LOSS_ABSOLUTE;
+        let same = |a: &f64, b: &f64| a == b || near(*a, *b) || (a.is_nan() && b.is_nan());
         assert!(
             evaluation.losses.iter().zip(&forward.losses).all(|(a, b)| same(a, b)),
             "{}: with gradient {:?}, without {:?}",
