@@ -646,8 +646,9 @@ def _kornia_erosion(draw: Draw, loss: str) -> Setting:
     wrong = 1.0 - one_hot(target, classes) if classes > 1 else torch.zeros((samples, 1, *space), dtype=torch.float64)
     noise = draw.values((samples, classes, *space), 0.01, 0.45)
     right = draw.values((samples, classes, *space), 0.0, 1.0) < 0.1
-    prediction = torch.where(right, 1.0 - wrong, wrong) * 0.54 + noise
-    return Setting(loss, options, prediction, (target.unsqueeze(1),), SINGLE)
+    # Numbers of single precision: what an erosion leaves may hang on the last bit of one.
+    prediction = (torch.where(right, 1.0 - wrong, wrong) * 0.54 + noise).float().double()
+    return Setting(loss, options, prediction, (target.unsqueeze(1),))
 
 
 def kornia() -> Iterator[Setting]:
