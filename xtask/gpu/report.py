@@ -32,7 +32,7 @@ def ratio(a, b):
     return "–" if not a or not b else f"{a / b:.1f}×"
 
 
-runs = {name: read(name + ".json") for name in ("cuda", "wgpu", "cpu")}
+runs = {name: read(name + ".json") for name in ("cuda", "wgpu")}
 peers = read("peers.json")
 everything = {"date": text("date.txt").strip(), "gpu": text("nvidia-smi.txt"), "steps": text("summary.txt").splitlines()}
 everything.update({name: run for name, run in runs.items() if run}, peers=peers)
@@ -44,7 +44,7 @@ def by_name(run):
     return {result["name"]: result for result in (run or {}).get("results", [])}
 
 
-main = runs["cuda"] or runs["cpu"] or runs["wgpu"]
+main = runs["cuda"] or runs["wgpu"]
 if not main:
     print("nothing was measured")
     sys.exit(0)

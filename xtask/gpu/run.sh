@@ -134,7 +134,7 @@ printf '\n'
 if [[ -n $python ]]; then
     "$python" report.py "$out"
 else
-    for log in bench-cuda bench-wgpu bench-cpu; do
+    for log in bench-cuda bench-wgpu; do
         [[ -e $out/$log.log ]] && cat "$out/$log.log"
     done
 fi

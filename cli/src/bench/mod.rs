@@ -133,8 +133,7 @@ fn on_cpu(args: &BenchArgs, runtime: &Runtime, definitions: &[Definition]) -> Re
     let mut results = Vec::new();
     for definition in definitions {
         bar.set_message(definition.name.clone());
-        for pool in &pools {
-            let times = pool.install(|| times(&definition.work, runtime, args.seconds))?;
+        for (pool, times) in pools.iter().zip(times(&definition.work, runtime, &pools, args.seconds)?) {
             results.push(Measurement::new(definition, Some(pool.current_num_threads()), &times, copy));
             bar.inc(1);
         }
@@ -202,8 +201,8 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, CliError> {
     pool.map_err(|error| CliError::Arguments(format!("cannot start {threads} threads: {error}")))
 }
 
-/// Times of calls on the CPU.
-fn times(work: &Work, runtime: &Runtime, seconds: f64) -> Result<Times, CliError> {
+/// Times of calls on the CPU, in each pool of threads, all on the same inputs.
+fn times(work: &Work, runtime: &Runtime, pools: &[rayon::ThreadPool], seconds: f64) -> Result<Vec<Times>, CliError> {
     match work {
         Work::Loss { plan, activation, gradient } => {
             let problem = plan.heads()[0].problem();
@@ -211,7 +210,7 @@ fn times(work: &Work, runtime: &Runtime, seconds: f64) -> Result<Times, CliError
             let inputs = [buffers.inputs()];
             let elements = problem.shape().elements() as usize;
             let mut gradient = gradient.then(|| Gradient::zeros(problem.gradient_dtype(), elements)).flatten();
-            repeated(seconds, || {
+            repeated(pools, seconds, || {
                 std::hint::black_box(match &mut gradient {
                     Some(gradient) => runtime.forward_backward(plan, &inputs, &mut [gradient.as_slice_mut()], None)?,
                     None => runtime.forward(plan, &inputs)?,
@@ -222,21 +221,28 @@ fn times(work: &Work, runtime: &Runtime, seconds: f64) -> Result<Times, CliError
         Work::Distance { maps, labels } => {
             let labels = labels.make().unwrap_or_default();
             let mut values = vec![0.0f32; maps.elements() as usize];
-            repeated(seconds, || Ok(runtime.distances(maps, &labels, &mut values[..])?))
+            repeated(pools, seconds, || Ok(runtime.distances(maps, &labels, &mut values[..])?))
         }
     }
 }
 
 /// Times of a call, after one that is not timed.
-fn repeated(seconds: f64, mut call: impl FnMut() -> Result<(), CliError>) -> Result<Times, CliError> {
-    call()?;
-    let (mut times, begin) = (Vec::new(), Instant::now());
-    while times.len() < CALLS_MIN || begin.elapsed().as_secs_f64() < seconds {
-        let start = Instant::now();
+fn repeated(
+    pools: &[rayon::ThreadPool],
+    seconds: f64,
+    mut call: impl FnMut() -> Result<(), CliError> + Send,
+) -> Result<Vec<Times>, CliError> {
+    let mut timed = || {
         call()?;
-        times.push(start.elapsed().as_secs_f64());
-    }
-    Ok(Times::of(times))
+        let (mut times, begin) = (Vec::new(), Instant::now());
+        while times.len() < CALLS_MIN || begin.elapsed().as_secs_f64() < seconds {
+            let start = Instant::now();
+            call()?;
+            times.push(start.elapsed().as_secs_f64());
+        }
+        Ok(Times::of(times))
+    };
+    pools.iter().map(|pool| pool.install(&mut timed)).collect()
 }
 
 impl Measurement {

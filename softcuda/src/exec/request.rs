@@ -230,8 +230,7 @@ impl<'j> Worker<'j> {
                 "memory that is read through the read-only path is written in the same launch".to_string(),
             ),
             Conflict::Race { with_write } => {
-                let does = if what == Use::Read { "reads" } else { "writes" };
-                let did = if with_write { "wrote" } else { "read" };
+                let [does, did] = words(what, with_write);
                 (Fault::GlobalRace, format!("a block {does} what another {did}, and nothing orders them"))
             }
         };
@@ -251,8 +250,7 @@ impl<'j> Worker<'j> {
         let moment = block.global_moment(warp);
         let found = block.global_uses.access(request, group.mask, moment, what, order.strong);
         if let Some((racing, with_write)) = found {
-            let does = if what == Use::Read { "reads" } else { "writes" };
-            let did = if with_write { "wrote" } else { "read" };
+            let [does, did] = words(what, with_write);
             let message = format!("a thread {does} what another of its block {did} since the last barrier");
             self.fault(Fault::GlobalRace, request.place, racing, Some(request.first(racing)), message);
         }
@@ -269,4 +267,9 @@ impl<'j> Worker<'j> {
 /// Whether an access is one of global memory that is counted: constants are not.
 pub(super) fn is_counted(access: Access) -> bool {
     access.space == Space::Global
+}
+
+/// What an access to global memory does, and what the one that it races with did.
+fn words(what: Use, with_write: bool) -> [&'static str; 2] {
+    [if what == Use::Read { "reads" } else { "writes" }, if with_write { "wrote" } else { "read" }]
 }
