@@ -54,12 +54,10 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// What holds the stages of one block apart is its barriers alone, so threads of it are looked at too. Not where objects are found:
-/// `distance_objects` asks by a plain read whether a voxel is in an object, which the atomics of other threads do not change.
-fn look_at_threads(case: &Case) {
+/// What holds the stages of one block apart is its barriers alone, so threads of it are looked at too.
+fn look_at_threads() {
     if let Ok(Some(driver)) = softcuda::install() {
-        let check_block_races = !case.objective.to_string().contains("unet");
-        driver.configure(&softcuda::Settings { check_block_races, ..driver.settings() });
+        driver.configure(&softcuda::Settings { check_block_races: true, ..driver.settings() });
     }
 }
 
@@ -91,7 +89,7 @@ fn gives_the_bits_of_stages_in_one_launch() {
     let device = device_or_return!();
     for case in cases() {
         let (plan, name) = (case.plan(), format!("{}, {:?}", case.objective, case.problem));
-        look_at_threads(&case);
+        look_at_threads();
         let want = evaluate(&in_stages(device, &plan, false), &case);
         let executor = device.prepare(&plan).expect("the device takes the plan");
         for word in [0, u32::MAX] {
@@ -119,7 +117,7 @@ fn in_place() {
         cases().iter().filter(|case| case.problem.gradient_dtype() == case.problem.prediction_dtype()).step_by(3)
     {
         let (plan, name) = (case.plan(), format!("{}, {:?}", case.objective, case.problem));
-        look_at_threads(case);
+        look_at_threads();
         let want = evaluate(&in_stages(device, &plan, true), case);
         let executor = device.prepare_in_place(&plan).expect("of one type");
         let mut got = None;
@@ -138,7 +136,7 @@ fn in_any_order_of_warps() {
         return;
     };
     for case in cases().into_iter().step_by(9) {
-        look_at_threads(&case);
+        look_at_threads();
         let executor = device.prepare(&case.plan()).expect("the device takes the plan");
         let want = evaluate(&executor, &case);
         for seed in 1..=8 {
