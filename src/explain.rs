@@ -121,7 +121,7 @@ fn distance(head: &Head, maps: &[PlannedMap]) -> Option<Stage> {
         prediction |= !of_target;
         let (read, written) = match map.input {
             VoxelInput::ObjectDistances => {
-                // The forest is made, joined and gathered; the two nearest objects are written along each axis and read along the next.
+                // As on GPUs: the forest is made, joined and gathered; the two nearest objects are written along each axis and read along the next.
                 let voxels = problem.shape.all_voxels();
                 let (forest, nearest) = (4 * voxels * objects::planes(problem) as u64, voxels * NEAREST_BYTES * axes);
                 stage.bytes_read += 2 * forest + nearest;

@@ -237,6 +237,40 @@ fn two_widths_in_one_plan(bench: &Bench) {
     assert_eq!(plan.heads()[0].maps().len(), 1);
 }
 
+/// Samples so large that they are made one after the other, of different numbers of objects: nothing is left of the one before, and far
+/// from all objects there is no weight.
+#[cfg(feature = "cpu")]
+#[test]
+fn large_samples_have_the_weights_of_a_part() {
+    const PART: usize = 100;
+    const EXTENT: usize = 600;
+    let runtime = segfuse::Runtime::on("cpu").expect("the CPU is always there");
+    let r = &mut Numbers(11);
+    // Nothing within the reach of the border.
+    let inside = 35..PART - 35;
+    let is_object: Vec<bool> = (0..PART * PART)
+        .map(|at| inside.contains(&(at / PART)) && inside.contains(&(at % PART)) && r.chance(0.2))
+        .collect();
+    let mean = |shape: [usize; 4], labels: &[f64]| {
+        even("distance_ce(map=unet)", &shape, U8, labels, None).run(&runtime).losses[0] / std::f64::consts::LN_2 - 1.0
+    };
+    let labels: Vec<f64> = is_object.iter().map(|&is| f64::from(u8::from(is))).collect();
+    let want = mean([1, 1, PART, PART], &labels) * (PART * PART) as f64;
+    assert!(want > 1000.0, "{want}");
+    let mut large = vec![0.0; EXTENT * EXTENT];
+    for (y, row) in labels.chunks(PART).enumerate() {
+        large[(y + 300) * EXTENT + 217..][..PART].copy_from_slice(row);
+    }
+    let one = [1.0; EXTENT * EXTENT].to_vec();
+    let mut two = vec![0.0; EXTENT * EXTENT];
+    (two[0], two[EXTENT * EXTENT - 1]) = (1.0, 1.0);
+    for samples in [[&large, &one, &two], [&two, &large, &one], [&one, &two, &large]] {
+        let labels: Vec<f64> = samples.into_iter().flatten().copied().collect();
+        let got = mean([3, 1, EXTENT, EXTENT], &labels) * labels.len() as f64;
+        assert!((got - want).abs() <= 1e-6 * labels.len() as f64, "{got} for {want}");
+    }
+}
+
 fn plan(spec: &str, problem: &Problem) -> Result<Plan, Error> {
     Plan::new(&spec.parse::<Objective>()?, problem)
 }

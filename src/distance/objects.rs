@@ -3,15 +3,11 @@
 use crate::error::Error;
 use crate::problem::{Activation, Problem, Target};
 
-/// Number of no object.
-#[cfg(feature = "cpu")]
-pub(crate) const NONE: u32 = u32::MAX;
-
 /// Bytes of the two nearest objects of a voxel: two squares of f32 and two numbers.
 pub(crate) const NEAREST_BYTES: u64 = 16;
 
 /// The square below which objects are found. It is above 0 and finite, so that a voxel is in its objects however short the reach.
-#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 pub(crate) fn farthest(reach: f32) -> f32 {
     (reach * reach).clamp(f32::MIN_POSITIVE, f32::MAX)
 }

@@ -40,8 +40,8 @@ pub trait Formula: Send + Sync + 'static {
         None
     }
     /// Up to which length the pixel terms tell values of [`VoxelInput::ObjectDistances`] apart: what is longer, they are given as this
-    /// length, and nothing farther away is searched. At least 0. ∞ by default: then every voxel without two objects near it searches the whole
-    /// of its lines, at a cost that is quadratic in their lengths. A formula that reads the map should say how far it looks.
+    /// length, and nothing farther away is searched. At least 0. ∞ by default: then on GPUs every voxel without two objects near it searches the
+    /// whole of its lines, at a cost that is quadratic in their lengths, and on the CPU all objects are told apart. A formula that reads the map should say how far it looks.
     fn reach(&self) -> f64 {
         f64::INFINITY
     }
