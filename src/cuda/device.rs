@@ -3,6 +3,7 @@
 use super::driver::{self, Context, Function, Gpu};
 use super::executor::Executor;
 use super::text::{self, Source};
+use crate::distance::BUDGET;
 use crate::error::Error;
 use crate::plan::Plan;
 use std::collections::HashMap;
@@ -63,11 +64,14 @@ pub struct Preparation {
     /// A head that is so small that one block does as well is one launch. The sums keep their order, and bits can differ only where the
     /// driver's compiler fuses a product and a sum in one kernel and not in the other; without, every stage is launched.
     pub one_block: bool,
+    /// Bytes of the workspace for what distance maps and eroded errors are made of, beside the maps themselves: as many planes or samples
+    /// are made together as fit, and one where none does. 1 GiB by default.
+    pub memory_budget: u64,
 }
 
 impl Default for Preparation {
     fn default() -> Preparation {
-        Preparation { in_place: false, split: false, workspace: true, one_block: true }
+        Preparation { in_place: false, split: false, workspace: true, one_block: true, memory_budget: BUDGET }
     }
 }
 

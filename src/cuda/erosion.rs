@@ -4,7 +4,6 @@ use super::device::{Device, Text};
 use super::distance::{Field, THREADS, grid};
 use super::driver::{Entered, Function, Stream};
 use super::maps::{ALIGNMENT, Sources, parts};
-use crate::distance::BUDGET;
 use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Target};
@@ -86,13 +85,13 @@ pub(super) struct Eroded {
 
 impl Eroded {
     /// `None` where a head has no eroded errors; its memory begins at `begin`.
-    pub(super) fn new(device: &Device, head: &Head, begin: u64) -> Result<Option<Eroded>, Error> {
+    pub(super) fn new(device: &Device, head: &Head, begin: u64, budget: u64) -> Result<Option<Eroded>, Error> {
         let map = head.maps.iter().find(|map| map.input == VoxelInput::ErodedError);
         let (Some(map), Some(by)) = (map, head.erosions) else { return Ok(None) };
         let shape = &head.problem.shape;
         let (voxels, made) = (shape.voxels(), (shape.classes() - map.first_class) as u64);
         let (planes, parts, erosions) = (shape.samples() as u64 * made, parts(head), by.count as u64);
-        let at_once = (BUDGET / (voxels * (16 + 4 * erosions))).clamp(1, planes);
+        let at_once = (budget / (voxels * (16 + 4 * erosions))).clamp(1, planes);
         let mut end = begin;
         let mut take = |count: u64| {
             let at = end;

@@ -189,7 +189,8 @@ impl Executor {
         let at_once: Vec<u64> = plan.heads().iter().map(|head| samples_at_once(device, head, preparation)).collect();
         let geometries: Vec<Geometry> =
             plan.heads().iter().zip(&at_once).map(|(head, &at_once)| Geometry::new(head, at_once)).collect();
-        let maps = plan.heads().iter().map(|head| MadeMaps::new(device, head)).collect::<Result<Vec<_>, _>>()?;
+        let maps = plan.heads().iter().map(|head| MadeMaps::new(device, head, preparation.memory_budget));
+        let maps = maps.collect::<Result<Vec<_>, _>>()?;
         let map_bytes = maps.iter().flatten().map(MadeMaps::bytes).max().unwrap_or(0);
         let (shared, places) = places(plan, &geometries, map_bytes)?;
         let mut constants = Constants::default();

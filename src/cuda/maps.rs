@@ -138,8 +138,8 @@ pub(super) struct Sources {
 }
 
 impl MadeMaps {
-    /// `None` where the plan makes no map.
-    pub(super) fn new(device: &Device, head: &Head) -> Result<Option<MadeMaps>, Error> {
+    /// `None` where the plan makes no map. What maps are made of stays within a budget, but for one plane or sample.
+    pub(super) fn new(device: &Device, head: &Head, budget: u64) -> Result<Option<MadeMaps>, Error> {
         if head.maps.is_empty() {
             return Ok(None);
         }
@@ -177,7 +177,7 @@ impl MadeMaps {
         let parts = parts(head);
         let most = head.maps.iter().map(|map| planes(head, map)).max().unwrap_or(0);
         let partials_at = take(16 * parts * most);
-        let steps = steps(device, head, target, prediction)?;
+        let steps = steps(device, head, target, prediction, budget)?;
         let scratch = steps.iter().map(|(_, step)| match step {
             Step::Transformed { transform, .. } => transform.bytes(),
             Step::Objects(objects) => objects.bytes(),
@@ -185,7 +185,7 @@ impl MadeMaps {
         });
         // A transform and the erosions take turns.
         let scratch_at = take(0);
-        let eroded = Eroded::new(device, head, scratch_at)?;
+        let eroded = Eroded::new(device, head, scratch_at, budget)?;
         take(scratch.max().unwrap_or(0).max(eroded.as_ref().map_or(0, |eroded| eroded.end() - scratch_at)));
         let kernel = |name| device.kernel(Text::Plain(name));
         let kernels = Kernels {
@@ -284,6 +284,7 @@ fn steps(
     head: &Head,
     target: Option<Regions>,
     prediction: Option<Regions>,
+    budget: u64,
 ) -> Result<Vec<(usize, Step)>, Error> {
     let problem = &head.problem;
     let transformed = |map: usize, of: Of, kind: Kind, squared: bool| -> Result<(usize, Step), Error> {
@@ -297,7 +298,8 @@ fn steps(
             .kind(kind)
             .classes(classes)
             .spacing(problem.voxel_spacing())
-            .squared(squared);
+            .squared(squared)
+            .memory_budget(budget);
         Ok((map, Step::Transformed { of, transform: Box::new(Transform::new(device, &distances, 0)?) }))
     };
     let mut steps = Vec::new();
@@ -333,7 +335,9 @@ fn steps(
                 steps.push(transformed(map, Of::TargetContours, Kind::Outside, true)?);
                 steps.push((map, Step::Averaged));
             }
-            VoxelInput::ObjectDistances => steps.push((map, Step::Objects(Box::new(Objects::new(device, head)?)))),
+            VoxelInput::ObjectDistances => {
+                steps.push((map, Step::Objects(Box::new(Objects::new(device, head, budget)?))))
+            }
             _ => {}
         }
     }

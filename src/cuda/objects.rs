@@ -63,9 +63,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn new(device: &Device, head: &Head) -> Result<Objects, Error> {
+    pub(super) fn new(device: &Device, head: &Head, budget: u64) -> Result<Objects, Error> {
         let (problem, shape) = (&head.problem, &head.problem.shape);
-        // Only the extents, the steps and the budget matter.
+        // Only the extents and the steps matter.
         let distances = Distances::new(shape, Source::Labels(DType::I16)).spacing(problem.voxel_spacing());
         let Squeezed { extents: [depth, height, width], steps } = Squeezed::new(&distances);
         let [depth, height, width] = [depth, height, width].map(|extent| extent as u64);
@@ -104,7 +104,7 @@ impl Objects {
             params,
             axes,
             samples,
-            at_once: (distances.budget / sample_bytes).clamp(1, samples),
+            at_once: (budget / sample_bytes).clamp(1, samples),
             region_bytes: voxels * if of_labels { DType::I16.size() } else { shape.classes() as u64 },
             objects: device.kernel(Text::Plain("distance_objects"))?,
             nearest: device.kernel(Text::Plain("distance_nearest"))?,

@@ -67,6 +67,33 @@ fn gradients_are_written_whole_and_nothing_else() {
     }
 }
 
+/// Maps that are made a plane or a sample at a time are those of all together, bit for bit.
+#[test]
+fn budgets_of_maps_give_the_same_bits() {
+    let device = device_or_return!();
+    for spec in [MAPS, "hausdorff_erosion"] {
+        for (shape, layout) in [(&[5, 3, 6, 7, 8][..], Layout::Planar), (&[3, 4, 9, 13], Layout::Interleaved)] {
+            let case = example(spec, shape, DType::F32, layout, 49);
+            let plan = case.plan();
+            let prepared = |memory_budget| {
+                let preparation = Preparation { memory_budget, ..Preparation::default() };
+                device.prepare_as(&plan, preparation).expect("the device takes the plan")
+            };
+            let whole = device.prepare(&plan).expect("the device takes the plan");
+            let want = evaluate(&whole, &case);
+            let voxels: usize = shape[2..].iter().product();
+            // One at a time, and two samples of objects, of 36 bytes per voxel, with one left over.
+            let some = [1, 2 * 36 * voxels as u64].map(prepared);
+            assert!(some[0].workspace_bytes() < whole.workspace_bytes(), "{spec}, {shape:?}");
+            for executor in some {
+                executor.fill_workspace(u32::MAX).expect("the device works");
+                assert!(evaluate(&executor, &case) == want, "{spec}, {shape:?}");
+            }
+            assert_no_faults();
+        }
+    }
+}
+
 /// The gradient over the prediction: the same bits, in buffers of the caller and by host slices.
 #[test]
 fn in_place_gives_the_same_bits() {

@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the stages are prepared that `segfuse.torch` launches: every call brings memory of torch for the sums.
-const STAGES: Preparation = Preparation { in_place: false, split: true, workspace: false, one_block: false };
+fn stages() -> Preparation {
+    Preparation { split: true, workspace: false, one_block: false, ..Preparation::default() }
+}
 
 /// A plan on a device, prepared in each way that it was asked for.
 pub(crate) struct OnDevice {
@@ -137,7 +139,7 @@ impl OnDevice {
     ) -> PyResult<()> {
         let workspace = Workspace { address: workspace.address as u64, bytes: workspace.bytes() as u64 };
         let launched = py.detach(|| {
-            let executor = self.executor(plan, STAGES)?;
+            let executor = self.executor(plan, stages())?;
             let call = Call { workspace: Some(workspace), ..Call::default() };
             // SAFETY: the caller's promise; the stream is what Python says, as `OnStream` has it.
             unsafe {
@@ -154,7 +156,7 @@ impl OnDevice {
     /// What a workspace of the stages is made of.
     pub(crate) fn layout(&self, py: Python<'_>, plan: &Plan) -> PyResult<Layout> {
         let layout = py.detach(|| {
-            let executor = self.executor(plan, STAGES)?;
+            let executor = self.executor(plan, stages())?;
             let from_zero = Some(Workspace { address: 0, bytes: executor.workspace_bytes() });
             let moments = executor.moments(0, from_zero)?;
             let samples = plan.heads()[0].problem().shape().samples() as u64;
