@@ -5,16 +5,22 @@
 // in. Only a root is made to point elsewhere, to a number below its own, so every path falls and ends at the least voxel of the
 // component, whoever comes first. Where classes exclude each other (EXCLUSIVE) a sample has one plane of trees, else one per class.
 //
-// reads   bits of the piece; the forest
-// writes  the forest; four words per voxel, see distance_nearest
+// reads   bits of the piece, all planes of a sample once where classes exclude each other; the forest
+// writes  the forest, and which plane of bits a voxel is in; four words per voxel, see distance_nearest
 // grid    256 threads for 256 voxels; voxels of the planes of trees, or of the samples to gather
 // determinism  run_to_run: paths differ from run to run, their ends do not
 #import distance_two
 
+#if GATHER
+@group(0) @binding(1) var<storage, read_write> forest: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read_write> written: array<vec4<u32>>;
+#else
 @group(0) @binding(1) var<storage, read> side_bits: array<u32>;
 @group(0) @binding(2) var<storage, read_write> forest: array<atomic<u32>>;
-#if GATHER
-@group(0) @binding(3) var<storage, read_write> written: array<vec4<u32>>;
+#if EXCLUSIVE
+// The plane of bits of each voxel that is in an object. BEGIN looks for it.
+@group(0) @binding(3) var<storage, read_write> planes_of_voxels: array<u32>;
+#endif
 #endif
 
 // Planes of trees of a sample.
@@ -25,22 +31,12 @@ fn trees() -> u32 {
     return piece.maps;
 #endif
 }
+#if !GATHER
 // The voxel of a sample in a plane of bits.
 fn is_of(plane: u32, voxel: u32) -> bool {
     return bit_of(side_bits[word_of(plane, voxel)], voxel);
 }
-// The plane of bits that a voxel of a plane of trees is in, or one that it is not in.
-fn plane_of(sample: u32, tree: u32, voxel: u32) -> u32 {
-    var plane = sample * piece.maps + tree;
-#if EXCLUSIVE
-    for (var map = 0u; map < piece.maps; map++) {
-        if is_of(sample * piece.maps + map, voxel) {
-            plane = sample * piece.maps + map;
-        }
-    }
 #endif
-    return plane;
-}
 
 #if !BEGIN
 // Trees of the sample at hand begin here.
@@ -129,8 +125,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     first_tree = sample * trees() * piece.voxels;
     var two = nothing();
     for (var tree = 0u; tree < trees(); tree++) {
-        if is_of(plane_of(sample, tree, voxel), voxel) {
-            two = nearer(two, 0.0, root_of(tree * piece.voxels + voxel));
+        let number = tree * piece.voxels + voxel;
+        if atomicLoad(&forest[first_tree + number]) != NO_OBJECT {
+            two = nearer(two, 0.0, root_of(number));
         }
     }
     written[index] = packed(two);
@@ -142,12 +139,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tree = index / piece.voxels % trees();
     let voxel = index % piece.voxels;
     let number = tree * piece.voxels + voxel;
-    let plane = plane_of(sample, tree, voxel);
+#if BEGIN
+    var plane = sample * piece.maps + tree;
+#if EXCLUSIVE
+    for (var map = 0u; map < piece.maps; map++) {
+        if is_of(sample * piece.maps + map, voxel) {
+            plane = sample * piece.maps + map;
+        }
+    }
+    planes_of_voxels[index] = plane;
+#endif
     let word = side_bits[word_of(plane, voxel)];
     if !bit_of(word, voxel) {
+        atomicStore(&forest[index], NO_OBJECT);
         return;
     }
-#if BEGIN
     // The voxels of the word before this one that are not of the class.
     let bit = (voxel % piece.width) & 31u;
     let gaps = ~word & (0xffffffffu >> (31u - bit));
@@ -155,6 +161,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     atomicStore(&forest[index], number - (bit - start));
 #else
     first_tree = sample * trees() * piece.voxels;
+    if atomicLoad(&forest[index]) == NO_OBJECT {
+        return;
+    }
+#if EXCLUSIVE
+    let plane = planes_of_voxels[index];
+#else
+    let plane = sample * piece.maps + tree;
+#endif
     join_neighbours(plane, number, voxel);
 #endif
 #endif

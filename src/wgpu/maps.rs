@@ -307,9 +307,14 @@ impl MakingOf<'_, '_, '_> {
         let exclusive = matches!(head.problem.target, Target::Labels(_)).then_some("EXCLUSIVE");
         for step in ["BEGIN", "JOIN", "GATHER"] {
             let flags: Vec<&'static str> = [step].into_iter().chain(exclusive).collect();
-            let mut binds = vec![bits, forest];
-            binds.extend((step == "GATHER").then_some(nearest[0]));
-            let planes = if step == "GATHER" { samples } else { trees };
+            // Which plane of bits a voxel is in lies where the second pass writes later.
+            let (binds, planes) = match step {
+                "GATHER" => (vec![forest, nearest[0]], samples),
+                _ if exclusive.is_some() => {
+                    (vec![bits, forest, Bind::whole(Place::Second, trees * grid.plane_bytes())], trees)
+                }
+                _ => (vec![bits, forest], trees),
+            };
             let text = source::distance(kernel!("distance_objects"), &flags);
             self.builder.dispatch(text, &binds, params, (planes * grid.voxels).div_ceil(THREADS));
         }
