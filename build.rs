@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The kernels that are pipelines; what they import is in the same folder, or in `kernels/gen`.
-const KERNELS: [&str; 22] = [
+const KERNELS: [&str; 23] = [
     "reduce",
     "gradient",
     "one_pass",
@@ -15,7 +15,8 @@ const KERNELS: [&str; 22] = [
     "distance_ends",
     "distance_rows",
     "distance_lines",
-    "distance_emit",
+    "distance_carry",
+    "distance_labels",
     "distance_share",
     "distance_contours",
     "distance_derive",

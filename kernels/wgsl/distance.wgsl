@@ -7,7 +7,7 @@
 // numbers leave alone; ∞ is written by its bits, at the end.
 
 struct Piece {
-    // Voxels of a plane and of a row, words of bits of a row, rows of a plane.
+    // Voxels of a plane, or of its slices here, and of a row, words of bits of a row, rows of a plane.
     voxels: u32,
     width: u32,
     pitch: u32,
@@ -19,13 +19,18 @@ struct Piece {
     extent: u32,
     stride: u32,
     step_squared: f32,
-    // Where planes are read: element of the first, elements from map to map and from sample to sample; where they are written.
+    // Where planes are read: element of the first, and elements from sample to sample; where they are written.
     from_base: u32,
     from_sample: u32,
     to_base: u32,
     to_sample: u32,
-    // Values of a voxel, in maps that are interleaved.
-    to_maps: u32,
+    // From map to map and from voxel to voxel, where planes may be interleaved.
+    from_map: u32,
+    from_voxel: u32,
+    to_map: u32,
+    to_voxel: u32,
+    // Word of bits at which each plane begins here, where a dispatch takes some slices of each.
+    first_word: u32,
     // Element of the bound range where the source begins, and where the mask and the labels beside it do.
     source_base: u32,
     keep_base: u32,
@@ -70,9 +75,27 @@ fn plane_read(plane: u32) -> u32 {
 fn plane_written(plane: u32) -> u32 {
     return piece.to_base + plane / piece.maps * piece.to_sample + plane % piece.maps * piece.voxels;
 }
+// A voxel of a plane, also of planes that are interleaved.
+fn element_read(plane: u32, voxel: u32) -> u32 {
+    let map = plane % piece.maps * piece.from_map;
+    return piece.from_base + plane / piece.maps * piece.from_sample + map + voxel * piece.from_voxel;
+}
+fn element_written(plane: u32, voxel: u32) -> u32 {
+    let map = plane % piece.maps * piece.to_map;
+    return piece.to_base + plane / piece.maps * piece.to_sample + map + voxel * piece.to_voxel;
+}
+// Of rows or lines, so many of each plane: the plane, and the number in it. Neighbours lie side by side in what is written: they are
+// of one plane, or of the maps of a voxel.
+fn in_plane(number: u32, each: u32) -> vec2<u32> {
+    if piece.to_voxel > 1u {
+        let of_sample = each * piece.maps;
+        return vec2<u32>(number / of_sample * piece.maps + number % piece.maps, number % of_sample / piece.maps);
+    }
+    return vec2<u32>(number / each, number % each);
+}
 // The first word of bits of a row of a plane.
 fn words_of(plane: u32, row: u32) -> u32 {
-    return ((plane * piece.bit_sets + piece.bit_set) * piece.rows + row) * piece.pitch;
+    return ((plane * piece.bit_sets + piece.bit_set) * piece.rows + row) * piece.pitch + piece.first_word;
 }
 // The word of bits of a voxel of a plane.
 fn word_of(plane: u32, voxel: u32) -> u32 {

@@ -7,9 +7,17 @@
 const PART = 256u;
 const NOWHERE = 0xffffffffu;
 
-// Which voxels of a word of a row, one of all planes, differ from the one before.
-fn changes_of(row: u32, at: u32) -> u32 {
-    let first = words_of(row / piece.rows, row % piece.rows);
+// The plane and the row in it of one of all rows here.
+fn row_of(number: u32) -> vec2<u32> {
+    return in_plane(number, piece.voxels / piece.width);
+}
+fn all_rows() -> u32 {
+    return piece.planes * (piece.voxels / piece.width);
+}
+
+// Which voxels of a word of a row differ from the one before.
+fn changes_of(row: vec2<u32>, at: u32) -> u32 {
+    let first = words_of(row.x, row.y);
     let word = side_bits[first + at];
 #if CHANGES
     return word;

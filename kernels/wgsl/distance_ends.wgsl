@@ -17,14 +17,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let number = number_of(group);
     let row = number / parts;
     let at = number % parts * PART + thread;
-    let there = row < piece.planes * piece.rows;
+    let there = row < all_rows();
     if thread == 0u {
         atomicStore(&first, NOWHERE);
         atomicStore(&last, 0u);
     }
     workgroupBarrier();
     if there && at < piece.pitch {
-        let changes = changes_of(row, at);
+        let changes = changes_of(row_of(row), at);
         if changes != 0u {
             atomicMin(&first, at * 32u + countTrailingZeros(changes));
             atomicMax(&last, at * 32u + 32u - countLeadingZeros(changes));

@@ -6,13 +6,13 @@
 //
 // reads   bits and planes of the piece, along lines: from memory once, from the caches again
 // writes  a value for each voxel of its planes, once; tables of its lines
-// grid    256 threads for some lines that lie side by side; such groups of lines
+// grid    256 threads for some lines that lie side by side in what is written; such groups of lines
 // determinism  run_to_run: minima alone, no two threads write the same element
 #import distance_value
+#import distance_written
 
 @group(0) @binding(1) var<storage, read> side_bits: array<u32>;
-@group(0) @binding(2) var<storage, read> planes: array<f32>;
-@group(0) @binding(3) var<storage, read_write> written: array<u32>;
+@group(0) @binding(3) var<storage, read> planes: array<f32>;
 // For each line, by word of 32 places: places that differ from the one before; in lines of several words one more than the last such
 // place before the word, and the first one after it; then the winners of every GROUP-th place.
 @group(0) @binding(4) var<storage, read_write> tables: array<u32>;
@@ -27,13 +27,14 @@ const MARGIN = GROUP + 2u;
 const ROUNDING = 12.0 / 16777216.0;
 const NOWHERE = 0xffffffffu;
 
-// The line of this thread: where its squares, its bits and its tables begin.
+// The line of this thread: where its squares, what is written, its bits and its tables begin.
 var<private> squares_at: u32;
+var<private> written_at: u32;
 var<private> bits_at: u32;
 var<private> table_at: u32;
 
 fn square_at(i: u32) -> f32 {
-    return planes[squares_at + i * piece.stride];
+    return planes[squares_at + i * piece.stride * piece.from_voxel];
 }
 fn table(index: u32) -> u32 {
     return tables[table_at + index * piece.lines];
@@ -109,15 +110,14 @@ fn boundary(i: u32, changes: u32, before: u32, after: u32) -> f32 {
     return select(distance * distance * piece.step_squared, bitcast<f32>(NONE), steps == NOWHERE);
 }
 
-fn put(plane: u32, voxel: u32, i: u32, square: f32) {
+fn put(voxel: u32, i: u32, square: f32) {
     if i < piece.extent {
-        let at = voxel + i * piece.stride;
 #if CHANGES
         let inside = true;
 #else
         let inside = bit_of(side_bits[bits_at + i * (piece.stride / piece.width * piece.pitch)], voxel);
 #endif
-        written[plane_written(plane) + at] = map_value(square, inside);
+        write_map(written_at + i * piece.stride * piece.to_voxel, map_value(square, inside));
     }
 }
 
@@ -142,11 +142,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let there = number * piece.lines + lane < all;
     let line = min(number * piece.lines + lane, all - 1u);
     table_at = number * piece.lines * (winners + 1u + groups) + lane;
-    let plane = line / of_plane;
-    let column = line % of_plane;
-    let voxel = column / piece.stride * piece.stride * piece.extent + column % piece.stride;
-    squares_at = plane_read(plane) + voxel;
-    bits_at = word_of(plane, voxel);
+    let here = in_plane(line, of_plane);
+    let voxel = here.y / piece.stride * piece.stride * piece.extent + here.y % piece.stride;
+    squares_at = element_read(here.x, voxel);
+    written_at = element_written(here.x, voxel);
+    bits_at = word_of(here.x, voxel);
 
     for (var word = worker; word < words; word += workers) {
         let begin = word * 32u;
@@ -248,14 +248,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         if there {
-            put(plane, voxel, i, near.x);
-            put(plane, voxel, i + 1u, near.y);
-            put(plane, voxel, i + 2u, near.z);
-            put(plane, voxel, i + 3u, near.w);
-            put(plane, voxel, i + 4u, far.x);
-            put(plane, voxel, i + 5u, far.y);
-            put(plane, voxel, i + 6u, far.z);
-            put(plane, voxel, i + 7u, far.w);
+            put(voxel, i, near.x);
+            put(voxel, i + 1u, near.y);
+            put(voxel, i + 2u, near.z);
+            put(voxel, i + 3u, near.w);
+            put(voxel, i + 4u, far.x);
+            put(voxel, i + 5u, far.y);
+            put(voxel, i + 6u, far.z);
+            put(voxel, i + 7u, far.w);
         }
     }
 }

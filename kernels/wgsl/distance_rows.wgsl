@@ -1,13 +1,13 @@
 // distance_rows: along the rows, the squares of the distances to the nearest place where the side changes.
 //
-// reads   bits of the piece; of rows of more than 256 words (LONG), where the changes of each such part begin and end
+// reads   bits of the piece; of rows of more than 256 words (LONG), where the nearest changes beyond each such part are
 // writes  a value for each voxel of its planes, once
 // grid    256 threads for whole rows of at most 256 words together, or for 256 words of a longer row; such parts, rows
 // determinism  run_to_run: no two threads write the same element
 #import distance_value
 #import distance_changes
+#import distance_written
 
-@group(0) @binding(2) var<storage, read_write> written: array<u32>;
 #if LONG
 @group(0) @binding(3) var<storage, read> ends: array<vec2<u32>>;
 #endif
@@ -17,11 +17,6 @@
 var<workgroup> changes: array<u32, PART>;
 var<workgroup> before: array<u32, PART>;
 var<workgroup> after: array<u32, PART>;
-#if LONG
-// The same in the rest of the row, counted from its begin.
-var<workgroup> before_part: atomic<u32>;
-var<workgroup> after_part: atomic<u32>;
-#endif
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -31,11 +26,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let each = PART / span;
     let part = number_of(group) % parts;
     let first = number_of(group) / parts * each;
-    let rows = min(piece.planes * piece.rows, first + each);
+    let rows = min(all_rows(), first + each);
 
     var own = 0u;
     if first + thread / span < rows && part * PART + thread % span < piece.pitch {
-        own = changes_of(first + thread / span, part * PART + thread % span);
+        own = changes_of(row_of(first + thread / span), part * PART + thread % span);
     }
     changes[thread] = own;
     before[thread] = select(0u, thread * 32u + 32u - countLeadingZeros(own), own != 0u);
@@ -49,22 +44,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         after[thread] = min(after[thread], select(NOWHERE, next, thread + reach < PART));
     }
 #if LONG
-    if thread == 0u {
-        atomicStore(&before_part, 0u);
-        atomicStore(&after_part, NOWHERE);
-    }
-    workgroupBarrier();
-    if first < rows {
-        for (var other = thread; other < parts; other += PART) {
-            let found = ends[first * parts + other];
-            if other < part {
-                atomicMax(&before_part, found.y);
-            }
-            if other > part {
-                atomicMin(&after_part, found.x);
-            }
-        }
-    }
+    // Counted from the begin of the row.
+    let beyond = ends[min(first, rows - 1u) * parts + part];
 #endif
     workgroupBarrier();
 
@@ -94,24 +75,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // Those of the rows beside it are none.
         var back = select(NOWHERE, place + 2u - last, last > begin * 32u);
 #if LONG
-        if back == NOWHERE && atomicLoad(&before_part) != 0u {
-            back = x + 2u - atomicLoad(&before_part);
+        if back == NOWHERE && beyond.y != 0u {
+            back = x + 2u - beyond.y;
         }
 #endif
         var on = select(NOWHERE, next - place, next < (begin + span) * 32u);
 #if LONG
-        if on == NOWHERE && atomicLoad(&after_part) != NOWHERE {
-            on = atomicLoad(&after_part) - x;
+        if on == NOWHERE && beyond.x != NOWHERE {
+            on = beyond.x - x;
         }
 #endif
         let steps = min(back, on);
         let distance = f32(steps);
         let square = select(distance * distance * piece.step_squared, bitcast<f32>(NONE), steps == NOWHERE);
+        let here = row_of(row);
 #if CHANGES
         let inside = true;
 #else
-        let inside = bit_of(side_bits[words_of(row / piece.rows, row % piece.rows) + x / 32u], x);
+        let inside = bit_of(side_bits[words_of(here.x, here.y) + x / 32u], x);
 #endif
-        written[plane_written(row / piece.rows) + row % piece.rows * piece.width + x] = map_value(square, inside);
+        write_map(element_written(here.x, here.y * piece.width + x), map_value(square, inside));
     }
 }

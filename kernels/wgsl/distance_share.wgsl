@@ -1,6 +1,6 @@
 // distance_share: the inside distances of all classes, from the squares of the transform that serves them all.
 //
-// reads   the source, and of each sample of the piece one plane of squares
+// reads   labels, and of each sample of the piece one plane of squares
 // writes  its maps, each element once; two halves share a word
 // grid    256 threads for 256 voxels; voxels of the samples of the piece
 // determinism  run_to_run: no two threads write the same element
@@ -21,11 +21,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let own = label_of(sample, voxel);
     let square = planes[piece.from_base + index];
     for (var map = 0u; map < piece.maps; map++) {
-#if INTERLEAVED
-        let to = piece.to_base + sample * piece.to_sample + voxel * piece.to_maps + map;
-#else
-        let to = plane_written(sample * piece.maps + map) + voxel;
-#endif
-        write_map(to, map_value(square, own == i32(class_of(map))));
+        write_map(element_written(sample * piece.maps + map, voxel), map_value(square, own == i32(class_of(map))));
     }
 }

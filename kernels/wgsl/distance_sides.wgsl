@@ -1,6 +1,6 @@
 // distance_sides: which voxels are of which class; with CHANGES, which differ from the one before them on an axis.
 //
-// reads   the source, and in plans what says which voxels count; the source of a softmax three times, of others once
+// reads   the source, and in plans what says which voxels count; the source of a softmax three times, labels with CHANGES twice, others once
 // writes  bits of every plane of the piece, each word once; those beyond the end of a row are 0
 // grid    256 threads for 8 words; words of a row, rows, samples
 // determinism  run_to_run: bits are set in any order, to the same words

@@ -268,6 +268,10 @@ impl Transform {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
+    /// A plane that the rows neither read nor write, but the pass after them: of three passes that of the second.
+    fn free_for_rows(&self) -> Option<u64> {
+        (self.axes.len() == 3 && self.form == Form::Class).then_some(self.squares[0])
+    }
     /// The transforms of each launch.
     pub(super) fn groups(&self) -> impl Iterator<Item = Range<u64>> + use<> {
         let (all, at_once) = (self.all, self.at_once);
@@ -349,7 +353,8 @@ impl Transform {
 #[derive(Debug)]
 pub struct DistanceExecutor {
     transform: Transform,
-    /// Where the source is a prediction that rows cannot read: the kernel, its rule, and where in the workspace its numbers go.
+    /// Where the source is a prediction that rows cannot read: the kernel, its rule, and where in the workspace its numbers go, group by
+    /// group.
     sides: Option<(Arc<Function>, SidesRule)>,
     sides_at: u64,
     bytes: u64,
@@ -404,15 +409,18 @@ impl DistanceExecutor {
             Rule::Argmax => Some(SidesRule::Argmax),
             Rule::SoftmaxAbove(_) => Some(SidesRule::SoftmaxAbove),
         };
-        let of_transforms = rule == Some(SidesRule::SoftmaxAbove);
-        let transform = Transform::new(device, distances, if of_transforms { distances.shape.voxels() } else { 0 })?;
-        let sides = match rule {
-            None => 0,
-            Some(_) if of_transforms => transform.at_once * distances.shape.voxels(),
-            Some(_) => distances.shape.all_voxels() * DType::I16.size(),
-        };
-        let sides_at = transform.bytes();
-        let bytes = sides_at + sides;
+        let masks = distances.shape.voxels()
+            * match rule {
+                None => 0,
+                Some(SidesRule::SoftmaxAbove) => DType::U8.size(),
+                Some(_) => DType::I16.size(),
+            };
+        // Where no plane is free for them, masks take bytes of their own.
+        let three = Squeezed::new(distances).extents.iter().all(|extent| *extent > 1);
+        let masks = if three && Form::of(distances) == Form::Class { 0 } else { masks };
+        let transform = Transform::new(device, distances, masks)?;
+        let sides_at = transform.free_for_rows().unwrap_or(transform.bytes());
+        let bytes = transform.bytes() + transform.at_once * masks;
         let context = &device.inner.context;
         let table = |classes: &Vec<usize>| {
             let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
@@ -433,14 +441,13 @@ impl DistanceExecutor {
         })
     }
 
-    /// The settings.
-    pub fn settings(&self) -> &Distances {
+    /// What is computed.
+    pub fn distances(&self) -> &Distances {
         &self.transform.distances
     }
     /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight, of which there are as many as
-    /// [`Distances::memory_budget`] allows; 1 more where a softmax is compared with a threshold, 2 per voxel where the classes of
-    /// a prediction are told apart by the largest. Tables of axes longer than some 2900 come on top, 16 bytes per place of the
-    /// axis for each of at most 512 blocks.
+    /// [`Distances::memory_budget`] allows. Tables of axes longer than some 2900 come on top, 16 bytes per place of the axis for each
+    /// of at most 512 blocks.
     pub fn workspace_bytes(&self) -> u64 {
         self.bytes
     }
@@ -462,7 +469,7 @@ impl DistanceExecutor {
         workspace: Option<Workspace>,
         stream: impl Into<Stream>,
     ) -> Result<(), Error> {
-        let (stream, distances) = (stream.into(), self.settings());
+        let (stream, distances) = (stream.into(), self.distances());
         let entered = self.device.inner.context.enter()?;
         entered.owns(stream)?;
         let base = match (workspace, &self.workspace) {
@@ -507,7 +514,7 @@ impl DistanceExecutor {
         base: u64,
         stream: Stream,
     ) -> Result<(), Error> {
-        let distances = self.settings();
+        let distances = self.distances();
         let shape = &distances.shape;
         let (classes, voxels) = (shape.classes(), shape.voxels());
         let (_, dtype) = distances.source_elements();
@@ -533,25 +540,27 @@ impl DistanceExecutor {
         let blocks = |transforms: u64| grid((transforms * voxels).div_ceil(THREADS.into()));
         let mut of_rows = field;
         match &self.sides {
-            Some((function, SidesRule::Argmax)) => {
-                let samples = shape.samples() as u64;
-                let params = sides(SidesRule::Argmax, 0..samples);
-                // SAFETY: the kernel reads the source and writes as many numbers as there is room for in the workspace.
-                unsafe { function.launch(entered, blocks(samples), THREADS, 0, stream, params)? };
-                of_rows = Field::labels(sides_at, DType::I16, classes, None);
-            }
+            Some((_, SidesRule::Argmax)) => of_rows = Field::labels(sides_at, DType::I16, classes, None),
             Some(_) => {
                 of_rows =
                     Field { of_transforms: 1, ..Field::values(sides_at, DType::U8, classes, Layout::Planar, 0.5) };
             }
             None => {}
         }
+        let of_sample = self.transform.all / shape.samples() as u64;
         for group in self.transform.groups() {
-            // SAFETY: as above, and the caller's promise.
+            // SAFETY: `distance_sides` reads the source, and writes no more numbers than there is room for in the workspace: a sample's for
+            // each transform at most; the rest is the caller's promise.
             unsafe {
-                if let Some((function, rule @ SidesRule::SoftmaxAbove)) = &self.sides {
-                    let params = sides(*rule, group.clone());
-                    function.launch(entered, blocks(group.end - group.start), THREADS, 0, stream, params)?;
+                if let Some((function, rule)) = &self.sides {
+                    let mut of_sides = group.clone();
+                    if *rule == SidesRule::Argmax {
+                        of_sides = group.start / of_sample..group.end.div_ceil(of_sample);
+                        // Labels are read by their number among those of all samples.
+                        of_rows.address = sides_at.wrapping_sub(of_sides.start * voxels * DType::I16.size());
+                    }
+                    let count = of_sides.end - of_sides.start;
+                    function.launch(entered, blocks(count), THREADS, 0, stream, sides(*rule, of_sides))?;
                 }
                 self.transform.launch(entered, of_rows, classes_of_maps, maps, base, group, stream)?;
             }
@@ -565,7 +574,7 @@ impl DistanceExecutor {
     /// As there.
     pub fn compute<'a, 'b>(&self, source: impl Into<Slice<'a>>, maps: impl Into<SliceMut<'b>>) -> Result<(), Error> {
         let (source, mut maps) = (source.into(), maps.into());
-        let distances = self.settings();
+        let distances = self.distances();
         distances.check_buffers((source.dtype(), source.len()), (maps.dtype(), maps.len()))?;
         let context = &self.device.inner.context;
         let uploaded = Memory::of(context, "the source of the distance maps", source.as_bytes())?;

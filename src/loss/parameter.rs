@@ -139,6 +139,8 @@ impl Range {
     pub const LENGTH: Range = Range { text: "from 1e-15 to 1e15", holds: |x| (1e-15..=1e15).contains(&x) };
     /// From 1 to 2, both included.
     pub const ONE_TO_TWO: Range = Range { text: "from 1 to 2", holds: |x| (1.0..=2.0).contains(&x) };
+    /// Above 0, up to 8.
+    pub const ABOVE_ZERO_TO_EIGHT: Range = Range { text: "above 0 and at most 8", holds: |x| x > 0.0 && x <= 8.0 };
     /// From 0 to 16, both included.
     pub const ZERO_TO_SIXTEEN: Range = Range { text: "from 0 to 16", holds: |x| (0.0..=16.0).contains(&x) };
     /// A whole number from 1 to 100.

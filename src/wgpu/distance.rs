@@ -30,6 +30,9 @@ const GROUP: u64 = 8;
 /// Four sums, each off by half a unit, and four squares of steps, each off by that of the step's square and its own.
 /// In `kernels/wgsl/distance_lines.wgsl` too.
 const ROUNDINGS: f64 = 12.0;
+/// Slabs of a volume whose first squares do not lie in the maps, and voxels of a plane from which on there are several.
+const SLABS: u32 = 4;
+const SLABS_FROM: u64 = 1 << 15;
 /// Bytes of a value of a plane.
 const VALUE: u64 = size_of::<f32>() as u64;
 
@@ -58,7 +61,11 @@ pub(super) struct PieceParams {
     pub(super) from_sample: u32,
     pub(super) to_base: u32,
     pub(super) to_sample: u32,
-    pub(super) to_maps: u32,
+    pub(super) from_map: u32,
+    pub(super) from_voxel: u32,
+    pub(super) to_map: u32,
+    pub(super) to_voxel: u32,
+    pub(super) first_word: u32,
     pub(super) source_base: u32,
     pub(super) keep_base: u32,
     pub(super) truths_base: u32,
@@ -88,9 +95,11 @@ pub(super) enum Place {
     Keep,
     Maps,
     Classes,
+    /// Of each voxel the class that is the largest.
+    Labels,
     Bits,
     Contours,
-    /// Where the changes of the parts of long rows begin and end.
+    /// Of the parts of long rows, where the nearest changes beyond them are.
     Ends,
     /// Changes and winners of the lines at hand.
     Tables,
@@ -136,12 +145,30 @@ impl Bind {
     }
 }
 
-/// Where planes lie: the range that is bound, the element of the first of them, and the elements of a sample.
+/// Where planes lie: the range that is bound, the element of the first of them, and the elements from sample to sample, from map to map
+/// and from voxel to voxel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planes {
     pub(super) bind: Bind,
     pub(super) base: u32,
     pub(super) sample: u32,
+    pub(super) map: u32,
+    pub(super) voxel: u32,
+}
+
+impl Planes {
+    /// The same voxels but the first ones.
+    fn after(self, voxels: u64) -> Planes {
+        Planes { base: self.base + voxels as u32 * self.voxel, ..self }
+    }
+    fn read(&self, params: PieceParams) -> PieceParams {
+        let Planes { base: from_base, sample: from_sample, map: from_map, voxel: from_voxel, .. } = *self;
+        PieceParams { from_base, from_sample, from_map, from_voxel, ..params }
+    }
+    fn written(&self, params: PieceParams) -> PieceParams {
+        let Planes { base: to_base, sample: to_sample, map: to_map, voxel: to_voxel, .. } = *self;
+        PieceParams { to_base, to_sample, to_map, to_voxel, ..params }
+    }
 }
 
 /// The bytes `range` of a buffer, with the element of what is bound at which it begins.
@@ -215,81 +242,70 @@ impl<'m, 'd> Builder<'m, 'd> {
         self.steps.push(Step::Dispatch { pipeline, params, binds, grid, for_gradients });
     }
 
-    /// From bits to maps: along the rows, across them, and to what the maps hold.
-    pub(super) fn transform(
-        &mut self,
-        grid: &Grid,
-        params: PieceParams,
-        bits: Bind,
-        holds: &'static [&'static str],
-        to: Planes,
-        emit: Option<Emit>,
-    ) {
-        let Some(emit) = emit else {
-            self.passes(grid, params, bits, Form::Class, holds, to, Place::First);
+    /// From bits to maps: along the rows, and across them. The last pass writes what `holds` says to `to`, those before it squares to
+    /// planes beside the maps, but the first of three in their place, where they are planes of f32.
+    pub(super) fn transform(&mut self, transform: &Transform<'_>, holds: &[&'static str], to: Planes) {
+        let Transform { grid, ref params, in_place, .. } = *transform;
+        let Some(last) = grid.lines.len().checked_sub(1) else {
+            self.rows(transform, &grid.whole(), holds, to);
             return;
         };
-        let from = grid.planes(Place::First, &params);
-        self.passes(grid, params, bits, Form::Class, SQUARES, from, Place::Second);
-        let params = PieceParams {
-            from_base: from.base,
-            from_sample: from.sample,
-            to_base: to.base,
-            to_sample: to.sample,
-            to_maps: emit.maps,
-            ..params
-        };
-        let text = source::distance(kernel!("distance_emit"), &emit.flags(holds));
-        let groups = (u64::from(params.planes) * grid.voxels).div_ceil(THREADS);
-        self.dispatch(text, &[bits.read(), from.bind.read(), to.bind], params, groups);
+        let spare = if transform.form == Form::Labels { Place::Second } else { Place::First };
+        let squares = grid.planes(spare, params, grid.voxels, to);
+        if last == 0 {
+            self.rows(transform, &grid.whole(), SQUARES, squares);
+        } else {
+            for slab in if in_place { vec![grid.whole()] } else { grid.slabs() } {
+                let along = if in_place { to } else { grid.planes(Place::Second, params, slab.voxels(grid), to) };
+                self.rows(transform, &slab, SQUARES, along);
+                let across = squares.after(u64::from(slab.start) * grid.slice_voxels());
+                self.lines(transform, 0, &slab, SQUARES, [along, across], Place::Tables);
+            }
+        }
+        // The planes of slabs are free by then.
+        let tables = if in_place { Place::Tables } else { Place::Second };
+        self.lines(transform, last, &grid.whole(), holds, [squares, to], tables);
     }
 
-    /// The passes of a transform. The last writes what `last` says to `to`, those before it squares, there and to planes in `spare`
-    /// by turns.
-    #[expect(clippy::too_many_arguments, reason = "what is transformed, and what each pass writes and where")]
-    fn passes(
-        &mut self,
-        grid: &Grid,
-        params: PieceParams,
-        bits: Bind,
-        form: Form,
-        last: &'static [&'static str],
-        to: Planes,
-        spare: Place,
-    ) {
-        let bits = bits.read();
-        let count = grid.passes() as usize;
-        let changes = (form == Form::Labels).then_some("CHANGES");
-        let place = |pass: usize| if (count - 1 - pass).is_multiple_of(2) { to } else { grid.planes(spare, &params) };
-        let written = |pass: usize| {
-            let mut flags = if pass + 1 == count { last } else { SQUARES }.to_vec();
-            flags.extend(changes);
-            let to = place(pass);
-            // Changes have a set of bits per axis.
-            let bit_set = if changes.is_some() { pass as u32 } else { 0 };
-            (to.bind, flags, PieceParams { bit_set, to_base: to.base, to_sample: to.sample, ..params })
-        };
-        let (bind, mut flags, rows) = written(0);
-        let rows = PieceParams { step_squared: grid.step_squared, ..rows };
-        let (all, parts) = (u64::from(params.planes) * grid.rows, grid.pitch().div_ceil(THREADS));
-        let mut binds = vec![bits, bind];
+    /// Along the rows of some slices.
+    fn rows(&mut self, transform: &Transform<'_>, slab: &Slab, holds: &[&'static str], to: Planes) {
+        let grid = transform.grid;
+        let params = to.written(slab.params(grid, transform.params));
+        let params = PieceParams { step_squared: grid.step_squared, ..params };
+        let bits = transform.bits.read();
+        let all = u64::from(params.planes) * slab.voxels(grid) / grid.width;
+        let parts = grid.pitch().div_ceil(THREADS);
+        let changes = transform.changes();
+        let mut flags = [holds, changes].concat();
+        let mut binds = vec![bits, to.bind];
         if parts > 1 {
             let ends = Bind::whole(Place::Ends, 8 * all * parts);
-            let flags_of_ends: Vec<_> = changes.into_iter().collect();
-            self.dispatch(source::distance(kernel!("distance_ends"), &flags_of_ends), &[bits, ends], rows, all * parts);
+            for (kernel, groups) in [(kernel!("distance_ends"), all * parts), (kernel!("distance_carry"), all)] {
+                self.dispatch(source::distance(kernel, changes), &[bits, ends], params, groups);
+            }
             binds.push(ends.read());
             flags.push("LONG");
         }
         let groups = all.div_ceil((THREADS / grid.pitch()).max(1)) * parts;
-        self.dispatch(source::distance(kernel!("distance_rows"), &flags), &binds, rows, groups);
-        for (pass, line) in grid.lines.iter().enumerate() {
-            let (bind, flags, params) = written(pass + 1);
-            let (tables, groups, params) = line.tables(grid, params);
-            let from = place(pass);
-            let params = PieceParams { from_base: from.base, from_sample: from.sample, ..params };
-            let text = source::distance(kernel!("distance_lines"), &flags);
-            self.dispatch(text, &[bits, from.bind.read(), bind, tables], params, groups);
-        }
+        self.dispatch(source::distance(kernel!("distance_rows"), &flags), &binds, params, groups);
+    }
+
+    /// Along one of the axes of `grid.lines` in some slices, from planes to planes.
+    fn lines(
+        &mut self,
+        transform: &Transform<'_>,
+        axis: usize,
+        slab: &Slab,
+        holds: &[&'static str],
+        [from, to]: [Planes; 2],
+        tables: Place,
+    ) {
+        let params = to.written(from.read(slab.params(transform.grid, transform.params)));
+        // Changes have a set of bits per axis.
+        let bit_set = if transform.form == Form::Labels { axis as u32 + 1 } else { 0 };
+        let (tables, groups, params) = transform.grid.lines[axis].tables(PieceParams { bit_set, ..params }, tables);
+        let text = source::distance(kernel!("distance_lines"), &[holds, transform.changes()].concat());
+        self.dispatch(text, &[transform.bits.read(), to.bind, from.bind.read(), tables], params, groups);
     }
 
     /// The squares of one transform that serves the inside distances of all classes: planes of the samples of a piece, from bits that
@@ -305,8 +321,9 @@ impl<'m, 'd> Builder<'m, 'd> {
             let groups = grid.sides_groups(params.planes.into());
             self.dispatch(source::sides(read, &["CHANGES"]), &[binds[0], binds[1], bits], params, groups);
         }
-        let squares = grid.planes(Place::First, &params);
-        self.passes(grid, params, bits, Form::Labels, SQUARES, squares, Place::Second);
+        let squares = grid.squares(&params);
+        let transform = Transform { grid, params, bits, form: Form::Labels, in_place: true };
+        self.transform(&transform, SQUARES, squares);
         squares
     }
 
@@ -357,22 +374,35 @@ impl<'m, 'd> Builder<'m, 'd> {
     }
 }
 
-/// How maps are made of planes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Emit {
-    half: bool,
-    interleaved: bool,
-    /// Maps of a voxel.
-    maps: u32,
+/// A transform of the planes of a piece.
+pub(super) struct Transform<'g> {
+    pub(super) grid: &'g Grid,
+    pub(super) params: PieceParams,
+    pub(super) bits: Bind,
+    pub(super) form: Form,
+    /// Whether the maps are planes of f32.
+    pub(super) in_place: bool,
 }
 
-impl Emit {
-    /// The flags of what is written.
-    fn flags(&self, holds: &[&'static str]) -> Vec<&'static str> {
-        let mut flags = holds.to_vec();
-        flags.extend(self.half.then_some("HALF"));
-        flags.extend(self.interleaved.then_some("INTERLEAVED"));
-        flags
+impl Transform<'_> {
+    fn changes(&self) -> &'static [&'static str] {
+        if self.form == Form::Labels { &["CHANGES"] } else { &[] }
+    }
+}
+
+/// Some slices of each plane.
+struct Slab {
+    start: u32,
+    end: u32,
+}
+
+impl Slab {
+    fn voxels(&self, grid: &Grid) -> u64 {
+        u64::from(self.end - self.start) * grid.slice_voxels()
+    }
+    fn params(&self, grid: &Grid, params: PieceParams) -> PieceParams {
+        let first_word = self.start * grid.slice_rows * grid.pitch() as u32;
+        PieceParams { voxels: self.voxels(grid) as u32, first_word, ..params }
     }
 }
 
@@ -461,8 +491,8 @@ impl Line {
         (if words > 1 { 3 * words } else { words }) + extent / GROUP
     }
     /// The tables of the lines of some planes, the workgroups, and what the kernel knows of the lines.
-    fn tables(&self, grid: &Grid, params: PieceParams) -> (Bind, u64, PieceParams) {
-        let all = u64::from(params.planes) * grid.voxels / u64::from(self.extent);
+    fn tables(&self, params: PieceParams, place: Place) -> (Bind, u64, PieceParams) {
+        let all = u64::from(params.planes) * u64::from(params.voxels / self.extent);
         let lines = all.next_power_of_two().min(LINES);
         let groups = all.div_ceil(lines);
         let params = PieceParams {
@@ -474,7 +504,7 @@ impl Line {
             lines: lines as u32,
             ..params
         };
-        (Bind::whole(Place::Tables, groups * lines * self.table_words() * size_of::<u32>() as u64), groups, params)
+        (Bind::whole(place, groups * lines * self.table_words() * size_of::<u32>() as u64), groups, params)
     }
 }
 
@@ -521,7 +551,7 @@ impl Grid {
         self.voxels * VALUE
     }
     /// Bytes that the tables of the lines of a plane take at most.
-    pub(super) fn table_bytes(&self) -> u64 {
+    fn table_bytes(&self) -> u64 {
         let of = |line: &Line| {
             let all = self.voxels / u64::from(line.extent);
             (all + LINES.min(all)) * line.table_words() * size_of::<u32>() as u64
@@ -531,10 +561,40 @@ impl Grid {
     pub(super) fn bits_bytes(&self) -> u64 {
         self.words() * size_of::<u32>() as u64
     }
-    /// Planes of a buffer of the stage.
-    fn planes(&self, place: Place, params: &PieceParams) -> Planes {
-        let bind = Bind::whole(place, u64::from(params.planes) * self.plane_bytes());
-        Planes { bind, base: 0, sample: params.maps * params.voxels }
+    /// Planes of a buffer of the stage, of so many voxels each, interleaved where those of `like` are.
+    fn planes(&self, place: Place, params: &PieceParams, voxels: u64, like: Planes) -> Planes {
+        let bind = Bind::whole(place, u64::from(params.planes) * voxels * VALUE);
+        let (map, voxel) = if like.voxel > 1 { (1, params.maps) } else { (voxels as u32, 1) };
+        Planes { bind, base: 0, sample: params.maps * voxels as u32, map, voxel }
+    }
+    /// Planes of squares, one for each sample.
+    fn squares(&self, params: &PieceParams) -> Planes {
+        let bind = Bind::whole(Place::First, u64::from(params.planes) * self.plane_bytes());
+        Planes { bind, base: 0, sample: self.voxels as u32, map: 0, voxel: 1 }
+    }
+    fn slice_voxels(&self) -> u64 {
+        self.width * u64::from(self.slice_rows)
+    }
+    fn slices(&self) -> u32 {
+        (self.voxels / self.slice_voxels()) as u32
+    }
+    /// Slices whose rows are squared together, where not all are.
+    fn slab_slices(&self) -> u32 {
+        self.slices().div_ceil(if self.voxels < SLABS_FROM { 1 } else { SLABS })
+    }
+    fn whole(&self) -> Slab {
+        Slab { start: 0, end: self.slices() }
+    }
+    fn slabs(&self) -> Vec<Slab> {
+        let (slices, each) = (self.slices(), self.slab_slices());
+        (0..slices).step_by(each as usize).map(|start| Slab { start, end: slices.min(start + each) }).collect()
+    }
+    /// Bytes that the transform of a plane takes at most beside its bits and its map.
+    pub(super) fn scratch_bytes(&self, in_place: bool) -> u64 {
+        let squares = if self.lines.is_empty() { 0 } else { self.plane_bytes() };
+        let slab =
+            if in_place || self.lines.len() < 2 { 0 } else { u64::from(self.slab_slices()) * self.slice_voxels() };
+        squares + slab * VALUE + self.table_bytes()
     }
     /// How many passes a transform has.
     pub(super) fn passes(&self) -> u64 {
@@ -622,7 +682,7 @@ impl DistanceExecutor {
         let value = distances.dtype.size();
         let interleaved = distances.layout == Layout::Interleaved && maps > 1;
         let form = Form::of(distances);
-        let direct = in_place(distances) && form == Form::Class;
+        let is_in_place = in_place(distances);
         fits("bytes of a sample of the source of the distance maps in one storage binding", source_bytes, limits)?;
         // Labels have bits of every axis, which are bound together.
         let bit_bytes = if form == Form::Labels { grid.passes() } else { 1 } * grid.bits_bytes();
@@ -631,20 +691,24 @@ impl DistanceExecutor {
         if interleaved {
             fits("bytes of the distance maps of a sample in one storage binding", sample_bytes, limits)?;
         }
-        let scratch = if direct { (grid.passes() - 1).min(1) } else { grid.passes().min(2) };
-        let most = distances.budget / (bit_bytes + grid.table_bytes() + scratch * grid.plane_bytes());
-        let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
-        // Maps that are bound together.
-        let maps_most = if interleaved { u64::MAX } else { room(limits) / (voxels * value) };
-        let samples_at_once = (room(limits) / source_bytes).min((room(limits) / sample_bytes).max(1));
-
-        let mut builder = Builder::new(making);
         let (rule, threshold) = match Rule::of(distances) {
             Rule::Label => ("", 0.0),
             Rule::Argmax => ("ARGMAX", 0.0),
             Rule::Above(t) => ("ABOVE", t),
             Rule::SoftmaxAbove(t) => ("SOFTMAX_ABOVE", t),
         };
+        let scratch = match form {
+            Form::Class => grid.scratch_bytes(is_in_place),
+            // The squares that all share, and labels of what has none.
+            Form::Labels => grid.scratch_bytes(true) + grid.plane_bytes() * if rule == "ARGMAX" { 2 } else { 1 },
+        };
+        let most = distances.budget / (bit_bytes + scratch);
+        let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
+        // Maps that are bound together.
+        let maps_most = if interleaved { u64::MAX } else { room(limits) / (voxels * value) };
+        let samples_at_once = (room(limits) / source_bytes).min((room(limits) / sample_bytes).max(1));
+
+        let mut builder = Builder::new(making);
         let read = source::Sides {
             classes: distances.shape.classes(),
             labels: matches!(distances.source, Source::Labels(_)),
@@ -657,8 +721,8 @@ impl DistanceExecutor {
         };
         let classes: Vec<u32> = (0..maps).map(|map| distances.class(map) as u32).collect();
         let classes_bind = Bind::whole(Place::Classes, (classes.len() * size_of::<u32>()) as u64).read();
-        let emit = Emit { half: distances.dtype == DType::F16, interleaved, maps: maps as u32 };
-        let holds = holds(distances.kind, distances.squared);
+        let mut holds = holds(distances.kind, distances.squared).to_vec();
+        holds.extend((distances.dtype == DType::F16).then_some("HALF"));
         let source_of = |piece: &Piece| {
             let range = piece.samples.start as u64 * source_bytes..piece.samples.end as u64 * source_bytes;
             let (bind, base) = within(Place::Source, range, source_type.size(), limits);
@@ -672,7 +736,8 @@ impl DistanceExecutor {
                 false => (first + piece.maps.start as u64 * map..end + piece.maps.end as u64 * map, 0),
             };
             let (bind, base) = within(Place::Maps, range, value, limits);
-            Planes { bind, base: base + skipped as u32, sample: (maps as u64 * voxels) as u32 }
+            let (map, voxel) = if interleaved { (1, maps as u32) } else { (voxels as u32, 1) };
+            Planes { bind, base: base + skipped as u32, sample: (maps as u64 * voxels) as u32, map, voxel }
         };
         let planes_of_sample = if form == Form::Labels { 1 } else { maps };
         let most = if form == Form::Labels { most } else { most.min(maps_most) };
@@ -684,26 +749,34 @@ impl DistanceExecutor {
                 let bits = Bind::whole(Place::Bits, u64::from(params.planes) * grid.bits_bytes());
                 let groups = grid.sides_groups(piece.samples.len() as u64);
                 builder.dispatch(source::sides(&read, &[]), &[bind, classes_bind, bits], params, groups);
-                builder.transform(&grid, params, bits, holds, maps_of(&piece), (!direct).then_some(emit));
+                let transform = Transform { grid: &grid, params, bits, form, in_place: is_in_place };
+                builder.transform(&transform, &holds, maps_of(&piece));
                 continue;
             }
-            let squares = builder.of_labels(&grid, &read, [bind, classes_bind], params);
+            let (mut labels, mut read, mut params) = (bind, read, params);
+            if read.rule == "ARGMAX" {
+                // The largest of the values is looked for once.
+                labels = Bind::whole(Place::Labels, piece.samples.len() as u64 * grid.plane_bytes());
+                let text = source::of_classes(kernel!("distance_labels"), &read, &[]);
+                let groups = (piece.samples.len() as u64 * voxels).div_ceil(THREADS);
+                builder.dispatch(text, &[bind, classes_bind, labels], params, groups);
+                read = source::Sides { labels: true, dtype: DType::I32, ignore_label: None, ..read };
+                params.source_base = 0;
+            }
+            let squares = builder.of_labels(&grid, &read, [labels.read(), classes_bind], params);
             for part in pieces(piece.samples.len(), maps, maps_most, samples_at_once) {
                 let skipped = part.samples.start as u64 * voxels;
                 let samples = piece.samples.start + part.samples.start..piece.samples.start + part.samples.end;
                 let part = Piece { samples, ..part };
-                let ((bind, source_base), to) = (source_of(&part), maps_of(&part));
-                let params = PieceParams {
-                    source_base,
-                    from_base: skipped as u32,
-                    to_base: to.base,
-                    to_sample: to.sample,
-                    to_maps: emit.maps,
-                    ..grid.params(&part)
+                let (labels, source_base) = match labels.place {
+                    Place::Labels => (labels, skipped as u32),
+                    _ => source_of(&part),
                 };
-                let text = source::of_classes(kernel!("distance_share"), &read, &emit.flags(holds));
+                let to = maps_of(&part);
+                let params = PieceParams { source_base, ..to.written(squares.after(skipped).read(grid.params(&part))) };
+                let text = source::of_classes(kernel!("distance_share"), &read, &holds);
                 let groups = (part.samples.len() as u64 * voxels).div_ceil(THREADS);
-                builder.dispatch(text, &[bind, classes_bind, to.bind, squares.bind.read()], params, groups);
+                builder.dispatch(text, &[labels.read(), classes_bind, to.bind, squares.bind.read()], params, groups);
             }
         }
         let stage = builder.build(&[(Place::Classes, &classes)])?;

@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::distance::{
-    self, Bind, Builder, Grid, Piece, PieceParams, Place, Planes, Stage, THREADS, kernel, pieces, within,
+    self, Bind, Builder, Grid, Piece, PieceParams, Place, Planes, Stage, THREADS, Transform, kernel, pieces, within,
 };
 use super::erosion;
 use super::executor::{Buffers, Recorder};
@@ -10,7 +10,7 @@ use super::geometry::Limits;
 use super::pipeline::Making;
 use super::source;
 use crate::distance::objects::{self, NEAREST_BYTES};
-use crate::distance::transform::{Side, is_of_squares, sides};
+use crate::distance::transform::{Form, Side, is_of_squares, sides};
 use crate::distance::{Distances, Source};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -79,8 +79,10 @@ impl Maps {
         if need > got {
             return Err(Error::DeviceLimit { what: "bytes of one buffer", need, got });
         }
-        let each = 2 * grid.bits_bytes() + grid.table_bytes() + (grid.passes() - 1).min(1) * grid.plane_bytes();
-        let most = (distances.budget / each).min(distance::room(limits) / grid.plane_bytes().max(grid.bits_bytes()));
+        // What is in flight takes no more than the maps themselves.
+        let each = 2 * grid.bits_bytes() + grid.scratch_bytes(true);
+        let most =
+            (distances.budget.min(need) / each).min(distance::room(limits) / grid.plane_bytes().max(grid.bits_bytes()));
         let samples_at_once = distance::room(limits) / largest;
 
         let mut making_of = MakingOf {
@@ -230,12 +232,14 @@ impl MakingOf<'_, '_, '_> {
         let (bind, base) = within(Place::Maps, range, 4, self.limits);
         let class = if head.maps[number].input.is_shared() { 0 } else { self.params.first_class };
         let plane = first_plane(head, number) + u64::from(class);
-        Planes { bind, base: base + (plane * voxels) as u32, sample: sample as u32 }
+        let base = base + (plane * voxels) as u32;
+        Planes { bind, base, sample: sample as u32, map: voxels as u32, voxel: 1 }
     }
 
     fn transform(&mut self, bits: Place, holds: &'static [&'static str], number: usize) {
         let (bits, to) = (self.bits(bits), self.planes(number));
-        self.builder.transform(self.grid, self.params, bits, holds, to, None);
+        let transform = Transform { grid: self.grid, params: self.params, bits, form: Form::Class, in_place: true };
+        self.builder.transform(&transform, holds, to);
     }
 
     /// A buffer of the caller, of the samples of the piece, and the element at which it begins.

@@ -188,6 +188,7 @@ pub(super) fn of_classes(kernel: &'static str, sides: &Sides, flags: &[&'static 
     let mut source = distance(kernel, flags);
     source.constant("CLASSES", sides.classes);
     source.labels(sides.classes, sides.ignore_label);
+    source.flag("OF_CLASSES", true);
     source.flag("ONE_CLASS", sides.classes == 1);
     source.flag("INTERLEAVED", sides.interleaved && sides.classes > 1);
     source.flag("LABELS_SOURCE", sides.labels);

@@ -72,7 +72,9 @@ fn value(key: &str, default: &str, range: &str, classes: usize, r: &mut Numbers)
             1 => r.pick(&["1", "0.5", "2", "1e-3"]).into(),
             _ => number(r.between(0.0, 2.5)),
         },
-        (_, "finite and above 0" | "from 1e-15 to 1e15") => number(r.pick(&[0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])),
+        (_, "finite and above 0" | "above 0 and at most 8" | "from 1e-15 to 1e15") => {
+            number(r.pick(&[0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0]))
+        }
         (_, "finite") => number(r.between(-1.0, 2.0)),
         (_, "from 0 to 16") => number(r.pick(&[0.0, 0.5, 1.0, 2.0, 3.0])),
         (_, "a whole number from 1 to 100") => r.pick(&["1", "2", "3", "7", "12"]).into(),

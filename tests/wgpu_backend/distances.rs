@@ -55,7 +55,7 @@ fn labels(extents: &[usize], samples: usize, classes: usize, random: &mut Number
 fn are_those_of_the_cpu() {
     let device = device_or_return!();
     let random = &mut Numbers(11);
-    let shapes: [&[usize]; 17] = [
+    let shapes: [&[usize]; 18] = [
         &[1],
         &[2],
         &[3],
@@ -73,8 +73,9 @@ fn are_those_of_the_cpu() {
         &[11, 12, 13],
         &[3, 257, 2],
         &[70, 9, 40],
+        &[41, 30, 33],
     ];
-    for (turn, extents) in shapes.into_iter().cycle().take(102).enumerate() {
+    for (turn, extents) in shapes.into_iter().cycle().take(108).enumerate() {
         let (samples, classes) = (1 + turn % 3, [1, 2, 3, 5, 40][random.below(5)]);
         let small = extents.iter().product::<usize>() < 4000;
         let classes = if small { classes } else { classes.min(3) };
@@ -116,6 +117,23 @@ fn are_those_of_the_cpu() {
         }
         let (got, want) = (on_device(device, &distances, dtype, &data), on_cpu(&distances, dtype, &data));
         assert!(got == want, "{turn}: {distances:?}");
+    }
+}
+
+/// Rows of more parts than a workgroup has threads, of which most are without a change.
+#[test]
+fn of_a_row_of_many_parts() {
+    let device = device_or_return!();
+    let extent = 300 * 8192 + 77;
+    let random = &mut Numbers(12);
+    for changes in [0, 1, 40] {
+        let mut values = vec![0.0; extent];
+        (0..changes).for_each(|_| values[random.below(extent)] = 1.0);
+        let data = Data::of(DType::U8, &values);
+        let shape = Shape::new(1, 1, [extent]).expect("a shape");
+        let distances = Distances::new(&shape, Source::Labels(DType::U8)).squared(changes > 1);
+        let (got, want) = (on_device(device, &distances, DType::F32, &data), on_cpu(&distances, DType::F32, &data));
+        assert!(got == want, "{changes} changes");
     }
 }
 

@@ -3,8 +3,9 @@
 use super::buffers::{Guarded, Loaded, result, submit};
 use super::common::{Case, example};
 use super::{bits, evaluate, variants};
+use segfuse::distance::{Distances, Hard, Kind, Source};
 use segfuse::wgpu::{Call, Device};
-use segfuse::{DType, Layout, Plan, Problem};
+use segfuse::{Activation, DType, Layout, Objective, Plan, Problem, Shape};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
@@ -230,4 +231,73 @@ fn planes_that_nothing_reads_are_not_made() {
     // Of target and prediction.
     let planes = 2 * 4 * 2 * 40 * 50;
     assert!(bytes(true) >= bytes(false) + planes, "{} and {}", bytes(true), bytes(false));
+}
+
+/// Bytes of device memory for each voxel and map in flight.
+const MAP_BYTES: u64 = 8;
+
+/// Of every kind, source, type and layout: the planes, bits and tables of distance maps beside source and maps, and in groups no more than
+/// their budget. The workspace is what the allocator of the device is asked for.
+#[test]
+fn distance_maps_take_eight_bytes_per_voxel_in_flight() {
+    let device = device_or_return!();
+    // With an allocator of its own, as other tests run beside this one.
+    let number = Device::adapters().iter().position(|adapter| *adapter == device.info()).expect("it is there");
+    let device = Device::open(number).expect("it opened before");
+    let allocated = || Some(device.device().generate_allocator_report()?.total_allocated_bytes);
+    let prediction = |hard| Source::Prediction(DType::F32, Activation::Softmax, hard);
+    let sources =
+        [Source::Labels(DType::U8), Source::Dense(DType::F16), prediction(Hard::Argmax), prediction(Hard::Above(0.2))];
+    for extents in [&[64, 64, 64][..], &[70, 33, 41], &[2, 200, 200], &[200, 200, 2], &[300, 200], &[100_000]] {
+        let (samples, classes) = (2, 3);
+        let shape = Shape::new(samples, classes, extents).expect("a shape");
+        for (kind, source) in [Kind::Inside, Kind::Signed].into_iter().flat_map(|kind| sources.map(|s| (kind, s))) {
+            for (dtype, layout) in [DType::F32, DType::F16]
+                .into_iter()
+                .flat_map(|dtype| [Layout::Planar, Layout::Interleaved].map(|layout| (dtype, layout)))
+            {
+                let distances = Distances::new(&shape, source).kind(kind).dtype(dtype).layout(layout);
+                let all = distances.elements();
+                let before = allocated();
+                let executor = device.prepare_distances(&distances).expect("the device takes the settings");
+                let stated = executor.workspace_bytes();
+                assert!(stated <= MAP_BYTES * all, "{distances:?}: {} bytes each", stated as f64 / all as f64);
+                if let (Some(before), Some(after)) = (before, allocated()) {
+                    // Beside it uniforms, and what is staged to fill buffers.
+                    let aside = (after - before).saturating_sub(stated);
+                    assert!(aside <= 256 << 10, "{distances:?}: {aside} bytes more than {stated}");
+                }
+                // Some planes at a time, one at least.
+                let budget = MAP_BYTES * shape.voxels() * 2;
+                let grouped = device.prepare_distances(&distances.memory_budget(budget)).expect("as before");
+                let (stated, most) =
+                    (grouped.workspace_bytes(), budget.max(MAP_BYTES * shape.voxels() * classes as u64));
+                assert!(stated <= most, "{stated} bytes, a budget of {budget}");
+            }
+        }
+    }
+}
+
+/// The maps of a plan and what they are made in, together: of several planes 8 bytes per voxel and map, of one alone the bits and tables
+/// beside two planes too.
+#[test]
+fn made_maps_take_eight_bytes_per_voxel() {
+    let device = device_or_return!();
+    for spec in ["boundary", "hausdorff_dt", "boundary + hausdorff_dt + shape_aware_ce"] {
+        let objective: Objective = spec.parse().expect("a valid spec");
+        for (samples, classes) in [(1, 1), (2, 1), (1, 2), (2, 4)] {
+            let shape = Shape::new(samples, classes, [48, 48, 48]).expect("a shape");
+            let plan = |objective| Plan::new(objective, &Problem::new(shape.clone())).expect("a valid plan");
+            let bytes = |plan| device.prepare(plan).expect("the device takes the plan").workspace_bytes();
+            let (plan, without) = (plan(&objective), plan(&"dice".parse().expect("a valid spec")));
+            let made = bytes(&plan) - bytes(&without);
+            let maps = plan.heads()[0].maps();
+            let first = maps.iter().map(|map| map.first_class).min().expect("it reads maps");
+            let planes = (maps.len() * samples * (classes - first)) as u64;
+            let each = made as f64 / (planes * shape.voxels()) as f64;
+            println!("{spec}, {samples} × {classes}: {each} bytes");
+            let most = if planes == 1 { 9.25 } else { MAP_BYTES as f64 + 0.05 };
+            assert!(each <= most, "{spec}, {samples} × {classes}: {each} bytes");
+        }
+    }
 }

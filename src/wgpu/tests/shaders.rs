@@ -31,9 +31,10 @@ const PLAIN_DISTANCE: [&str; 4] = [
 const DISTANCE_DERIVE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_derive.wgsl"));
 const DISTANCE_ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_rows.wgsl"));
 const DISTANCE_ENDS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_ends.wgsl"));
+const DISTANCE_CARRY: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_carry.wgsl"));
+const DISTANCE_LABELS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_labels.wgsl"));
 const DISTANCE_LINES: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_lines.wgsl"));
 const DISTANCE_SHARE: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_share.wgsl"));
-const DISTANCE_EMIT: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_emit.wgsl"));
 const DISTANCE_OBJECTS: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_objects.wgsl"));
 const DISTANCE_NEAREST: &str = include_str!(concat!(env!("OUT_DIR"), "/distance_nearest.wgsl"));
 const EROSION_SUMS: &str = include_str!(concat!(env!("OUT_DIR"), "/erosion_sums.wgsl"));
@@ -208,15 +209,15 @@ fn of_distances() -> Vec<Shader> {
     for flag in ["SIGNED", "CLOSENESS"] {
         push(source::distance(DISTANCE_DERIVE, &[flag]));
     }
-    for text in [DISTANCE_ROWS, DISTANCE_LINES, DISTANCE_EMIT] {
+    for text in [DISTANCE_ROWS, DISTANCE_LINES] {
         for kind in ["OUTSIDE", "INSIDE", "TWO_SIDED", "DIFFERENCE", "SIGNED", "SIGNED_SQUARED", "SQUARES"] {
-            for flags in [&["SQUARED"][..], &["HALF"], &["INTERLEAVED"], &["HALF", "INTERLEAVED"]] {
+            for flags in [&["SQUARED"][..], &["HALF"], &["SQUARED", "HALF"]] {
                 push(source::distance(text, &[&[kind], flags].concat()));
             }
         }
     }
     for flags in [&["SQUARES", "CHANGES"][..], &["SQUARES", "LONG"], &["SQUARES", "LONG", "CHANGES"]] {
-        for text in [DISTANCE_ROWS, DISTANCE_LINES, DISTANCE_ENDS] {
+        for text in [DISTANCE_ROWS, DISTANCE_LINES, DISTANCE_ENDS, DISTANCE_CARRY] {
             push(source::distance(text, flags));
         }
     }
@@ -234,15 +235,16 @@ fn of_distances() -> Vec<Shader> {
         for dtype in [DType::U8, DType::I16, DType::I32, DType::I64] {
             push(source::sides(&source::Sides { dtype, ..sides }, &[]));
         }
-        let exclusive = [(true, DType::I64, ""), (true, DType::U8, ""), (false, DType::BF16, "ARGMAX")];
-        for (labels, dtype, rule) in exclusive {
-            let sides = source::Sides { labels, dtype, rule, ..sides };
+        for dtype in [DType::I32, DType::I64, DType::U8] {
+            let sides = source::Sides { dtype, ..sides };
             push(source::sides(&source::Sides { keep: false, ..sides }, &["CHANGES"]));
-            for flags in [&["INSIDE"][..], &["INSIDE", "SQUARED", "HALF"], &["INSIDE", "HALF", "INTERLEAVED"]] {
+            for flags in [&["INSIDE"][..], &["INSIDE", "SQUARED", "HALF"]] {
                 push(source::of_classes(DISTANCE_SHARE, &sides, flags));
             }
         }
         for dtype in [DType::U8, DType::F32, DType::F16, DType::BF16] {
+            let values = source::Sides { labels: false, dtype, rule: "ARGMAX", ..sides };
+            push(source::of_classes(DISTANCE_LABELS, &values, &[]));
             for rule in ["ABOVE", "ARGMAX", "SOFTMAX_ABOVE", "SIGMOID_ABOVE_HALF"] {
                 for counted_by in [None, Some(DType::I64)] {
                     push(source::sides(&source::Sides { labels: false, dtype, rule, counted_by, ..sides }, &[]));
@@ -511,7 +513,11 @@ fn uniforms_have_the_layout_of_the_host() {
         from_sample,
         to_base,
         to_sample,
-        to_maps,
+        from_map,
+        from_voxel,
+        to_map,
+        to_voxel,
+        first_word,
         source_base,
         keep_base,
         truths_base,
