@@ -47,7 +47,8 @@ pub struct Explanation {
     pub terms: Vec<(f64, String)>,
     /// The heads, in order.
     pub heads: Vec<HeadExplanation>,
-    /// Bytes of moments, coefficients and made maps beyond inputs and gradient. What maps are made in while they are made is beside them.
+    /// Bytes of moments, coefficients and made maps beyond inputs and gradient. What maps are made in while they are made is beside them,
+    /// and is the backend's: `workspace_bytes` of its executor has it.
     pub workspace_bytes: u64,
     /// Bytes of a call with gradient, if every pass went to memory.
     pub total_bytes: u64,

@@ -102,6 +102,32 @@ impl Maps {
     }
 }
 
+/// Bytes that the maps of a head, which has some, take at most, with the classes and transforms that they are made of, on the threads of rayon's current
+/// pool. What objects and erosions are made in is beside them.
+pub(super) fn bytes(head: &Head) -> u64 {
+    let shape = &head.problem.shape;
+    let plane = shape.all_voxels() * DType::F32.size();
+    let planes = |first_class: usize| (shape.classes() - first_class) as u64 * plane;
+    let shares = || head.maps.iter().filter(|map| is_of_squares(map.input));
+    // The last map that shares a transform takes its buffer, which may have more classes.
+    let shared = shares().map(|map| planes(map.first_class)).max().unwrap_or_default();
+    let last = shares().next_back().map_or(0, |map| planes(map.first_class));
+    let made: u64 = head.maps.iter().map(|map| map.planes(shape.classes()) as u64 * plane).sum();
+
+    let of_side = |side| match Regions::are_labels(head, side) {
+        true => shape.all_voxels() * DType::I16.size(),
+        false => shape.elements() * DType::U8.size(),
+    };
+    let read = |side: &Side| head.maps.iter().any(|map| sides(map.input).contains(side));
+    let regions = || [Side::Target, Side::Prediction].into_iter().filter(read).map(of_side);
+    let has_contours = head.maps.iter().any(|map| map.input == VoxelInput::ContourDistance);
+    let contours = if has_contours { regions().max().unwrap_or_default() } else { 0 };
+    let transforms = [distance::Source::Labels(DType::I16), distance::Source::Dense(DType::U8)]
+        .map(|source| Distances::new(shape, source).spacing(head.problem.voxel_spacing()).workspace_bytes());
+    let transform = transforms.into_iter().max().unwrap_or_default();
+    made + shared - last + regions().sum::<u64>() + contours + transform
+}
+
 /// Zeros for a map of so many planes of a sample.
 pub(super) fn zeros(head: &Head, count: usize) -> Result<Vec<f32>, Error> {
     planes::zeros(head.problem.shape.all_voxels() as usize * count, "a distance map")
@@ -117,16 +143,20 @@ pub(super) enum Regions {
 }
 
 impl Regions {
-    fn of(head: &Head, sources: &Sources<'_>, side: Side) -> Result<Regions, Error> {
-        let shape = &head.problem.shape;
-        let labelled = match side {
+    /// Whether no voxel is of two classes.
+    fn are_labels(head: &Head, side: Side) -> bool {
+        match side {
             Side::Target => matches!(head.problem.target, Target::Labels(_)),
             // No two classes have p > ½.
             Side::Prediction => head.problem.activation == Activation::Softmax,
-        };
+        }
+    }
+
+    fn of(head: &Head, sources: &Sources<'_>, side: Side) -> Result<Regions, Error> {
+        let shape = &head.problem.shape;
         let level = Level::new();
         let block = || Block::new(head, Reads::of(head, &[])).with_p();
-        if labelled {
+        if Self::are_labels(head, side) {
             let mut labels: Vec<i16> = planes::zeros(shape.all_voxels() as usize, CLASSES)?;
             units(head, &mut labels, 1).into_par_iter().for_each_init(block, |block, (range, mut planes)| {
                 dispatch!(level, simd => labels_of(simd, block, sources, side, range, planes.remove(0)));

@@ -25,6 +25,7 @@ fn cases() -> Vec<(Distances, Vec<u8>, usize)> {
         cases.push((of_labels.clone().kind(Kind::Signed).dtype(DType::F16).classes([2, 0]), labels.clone(), 2));
         cases.push((of_labels.kind(Kind::Difference).layout(Layout::Interleaved).memory_budget(1), labels, 4));
         cases.push((of(Hard::Argmax).kind(Kind::Outside), logits.clone(), 4));
+        cases.push((of(Hard::Argmax).dtype(DType::F16).memory_budget(1), logits.clone(), 2));
         cases.push((of(Hard::Above(0.3)).memory_budget(1), logits, 4));
     }
     cases

@@ -6,7 +6,8 @@ use super::common::{Case, assert_no_faults, example};
 use super::evaluate;
 use cudarc::driver::sys;
 use segfuse::cuda::{Buffers, Call, Preparation, Workspace};
-use segfuse::{DType, Error, Layout, Plan, Problem};
+use segfuse::distance::{Distances, Hard, Kind, Source};
+use segfuse::{Activation, DType, Error, Layout, Plan, Problem, Shape};
 
 /// Shapes with and without vectors of four, with words that two classes and two samples share, with teams of threads; and such as
 /// one block takes whole.
@@ -197,7 +198,7 @@ fn the_workspace_is_small() {
         vec![1, 1, 1 << 20, 1 << 10],
         vec![1, 256, 256, 256],
     ] {
-        let shape = segfuse::Shape::new(shape[0], shape[1], &shape[2..]).expect("a shape");
+        let shape = Shape::new(shape[0], shape[1], &shape[2..]).expect("a shape");
         let plan = Plan::new(&"dice + bce".parse().expect("a spec"), &Problem::new(shape.clone())).expect("a plan");
         let executor = device.prepare(&plan).expect("the device takes the plan");
         assert!(executor.device_bytes() <= 4 << 20, "{shape:?}: {} bytes", executor.device_bytes());
@@ -348,4 +349,34 @@ fn buffers_across_mappings() {
         "{error:?}"
     );
     assert_no_faults();
+}
+
+/// Bytes of a workspace for each voxel and map in flight.
+const MAP_BYTES: u64 = 8;
+
+/// Of every kind, source, type and layout: the planes of distance maps beside source and maps, with the sides of predictions; and in groups.
+#[test]
+fn distance_maps_take_eight_bytes_per_voxel_in_flight() {
+    let device = device_or_return!();
+    let prediction = |hard| Source::Prediction(DType::F32, Activation::Softmax, hard);
+    let sources = [Source::Labels(DType::U8), prediction(Hard::Argmax), prediction(Hard::Above(0.2))];
+    for extents in [&[64, 64, 64][..], &[2, 200, 200], &[300, 200], &[100_000]] {
+        let shape = Shape::new(2, 3, extents).expect("a shape");
+        for (kind, source) in [Kind::Inside, Kind::Signed].into_iter().flat_map(|kind| sources.map(|s| (kind, s))) {
+            for (dtype, layout) in
+                [(DType::F32, Layout::Planar), (DType::F32, Layout::Interleaved), (DType::F16, Layout::Planar)]
+            {
+                // All maps, one of them alone, and one at a time.
+                let all = Distances::new(&shape, source).kind(kind).dtype(dtype).layout(layout);
+                let (one, at_a_time) = (all.clone().classes([1]), all.clone().memory_budget(1));
+                for (distances, maps) in
+                    [(&all, all.elements()), (&one, one.elements()), (&at_a_time, 3 * shape.voxels())]
+                {
+                    let executor = device.prepare_distances_without_workspace(distances).expect("it is taken");
+                    let (stated, most) = (executor.workspace_bytes(), MAP_BYTES * maps);
+                    assert!(stated <= most, "{distances:?}: {stated} bytes, {most} at most");
+                }
+            }
+        }
+    }
 }
