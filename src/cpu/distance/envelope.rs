@@ -1,9 +1,10 @@
 //! One axis of the transform: min over j of f(j) + (i − j)²·step², for sixteen lines at a time.
 //!
-//! The j that wins never falls as i grows, because the cost of a step grows with the distance. So the middle of a line is
-//! searched first, then the middles of its halves between the winners found on both sides, and so on: the candidates of all
-//! i of a level are together hardly more than the line is long. Sixteen neighbouring lines share a range, from the lowest of
-//! their winners to the highest; where they have little in common their distances are short, and the range is cut to those.
+//! The j that wins never falls as i grows, because the cost of a step grows with the distance. So three places that part a
+//! line into quarters are searched first, then those that part the quarters, between the winners found on both sides, and so
+//! on: the candidates of all i of a level are together hardly more than the line is long. Sixteen neighbouring lines share a
+//! range, from the lowest of their winners to the highest; where they have little in common their distances are short, and
+//! the range is cut to those.
 
 use super::super::planes::{LANES, zeros};
 use super::passes::SCRATCH;
@@ -19,6 +20,8 @@ const ROUNDINGS: f64 = 8.0;
 const GROUP: usize = 8;
 /// Rows of a range beyond which it pays to look for a bound on the distance first.
 const WIDE: usize = 2 * GROUP;
+/// Places from the first of a range to its last up to which it does not pay to part it.
+const NARROW: i32 = 3;
 
 /// An axis of a call.
 pub(super) struct Axis {
@@ -109,7 +112,7 @@ impl Ranges {
     }
 }
 
-/// Lowers `squares` to the least f(j) + (i − j)²·step² over the rows.
+/// Lowers `squares` to the least f(j) + (i − j)²·step² over the rows, and puts in its place what `value` makes of it.
 ///
 /// `squares` holds what [`boundaries`] gave, or ∞.
 #[inline(always)]
@@ -119,9 +122,13 @@ pub(super) fn envelope<S: Simd>(
     rows: &Rows<'_>,
     ranges: &mut Ranges,
     squares: &mut [[f32; LANES]],
+    value: impl Fn(usize, f32x16<S>) -> f32x16<S>,
 ) {
     let n = squares.len();
     if rows.values.is_empty() {
+        for (i, square) in squares.iter_mut().enumerate() {
+            value(i, f32x16::load_array_ref(simd, square)).store_array(square);
+        }
         return;
     }
     assert!(rows.places.len() == rows.values.len() && rows.before.len() == n + 1 && axis.extent == n);
@@ -133,38 +140,60 @@ pub(super) fn envelope<S: Simd>(
     let slack = axis.slack as i32;
     let between = |low: i32, high: i32| ((low - slack).max(0), (high + slack).min(last));
 
-    let mut half = (groups + 1).next_power_of_two() / 2;
-    while half > 0 {
-        for at in (half..=groups).step_by(2 * half) {
-            let i = at * GROUP - 1;
-            let (from, to) = between(ranges.low[at - half], ranges.high[(at + half).min(groups + 1)]);
-            let range = rows.range(simd, axis, from, to, i, &squares[i]);
-            let mut best = f32x16::load_array_ref(simd, &squares[i]);
-            let mut winner = i32x16::splat(simd, -1);
+    // Three places at a time, which part what lies between two winners into four.
+    const PLACES: usize = 3;
+    let mut step = 1;
+    while step * (PLACES + 1) <= groups {
+        step *= PLACES + 1;
+    }
+    while step > 0 {
+        for before in (0..=groups).step_by((PLACES + 1) * step) {
+            if before + step > groups {
+                break;
+            }
+            // Beyond the last, that one once more.
+            let at: [usize; PLACES] = std::array::from_fn(|k| (before + (k + 1) * step).min(groups));
+            let i = at.map(|at| at * GROUP - 1);
+            let after = (before + (PLACES + 1) * step).min(groups + 1);
+            let (from, to) = between(ranges.low[before], ranges.high[after]);
+            let range = rows.range(simd, axis, from, to, i[1], step * GROUP, &squares[i[1]]);
+            let mut best = i.map(|i| f32x16::load_array_ref(simd, &squares[i]));
+            let mut winner = [i32x16::splat(simd, -1); PLACES];
             for stretch in rows.stretches(range) {
                 let (values, first) = (&rows.values[stretch.clone()], rows.places[stretch.start]);
                 let mut place = i32x16::splat(simd, first);
+                let steps = i.map(|i| axis.squares::<1>(first, i, values.len()));
                 #[expect(clippy::explicit_counter_loop, reason = "a vector does not count up a range")]
-                for (value, &square) in values.iter().zip(axis.squares::<1>(first, i, values.len())) {
-                    let sum = f32x16::load_array_ref(simd, value) + square;
-                    winner = sum.simd_lt(best).select(place, winner);
-                    best = sum.min(best);
+                for (row, value) in values.iter().enumerate() {
+                    let value = f32x16::load_array_ref(simd, value);
+                    for k in 0..PLACES {
+                        let sum = value + steps[k][row];
+                        winner[k] = sum.simd_lt(best[k]).select(place, winner[k]);
+                        best[k] = sum.min(best[k]);
+                    }
                     place += 1;
                 }
             }
-            best.store_array(&mut squares[i]);
-            let by_row = winner.simd_ge(0);
-            let (mut low, mut high) = (winner, winner);
-            if by_row.to_bitmask() != (1 << LANES) - 1 {
-                // Where no row won, the boundary did, and rows beyond it do not matter to the places beyond i.
-                let reach: i32x16<S> = (best.sqrt() * axis.per_step + 2.0).min(f32x16::splat(simd, n as f32)).to_int();
-                low = by_row.select(winner, i32x16::splat(simd, i as i32) - reach);
-                high = by_row.select(winner, reach + i as i32);
+            for k in 0..PLACES {
+                best[k].store_array(&mut squares[i[k]]);
+                if to - from <= NARROW {
+                    (ranges.low[at[k]], ranges.high[at[k]]) = (ranges.low[before], ranges.high[after]);
+                    continue;
+                }
+                let by_row = winner[k].simd_ge(0);
+                let (mut low, mut high) = (winner[k], winner[k]);
+                if by_row.to_bitmask() != (1 << LANES) - 1 {
+                    // Where no row won, the boundary did, and rows beyond it do not matter to the places beyond i.
+                    let reach = (best[k].sqrt() * axis.per_step + 2.0).min(f32x16::splat(simd, n as f32));
+                    let reach: i32x16<S> = reach.to_int();
+                    low = by_row.select(winner[k], i32x16::splat(simd, i[k] as i32) - reach);
+                    high = by_row.select(winner[k], reach + i[k] as i32);
+                }
+                ranges.low[at[k]] = low.reduce_min();
+                ranges.high[at[k]] = high.reduce_max();
             }
-            ranges.low[at] = low.reduce_min();
-            ranges.high[at] = high.reduce_max();
         }
-        half /= 2;
+        step /= PLACES + 1;
     }
 
     const BETWEEN: usize = GROUP - 1;
@@ -176,28 +205,33 @@ pub(super) fn envelope<S: Simd>(
         }
         let (from, to) = between(ranges.low[at], ranges.high[at + 1]);
         let middle = i + count / 2;
-        let range = rows.range(simd, axis, from, to, middle, &squares[middle]);
+        let range = rows.range(simd, axis, from, to, middle, GROUP / 2, &squares[middle]);
         let mut best = [f32x16::splat(simd, f32::INFINITY); BETWEEN];
         for stretch in rows.stretches(range) {
             let (values, first) = (&rows.values[stretch.clone()], rows.places[stretch.start]);
             let steps = axis.squares::<BETWEEN>(first, i, values.len()).array_windows::<BETWEEN>();
-            for (value, steps) in values.iter().zip(steps) {
-                let value = f32x16::load_array_ref(simd, value);
+            for (row, steps) in values.iter().zip(steps) {
+                let row = f32x16::load_array_ref(simd, row);
                 for k in 0..BETWEEN {
-                    best[k] = best[k].min(value + steps[BETWEEN - 1 - k]);
+                    best[k] = best[k].min(row + steps[BETWEEN - 1 - k]);
                 }
             }
         }
-        for (square, best) in squares[i..i + count].iter_mut().zip(best) {
-            best.min(f32x16::load_array_ref(simd, square)).store_array(square);
+        for (k, (square, best)) in squares[i..i + count].iter_mut().zip(&best).enumerate() {
+            value(i + k, best.min(f32x16::load_array_ref(simd, square))).store_array(square);
+        }
+        // And the place whose winner was looked for.
+        if let Some(square) = squares.get_mut(i + BETWEEN) {
+            value(i + BETWEEN, f32x16::load_array_ref(simd, square)).store_array(square);
         }
     }
 }
 
 impl Rows<'_> {
     /// The rows from place `from` to place `to`, as far as they can matter to place i, where `square` is a bound, and to
-    /// those less than GROUP/2 from it.
+    /// those up to `around` from it.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a range, and what bounds it")]
     fn range<S: Simd>(
         &self,
         simd: S,
@@ -205,6 +239,7 @@ impl Rows<'_> {
         from: i32,
         to: i32,
         i: usize,
+        around: usize,
         square: &[f32; LANES],
     ) -> Range<usize> {
         let rows_before = |place: i32| self.before[place.max(0) as usize] as usize;
@@ -214,9 +249,9 @@ impl Rows<'_> {
             let [across] = *axis.squares::<1>(self.places[near], i, 1) else { unreachable!("one square for one row") };
             let bound =
                 (f32x16::load_array_ref(simd, &self.values[near]) + across).min(f32x16::load_array_ref(simd, square));
-            // A distance grows by no more than a step from place to place.
+            // A distance grows by no more than a step from place to place; and one for what is rounded down.
             let reach = (bound.reduce_max().sqrt() * axis.per_step) as i32;
-            let reach = reach.saturating_add(GROUP as i32);
+            let reach = reach.saturating_add(2 * around as i32 + 1);
             first = first.max(rows_before((i as i32).saturating_sub(reach)));
             end = end.min(rows_before((i as i32).saturating_add(reach).min(axis.extent as i32 - 1) + 1));
         }

@@ -1,11 +1,12 @@
 //! Distance maps on the CPU: every class and sample of a source at once.
 //!
-//! Maps of f32 in planar layout are made where they go, and take no other memory. Others are made as planes of f32 first, in
-//! groups that fit the budget, and then rounded and interleaved.
+//! Maps of f32 in planar layout are made where they go, with no plane of f32 beside them. Others are made as planes of f32
+//! first, in groups that fit the budget, and then rounded and interleaved.
 
 mod envelope;
 mod passes;
 mod sides;
+mod volume;
 
 use super::Device;
 use super::planes::{LANES, zeros};
@@ -29,12 +30,16 @@ impl Distances {
         // Of the source only its kind matters.
         let sides = Sides::new(self, Source::from(&[][..] as &[u8]));
         let form = Form::of(self);
-        let planes = if in_place(self) { 0 } else { planes_at_once(self, form) * self.plane_bytes() };
-        let emitted = 3 * EMIT_VALUES * size_of::<f32>() + sides.row_bytes(EMIT_VALUES);
-        let scratch = passes::scratch_bytes(self, &sides).max(emitted as u64);
-        // And a byte for each slice of each map.
-        let slices = self.shape.samples() as u64 * self.maps() as u64 * passes::depth(self) as u64;
-        planes + slices + rayon::current_num_threads() as u64 * scratch
+        let all = self.shape.samples() * self.maps();
+        let (planes, transforms) = if in_place(self) {
+            (0, all)
+        } else {
+            let at_once = planes_at_once(self, form);
+            (at_once * self.plane_bytes(), at_once as usize)
+        };
+        let emitted =
+            rayon::current_num_threads() * (3 * EMIT_VALUES * size_of::<f32>() + sides.row_bytes(EMIT_VALUES));
+        planes + passes::scratch_bytes(self, &sides, form, transforms).max(emitted as u64)
     }
     fn plane_bytes(&self) -> u64 {
         self.shape.voxels() * DType::F32.size()
@@ -97,27 +102,23 @@ fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) -> Result<()
     let (samples, count) = (distances.shape.samples(), distances.maps());
     let voxels = distances.shape.voxels() as usize;
     if in_place(distances) {
-        return (0..samples).into_par_iter().try_for_each(|sample| {
-            let piece = Piece { sample, maps: 0..count, at: sample * count * voxels };
-            // SAFETY: each sample has planes of its own, all in the caller's maps.
-            unsafe { call.run(&piece, &maps)? };
-            if form == Form::Labels {
-                emit(&call, &piece, &maps, &maps, voxels);
-            }
-            Ok(())
-        });
+        let piece = |sample| Piece { sample, maps: 0..count, at: sample * count * voxels };
+        let pieces: Vec<Piece> = (0..samples).map(piece).collect();
+        // SAFETY: each sample has planes of its own, all in the caller's maps.
+        unsafe { call.run(&pieces, &maps)? };
+        if form == Form::Labels {
+            pieces.par_iter().for_each(|piece| emit(&call, piece, &maps, &maps, voxels));
+        }
+        return Ok(());
     }
     let at_once = planes_at_once(distances, form) as usize;
     let mut planes: Vec<f32> = zeros(at_once * voxels, "planes of distances")?;
     let mut planes = SliceMut::from(&mut planes);
     let planes = Target::new(&mut planes);
     for pieces in groups(samples, count, form, at_once, voxels) {
-        pieces.into_par_iter().try_for_each(|piece| {
-            // SAFETY: each piece of a group has planes of its own.
-            unsafe { call.run(&piece, &planes)? };
-            emit(&call, &piece, &planes, &maps, voxels);
-            Ok::<_, Error>(())
-        })?;
+        // SAFETY: each piece of a group has planes of its own.
+        unsafe { call.run(&pieces, &planes)? };
+        pieces.par_iter().for_each(|piece| emit(&call, piece, &planes, &maps, voxels));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The two passes of a transform, over slices and then across them.
+//! The two passes of a transform, over slices and then across them, of images, of labels and of volumes with few slices.
 //!
 //! The value of a voxel is the square of its distance to the nearest voxel of another side: of the other side of one class,
 //! or of any other label, which is the inside distance of all classes at once. Along the last axis it is found between the
@@ -13,6 +13,7 @@ use super::super::planes::{LANES, Planes, zeros};
 use super::super::view::Target;
 use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
 use super::sides::{Row, Sides, WORD};
+use super::volume;
 use crate::distance::transform::{Form, Squeezed};
 use crate::distance::{Distances, Kind};
 use crate::error::Error;
@@ -26,7 +27,7 @@ pub(super) const SCRATCH: &str = "the scratch memory of the distance maps";
 /// Bits of the classes of a slice that are kept at a time.
 const BITS_BYTES: usize = 256 << 10;
 /// Voxels of a task, where a slice or a column has fewer.
-const TASK_VOXELS: usize = 1 << 16;
+pub(super) const TASK_VOXELS: usize = 1 << 16;
 /// Most lines that a task takes across the slices.
 const COLUMNS_MAX: usize = 4096;
 /// Fewest, for whole pieces of memory.
@@ -50,10 +51,13 @@ pub(super) struct Call<'a> {
     pub(super) sides: Sides<'a>,
     pub(super) form: Form,
     /// Depth, height and width of a sample, without axes of one voxel.
-    extents: [usize; 3],
-    axes: [Axis; 2],
-    /// The square of a step along a row.
-    step_squared: f32,
+    pub(super) extents: [usize; 3],
+    /// The last axis of a transform, and the one before it.
+    pub(super) axes: [Axis; 2],
+    /// The square of a step along the first axis of a transform.
+    pub(super) step_squared: f32,
+    /// Whether the first axis is that across the slices: see [`volume`].
+    pub(super) slices_first: bool,
 }
 
 /// The maps of one sample, or some of them, and where they are made.
@@ -69,31 +73,58 @@ impl<'a> Call<'a> {
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no memory for its tables.
     pub(super) fn new(distances: &'a Distances, sides: Sides<'a>, form: Form) -> Result<Call<'a>, Error> {
+        let slices_first = form == Form::Class && volume::serves(Squeezed::new(distances).extents);
+        Call::ordered(distances, sides, form, slices_first)
+    }
+    /// A call with the first axis as said.
+    ///
+    /// # Errors
+    /// As [`Call::new`].
+    pub(super) fn ordered(
+        distances: &'a Distances,
+        sides: Sides<'a>,
+        form: Form,
+        slices_first: bool,
+    ) -> Result<Call<'a>, Error> {
         let Squeezed { extents, steps } = Squeezed::new(distances);
         let largest = distances.largest_square();
         let axis = |which: usize| Axis::new(extents[which], steps[which], largest);
-        let step_squared = (steps[2] * steps[2]) as f32;
-        Ok(Call { distances, sides, form, extents, axes: [axis(0)?, axis(1)?], step_squared })
+        let [last, middle, first] = if slices_first { [1, 2, 0] } else { [0, 1, 2] };
+        let step_squared = (steps[first] * steps[first]) as f32;
+        Ok(Call { distances, sides, form, extents, axes: [axis(last)?, axis(middle)?], step_squared, slices_first })
     }
-    fn slice_voxels(&self) -> usize {
+    pub(super) fn slice_voxels(&self) -> usize {
         self.extents[1] * self.extents[2]
     }
-    fn voxels(&self) -> usize {
+    pub(super) fn voxels(&self) -> usize {
         self.extents[0] * self.slice_voxels()
     }
     /// Transforms of a piece: one per map, or one for all.
-    fn transforms(&self, piece: &Piece) -> usize {
+    pub(super) fn transforms(&self, piece: &Piece) -> usize {
         if self.form == Form::Labels { 1 } else { piece.maps.len() }
     }
 
-    /// Makes the maps of a piece: planes of f32, one per map or one that all maps share.
+    /// Makes the maps of some pieces: planes of f32, one per map or one that all maps share. All pieces have as many maps.
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no scratch memory.
     ///
     /// # Safety
+    /// Each piece has planes of its own, and nothing else uses them.
+    pub(super) unsafe fn run(&self, pieces: &[Piece], planes: &Target<'_>) -> Result<(), Error> {
+        if self.slices_first {
+            // SAFETY: the caller's promise.
+            return unsafe { self.volumes(pieces, planes) };
+        }
+        // SAFETY: the caller's promise.
+        pieces.par_iter().try_for_each(|piece| unsafe { self.slices(piece, planes) })
+    }
+
+    /// Slices first, and then across them.
+    ///
+    /// # Safety
     /// Nothing else uses the planes of the piece.
-    pub(super) unsafe fn run(&self, piece: &Piece, planes: &Target<'_>) -> Result<(), Error> {
+    unsafe fn slices(&self, piece: &Piece, planes: &Target<'_>) -> Result<(), Error> {
         let level = Level::new();
         let [depth, ..] = self.extents;
         let transforms = self.transforms(piece);
@@ -182,7 +213,7 @@ impl<'a> Call<'a> {
     ) -> Slice {
         let [_, height, width] = self.extents;
         let words = width.div_ceil(WORD);
-        let SliceScratch { side: sides, along, across, rows, values, column, .. } = scratch;
+        let SliceScratch { side: sides, along, across, rows, values, squares, column, .. } = scratch;
         column.places.clear();
         for (y, changes) in along.chunks_exact(words).enumerate() {
             column.before[y] = column.places.len() as u32;
@@ -212,11 +243,18 @@ impl<'a> Call<'a> {
                 for (y, changes) in column.changes.iter_mut().enumerate() {
                     *changes = lane_bits(&across[y * words..], vector);
                 }
-                column.solve(simd, &self.axes[1], values);
+                column.solve(
+                    simd,
+                    &self.axes[1],
+                    values,
+                    squares,
+                    #[inline(always)]
+                    |_, square| square,
+                );
             } else {
-                rows.load(simd, 0, vector).store_array(&mut column.squares[0]);
+                rows.load(simd, 0, vector).store_array(&mut squares[0]);
             }
-            for (y, square) in column.squares.iter().enumerate() {
+            for (y, square) in squares.iter().enumerate() {
                 let inside = side.map_or(0, |at| lane_bits(&sides[at + y * words..], vector));
                 let square = f32x16::load_array_ref(simd, square);
                 let signed = mask32x16::from_bitmask(simd, inside.into()).select(-square, square);
@@ -249,7 +287,7 @@ impl<'a> Call<'a> {
         // SAFETY: the caller's promise; no two slices of one thread live at a time.
         let line = |map: usize, z: usize| unsafe { planes.f32s(at(map, z), range.len()) };
         let vectors = range.len().div_ceil(LANES);
-        let ColumnScratch { values, sides, labels, row, column } = scratch;
+        let ColumnScratch { values, squares, sides, labels, row, column } = scratch;
 
         column.places.clear();
         for z in 0..depth {
@@ -284,13 +322,18 @@ impl<'a> Call<'a> {
                     Form::Class => side[z] ^ side[z - 1],
                 };
             }
-            column.solve(simd, &self.axes[0], values.arrays(vector));
-            let values = values.vectors_mut(vector, depth);
-            for ((value, square), &side) in values.iter_mut().zip(&column.squares).zip(side) {
-                let inside = if self.form == Form::Labels { !0 } else { side };
-                let inside = mask32x16::from_bitmask(simd, inside.into());
-                self.value(simd, f32x16::load_array_ref(simd, square), inside).store_array(value);
-            }
+            column.solve(
+                simd,
+                &self.axes[0],
+                values.arrays(vector),
+                squares,
+                #[inline(always)]
+                |z, square| {
+                    let inside = if self.form == Form::Labels { !0 } else { side[z] };
+                    self.value(simd, square, mask32x16::from_bitmask(simd, inside.into()))
+                },
+            );
+            values.vectors_mut(vector, depth).copy_from_slice(squares);
         }
 
         // Whole lines at a time.
@@ -303,7 +346,7 @@ impl<'a> Call<'a> {
 
     /// What the map holds, from the square of the distance to the nearest voxel of the other side; ∞ where there is none.
     #[inline(always)]
-    fn value<S: Simd>(&self, simd: S, square: f32x16<S>, inside: mask32x16<S>) -> f32x16<S> {
+    pub(super) fn value<S: Simd>(&self, simd: S, square: f32x16<S>, inside: mask32x16<S>) -> f32x16<S> {
         let zero = f32x16::splat(simd, 0.0);
         let Distances { kind, squared, .. } = *self.distances;
         let d = if squared && kind != Kind::Signed { square } else { square.sqrt() };
@@ -322,55 +365,69 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Slices of a sample.
-pub(super) fn depth(distances: &Distances) -> usize {
-    Squeezed::new(distances).extents[0]
-}
-
 /// Lines that a task takes across `depth` slices of so many voxels.
-fn columns(depth: usize, slice_voxels: usize) -> usize {
+pub(super) fn columns(depth: usize, slice_voxels: usize) -> usize {
     (TASK_VOXELS / depth).clamp(COLUMNS_MIN, COLUMNS_MAX).min(slice_voxels).next_multiple_of(LANES)
 }
 
-/// Bytes that a thread takes at most for its scratch memory: that of a slice, or that of lines across them.
-pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>) -> u64 {
-    let [depth, height, width] = Squeezed::new(distances).extents;
-    let column = |extent: usize| (2 * LANES * size_of::<f32>() + 32) * (extent + 2);
+/// Bytes of the scratch memory of a call in which so many transforms are made at once.
+pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>, form: Form, transforms: usize) -> u64 {
+    let threads = rayon::current_num_threads();
+    let extents = Squeezed::new(distances).extents;
+    let [depth, height, width] = extents;
+    if form == Form::Class && volume::serves(extents) {
+        return (transforms * volume::bits_bytes(extents) + threads * volume::scratch_bytes(extents, sides)) as u64;
+    }
     let bits = height * width.div_ceil(WORD) * size_of::<u64>();
-    let rows = height * (width + 2 * LANES) * size_of::<f32>() + width * size_of::<i32>();
-    let slice = rows + 2 * bits + bits.max(BITS_BYTES) + column(height) + sides.row_bytes(width);
+    let rows = height * (width + 3 * LANES) * size_of::<f32>() + width * size_of::<i32>();
+    let slice = rows + 2 * bits + bits.max(BITS_BYTES) + column_bytes(height) + sides.row_bytes(width);
     let lines = columns(depth, height * width);
-    let tile = (depth + LANES) * lines * (size_of::<f32>() + size_of::<i32>() + size_of::<u16>());
-    (slice.max(tile + column(depth) + sides.row_bytes(lines))) as u64
+    let tile = (depth + LANES) * (lines * (size_of::<f32>() + size_of::<i32>() + size_of::<u16>()));
+    let squares = depth * LANES * size_of::<f32>();
+    let lines = tile + squares + column_bytes(depth) + sides.row_bytes(lines);
+    // And a byte for each slice of each transform.
+    (threads * slice.max(lines) + transforms * depth) as u64
+}
+
+/// Bytes of a [`Column`].
+pub(super) fn column_bytes(extent: usize) -> usize {
+    (2 * LANES * size_of::<f32>() + 32) * (extent + 2)
 }
 
 /// Lines of one vector along an axis.
-struct Column {
-    places: Vec<i32>,
-    before: Vec<u32>,
-    changes: Vec<u16>,
-    squares: Vec<[f32; LANES]>,
+pub(super) struct Column {
+    pub(super) places: Vec<i32>,
+    pub(super) before: Vec<u32>,
+    pub(super) changes: Vec<u16>,
     ranges: Ranges,
 }
 
 impl Column {
-    fn new(extent: usize) -> Result<Column, Error> {
+    pub(super) fn new(extent: usize) -> Result<Column, Error> {
         let mut places = zeros(extent, SCRATCH)?;
         places.clear();
         Ok(Column {
             places,
             before: zeros(extent + 1, SCRATCH)?,
             changes: zeros(extent, SCRATCH)?,
-            squares: zeros(extent, SCRATCH)?,
             ranges: Ranges::new(extent)?,
         })
     }
     /// From the changes and the values of the rows, one for each of `places`, to the squares.
+    ///
+    /// What goes to `squares` is what `value` makes of the square at a place.
     #[inline(always)]
-    fn solve<S: Simd>(&mut self, simd: S, axis: &Axis, values: &[[f32; LANES]]) {
-        boundaries(simd, axis, &self.changes, &mut self.squares);
+    pub(super) fn solve<S: Simd>(
+        &mut self,
+        simd: S,
+        axis: &Axis,
+        values: &[[f32; LANES]],
+        squares: &mut [[f32; LANES]],
+        value: impl Fn(usize, f32x16<S>) -> f32x16<S>,
+    ) {
+        boundaries(simd, axis, &self.changes, squares);
         let rows = Rows { values: &values[..self.places.len()], places: &self.places, before: &self.before };
-        envelope(simd, axis, &rows, &mut self.ranges, &mut self.squares);
+        envelope(simd, axis, &rows, &mut self.ranges, squares, value);
     }
 }
 
@@ -385,6 +442,7 @@ struct SliceScratch {
     rows: Planes,
     /// Those of one vector.
     values: Vec<[f32; LANES]>,
+    squares: Vec<[f32; LANES]>,
     column: Column,
     previous: Vec<i32>,
 }
@@ -402,6 +460,7 @@ impl SliceScratch {
             across: zeros(words, SCRATCH)?,
             rows: Planes::try_new(height, width, SCRATCH)?,
             values: zeros(height, SCRATCH)?,
+            squares: zeros(height, SCRATCH)?,
             column: Column::new(height)?,
             previous: zeros(if of_labels { width.next_multiple_of(LANES) } else { 0 }, SCRATCH)?,
         })
@@ -460,6 +519,7 @@ impl SliceScratch {
 struct ColumnScratch {
     /// One plane per vector of columns: the values of the rows that have some, then the squares.
     values: Planes,
+    squares: Vec<[f32; LANES]>,
     /// Which lanes are inside, by vector and slice.
     sides: Vec<u16>,
     /// The labels by slice.
@@ -474,6 +534,7 @@ impl ColumnScratch {
         let lines = columns(depth, call.slice_voxels());
         Ok(ColumnScratch {
             values: Planes::try_new(lines / LANES, depth * LANES, SCRATCH)?,
+            squares: zeros(depth, SCRATCH)?,
             sides: zeros(lines / LANES * depth, SCRATCH)?,
             labels: zeros(if call.form == Form::Labels { lines * depth } else { 0 }, SCRATCH)?,
             row: if call.form == Form::Labels { call.sides.row(lines)? } else { Row::default() },
@@ -486,33 +547,16 @@ impl ColumnScratch {
 /// says whether voxel x differs from the one before; one bit is set at least.
 #[inline(always)]
 fn along_row<S: Simd>(simd: S, changes: &[u64], step_squared: f32, row: &mut [[f32; LANES]]) {
-    let lanes = |x: f32| f32x16::splat(simd, x);
-    let none = lanes(f32::INFINITY);
-    // From the change before the vector at x to its first voxel, and from there to the first change after the vector.
+    // The change before the vector at x, and the first one after it.
     let (mut before, mut after) = (None, next_change(changes, LANES));
     for (vector, square) in row.iter_mut().enumerate() {
         let x = vector * LANES;
-        let lane = f32x16::load_array(simd, std::array::from_fn(|lane| lane as f32));
-        let left = before.map_or(none, |place| lane + (x - place + 1) as f32);
-        let right = after.map_or(none, |place| lanes((place - x) as f32) - lane);
-        let mut steps = left.min(right);
         let bits = lane_bits(changes, vector);
+        let steps = steps(simd, x, before, bits, after);
+        (steps * steps * step_squared).store_array(square);
         if bits != 0 {
-            // Within the vector, the distance to a change spreads by 1, 2, 4 and 8 lanes.
-            let at = |bits: u16| mask32x16::from_bitmask(simd, bits.into()).select(lanes(1.0), none);
-            let (mut left, mut right) = (at(bits), at(bits >> 1));
-            left = left.min(left.shift_elements_right::<1>(f32::INFINITY) + 1.0);
-            right = right.min(right.shift_elements_left::<1>(f32::INFINITY) + 1.0);
-            left = left.min(left.shift_elements_right::<2>(f32::INFINITY) + 2.0);
-            right = right.min(right.shift_elements_left::<2>(f32::INFINITY) + 2.0);
-            left = left.min(left.shift_elements_right::<4>(f32::INFINITY) + 4.0);
-            right = right.min(right.shift_elements_left::<4>(f32::INFINITY) + 4.0);
-            left = left.min(left.shift_elements_right::<8>(f32::INFINITY) + 8.0);
-            right = right.min(right.shift_elements_left::<8>(f32::INFINITY) + 8.0);
-            steps = steps.min(left).min(right);
             before = Some(x + LANES - 1 - bits.leading_zeros() as usize);
         }
-        (steps * steps * step_squared).store_array(square);
         let end = x + 2 * LANES;
         if after.is_some_and(|place| place < end) {
             after = next_change(changes, end);
@@ -520,9 +564,36 @@ fn along_row<S: Simd>(simd: S, changes: &[u64], step_squared: f32, row: &mut [[f
     }
 }
 
+/// Steps from the voxels of the vector at x to the nearest change: those within the vector as bits, and the nearest ones
+/// before and after it.
+#[inline(always)]
+pub(super) fn steps<S: Simd>(simd: S, x: usize, before: Option<usize>, bits: u16, after: Option<usize>) -> f32x16<S> {
+    let lanes = |x: f32| f32x16::splat(simd, x);
+    let none = lanes(f32::INFINITY);
+    let lane = f32x16::load_array(simd, std::array::from_fn(|lane| lane as f32));
+    let left = before.map_or(none, |place| lane + (x - place + 1) as f32);
+    let right = after.map_or(none, |place| lanes((place - x) as f32) - lane);
+    let steps = left.min(right);
+    if bits == 0 {
+        return steps;
+    }
+    // Within the vector, the distance to a change spreads by 1, 2, 4 and 8 lanes.
+    let at = |bits: u16| mask32x16::from_bitmask(simd, bits.into()).select(lanes(1.0), none);
+    let (mut left, mut right) = (at(bits), at(bits >> 1));
+    left = left.min(left.shift_elements_right::<1>(f32::INFINITY) + 1.0);
+    right = right.min(right.shift_elements_left::<1>(f32::INFINITY) + 1.0);
+    left = left.min(left.shift_elements_right::<2>(f32::INFINITY) + 2.0);
+    right = right.min(right.shift_elements_left::<2>(f32::INFINITY) + 2.0);
+    left = left.min(left.shift_elements_right::<4>(f32::INFINITY) + 4.0);
+    right = right.min(right.shift_elements_left::<4>(f32::INFINITY) + 4.0);
+    left = left.min(left.shift_elements_right::<8>(f32::INFINITY) + 8.0);
+    right = right.min(right.shift_elements_left::<8>(f32::INFINITY) + 8.0);
+    steps.min(left).min(right)
+}
+
 /// The first change at `from` or after it.
 #[inline(always)]
-fn next_change(changes: &[u64], from: usize) -> Option<usize> {
+pub(super) fn next_change(changes: &[u64], from: usize) -> Option<usize> {
     let (first, rest) = changes.get(from / WORD..)?.split_first()?;
     let bits = first >> (from % WORD);
     if bits != 0 {
@@ -534,13 +605,13 @@ fn next_change(changes: &[u64], from: usize) -> Option<usize> {
 
 /// The bits of one vector of a row of words.
 #[inline(always)]
-fn lane_bits(words: &[u64], vector: usize) -> u16 {
+pub(super) fn lane_bits(words: &[u64], vector: usize) -> u16 {
     (words[vector / (WORD / LANES)] >> (vector % (WORD / LANES) * LANES)) as u16
 }
 
 /// A vector from memory that may end before it; the lanes beyond are 0.
 #[inline(always)]
-fn load<S: Simd>(simd: S, from: &[f32]) -> f32x16<S> {
+pub(super) fn load<S: Simd>(simd: S, from: &[f32]) -> f32x16<S> {
     match from.first_chunk() {
         Some(lanes) => f32x16::load_array_ref(simd, lanes),
         None => {
@@ -553,7 +624,7 @@ fn load<S: Simd>(simd: S, from: &[f32]) -> f32x16<S> {
 
 /// The lanes of a vector that `to` has room for.
 #[inline(always)]
-fn store<S: Simd>(value: f32x16<S>, to: &mut [f32]) {
+pub(super) fn store<S: Simd>(value: f32x16<S>, to: &mut [f32]) {
     match to.first_chunk_mut() {
         Some(lanes) => value.store_array(lanes),
         None => to.copy_from_slice(&value.to_array()[..to.len()]),
