@@ -18,6 +18,8 @@
 #[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "a build without the backend that calls them"))]
 pub(crate) mod transform;
 
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
+pub(crate) mod erosion;
 pub(crate) mod objects;
 
 use crate::dtype::DType;

@@ -168,3 +168,10 @@ __device__ __forceinline__ u32 beyond(int bit) { return ~up_to(bit); }
 // The highest and the lowest bit of a word that is not 0.
 __device__ __forceinline__ int highest(u32 word) { return WARP - 1 - __clz(int(word)); }
 __device__ __forceinline__ int lowest(u32 word) { return __ffs(int(word)) - 1; }
+
+// The part of a plane that a block has: one of equal voxels, but for the last.
+struct Part {
+    u64 plane, first, end;
+    __device__ __forceinline__ Part(u64 task, u32 parts, u64 part_voxels, u64 voxels)
+        : plane(task / parts), first(task % parts * part_voxels), end(min(first + part_voxels, voxels)) {}
+};

@@ -14,7 +14,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) distance_extremes(const
     const int own = thread();
     const bool means = p.operation == MAP_MEAN;
     for (u64 task = blockIdx.x; task < p.planes * p.parts; task += gridDim.x) {
-        const Part part(p, task);
+        const MapPart part(p, task);
         float low[2] = {INFINITE, INFINITE}, high[2] = {-INFINITE, -INFINITE};
         double sum = 0.0;
         u64 count = 0;

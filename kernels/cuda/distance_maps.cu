@@ -9,7 +9,7 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) distance_maps(const Maps p) {
     for (u64 task = blockIdx.x; task < p.planes * p.parts; task += gridDim.x) {
-        const Part part(p, task);
+        const MapPart part(p, task);
         const u64 *partials = reinterpret_cast<const u64 *>(p.partials) + 2 * part.plane * p.parts;
         float least[2] = {INFINITE, INFINITE}, largest[2] = {-INFINITE, -INFINITE};
         float mean = 0.0f;

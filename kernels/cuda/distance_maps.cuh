@@ -23,16 +23,13 @@ struct Maps {
     u32 operation, unused;
 };
 
-// The part of a plane that a block has.
-struct Part {
-    u64 plane, first, end, sample;
+// The part of a map that a block has.
+struct MapPart : Part {
+    u64 sample;
     u32 of_class;
     const float *from;
     float *to;
-    __device__ __forceinline__ Part(const Maps &p, u64 task) {
-        plane = task / p.parts;
-        first = task % p.parts * p.part_voxels;
-        end = min(first + p.part_voxels, p.voxels);
+    __device__ __forceinline__ MapPart(const Maps &p, u64 task) : Part(task, p.parts, p.part_voxels, p.voxels) {
         sample = plane / p.made;
         const u32 number = u32(plane % p.made);
         of_class = p.first_class + number;

@@ -8,13 +8,16 @@
 
 // `ErosionParams` of src/cuda/erosion.rs.
 struct Erosion {
-    // f32 [planes of all samples, V]: errors p − g, then eroded errors; and their slopes.
-    u64 values, slopes;
+    // f32 [planes of all samples, V]: errors p − g, in place of which the slopes are written at the end, if any are; and eroded errors,
+    // which else take that place.
+    u64 errors, values;
     // f32 [N, V]: m, and 0 where a voxel does not count.
     u64 weights;
-    // f64 [planes of the launch, V]: what the launch before wrote, and what this one does.
-    u64 from, to;
-    // f32 [erosions, planes of the launch, V]: b of each erosion. −0 where the mean lies below ½, 1 where it is largest and there alone.
+    // f64 [planes of the launch, V]: what the launch before wrote, and what this one does; the weighted sum of the erosions whose
+    // places were taken again.
+    u64 from, to, totals;
+    // f32 [room, planes of the launch, V]: b of erosions, one after the other. −0 where the mean lies below ½, 1 where it is largest and
+    // there alone.
     u64 kept;
     // Of each erosion and part of a plane: the bits of the least and the largest sum; what flows to the voxels of either, and their counts.
     u64 extremes, shares;
@@ -27,8 +30,10 @@ struct Erosion {
     u64 depth, height, width;
     // Planes of a sample; parts of a plane.
     u32 made, parts;
-    // Which erosion this is, of 1 to `erosions`.
-    u32 erosion, erosions;
+    // Which erosion this is, of 1 to `erosions`; the first that is kept, and how many there is room for.
+    u32 erosion, erosions, kept_from, room;
+    // Whether erosions are made again, whose sum is known.
+    u32 again, unused;
     // Voxels of a cross.
     double cross;
 };
@@ -59,16 +64,13 @@ template <class T> __device__ __forceinline__ T sum_of_block(T (&scratch)[THREAD
     return sum;
 }
 
-// The part of a plane that a block has.
-struct Part {
-    u64 plane, first, end;
+// The part of an image that a block has.
+struct ErosionPart : Part {
     const float *weights;
-    float *values;
-    __device__ __forceinline__ Part(const Erosion &p, u64 task) {
-        plane = task / p.parts;
-        first = task % p.parts * p.part_voxels;
-        end = min(first + p.part_voxels, p.voxels);
+    float *errors, *values;
+    __device__ __forceinline__ ErosionPart(const Erosion &p, u64 task) : Part(task, p.parts, p.part_voxels, p.voxels) {
         weights = reinterpret_cast<const float *>(p.weights) + (p.first + plane) / p.made * p.voxels;
+        errors = reinterpret_cast<float *>(p.errors) + (p.first + plane) * p.voxels;
         values = reinterpret_cast<float *>(p.values) + (p.first + plane) * p.voxels;
     }
 };
@@ -77,7 +79,7 @@ template <class T> __device__ __forceinline__ T *plane_of(u64 at, const Erosion 
     return reinterpret_cast<T *>(at) + part.plane * p.voxels;
 }
 __device__ __forceinline__ float *kept_of(const Erosion &p, const Part &part, u32 erosion) {
-    return plane_of<float>(p.kept, p, part) + (erosion - 1) * p.planes * p.voxels;
+    return plane_of<float>(p.kept, p, part) + erosion % p.room * p.planes * p.voxels;
 }
 __device__ __forceinline__ Extremes *extremes_of(const Erosion &p, u64 plane, u32 erosion) {
     return reinterpret_cast<Extremes *>(p.extremes) + ((erosion - 1) * p.planes + plane) * p.parts;
@@ -117,16 +119,18 @@ struct Spread {
     }
 };
 
-// Sum over a cross, always in one order; beyond the borders is 0.
+// Sum over a cross; beyond the borders is 0. The neighbours along an axis are added to each other first, so that mirror images have the
+// same sums.
 template <class Value> __device__ __forceinline__ double cross(const Erosion &p, u64 voxel, Value value) {
     const u64 x = voxel % p.width, row = voxel / p.width, y = row % p.height, z = row / p.height;
-    const u64 slice = p.width * p.height;
     double sum = value(voxel);
-    if (x > 0) sum = __dadd_rn(sum, value(voxel - 1));
-    if (x + 1 < p.width) sum = __dadd_rn(sum, value(voxel + 1));
-    if (y > 0) sum = __dadd_rn(sum, value(voxel - p.width));
-    if (z > 0) sum = __dadd_rn(sum, value(voxel - slice));
-    if (y + 1 < p.height) sum = __dadd_rn(sum, value(voxel + p.width));
-    if (z + 1 < p.depth) sum = __dadd_rn(sum, value(voxel + slice));
+    const auto along = [&](u64 at, u64 extent, u64 stride) {
+        if (extent == 1) return;
+        const double before = at > 0 ? value(voxel - stride) : 0.0, after = at + 1 < extent ? value(voxel + stride) : 0.0;
+        sum = __dadd_rn(sum, __dadd_rn(before, after));
+    };
+    along(x, p.width, 1);
+    along(y, p.height, p.width);
+    along(z, p.depth, p.width * p.height);
     return sum;
 }

@@ -1,7 +1,7 @@
 // erosion_backward: the slope of the weighted sum of eroded errors, one erosion back; at the end by the error of each voxel, per weight.
 //
 // reads   f64 slopes by the erosion after this one, what was kept of both, what flows to its extremes
-// writes  f64 slopes by this erosion, and by part what flows to its extremes; at the end f32 slopes
+// writes  f64 slopes by this erosion, and by part what flows to its extremes; at the end f32 slopes, in place of the errors
 // launch  grid (parts × planes, 1, 1) and no more than fit, block 256; one launch per erosion, and one more
 // determinism  run_to_run: parts follow from the number of voxels; a thread adds in order, then a tree of the block
 // twins   kernels/wgsl/erosion_backward.wgsl, src/cpu/erosion.rs
@@ -29,7 +29,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) erosion_backward(const 
     const Shares none = {0.0, 0.0, 0, 0};
     const bool is_last = p.erosion == p.erosions, is_over = p.erosion == 0;
     for (u64 task = blockIdx.x; task < p.planes * p.parts; task += gridDim.x) {
-        const Part part(p, task);
+        const ErosionPart part(p, task);
         if (!is_over && extremes_of(p, part.plane, p.erosion)->least == NO_SUM) continue;
         const Spread after(p, is_last ? Extremes{NO_SUM, 0} : extremes_of_plane(scratch, p, part.plane, p.erosion + 1));
         const bool flows = !after.skipped;
@@ -55,8 +55,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) erosion_backward(const 
             if (is_over) {
                 const float by_weight = weight == 0.0f ? 0.0f : float(__ddiv_rn(sum, double(weight)));
                 // No infinity, which would be NaN where p = g.
-                reinterpret_cast<float *>(p.slopes)[(p.first + part.plane) * p.voxels + voxel] =
-                    fabsf(by_weight) == INFINITE ? copysignf(LARGEST, by_weight) : by_weight;
+                part.errors[voxel] = fabsf(by_weight) == INFINITE ? copysignf(LARGEST, by_weight) : by_weight;
                 continue;
             }
             sum = __fma_rn(factor(p, p.erosion), double(weight), sum);

@@ -39,25 +39,43 @@ fn left_of(sum: vec2<u32>) -> vec2<u32> {
     return select(sum, DOUBLE_ZERO, double_sign(sum) != 0u);
 }
 
-// The voxel in which the k-th face of a voxel ends, and whether there is one; the voxel itself for k = 0.
+// The part of a plane that a workgroup has, and whether there is one.
+struct Part {
+    plane: u32,
+    there: bool,
+    first: u32,
+    end: u32,
+}
+fn part_of(group: vec3<u32>) -> Part {
+    let number = number_of(group);
+    let plane = number / piece.parts;
+    let first = number % piece.parts * piece.part_voxels;
+    return Part(plane, plane < piece.planes, first, min(first + piece.part_voxels, piece.voxels));
+}
+
+// The neighbour of a voxel along an axis, before it (side 0) or after it, and whether there is one.
 struct Neighbour {
     voxel: u32,
     there: bool,
 }
-const CROSS = 7u;
-fn neighbour(voxel: u32, k: u32) -> Neighbour {
-    let x = voxel % piece.width;
-    let row = voxel / piece.width;
-    let y = row % piece.extent;
-    let z = row / piece.extent;
-    let slice = piece.width * piece.extent;
-    switch k {
-        case 0u: { return Neighbour(voxel, true); }
-        case 1u: { return Neighbour(voxel - 1u, x > 0u); }
-        case 2u: { return Neighbour(voxel + 1u, x + 1u < piece.width); }
-        case 3u: { return Neighbour(voxel - piece.width, y > 0u); }
-        case 4u: { return Neighbour(voxel - slice, z > 0u); }
-        case 5u: { return Neighbour(voxel + piece.width, y + 1u < piece.extent); }
-        default: { return Neighbour(voxel + slice, row + piece.extent < piece.rows); }
+const AXES = 3u;
+fn neighbour(voxel: u32, axis: u32, side: u32) -> Neighbour {
+    var at = voxel % piece.width;
+    var extent = piece.width;
+    var stride = 1u;
+    if axis > 0u {
+        let row = voxel / piece.width;
+        at = row % piece.extent;
+        extent = piece.extent;
+        stride = piece.width;
+        if axis > 1u {
+            at = row / piece.extent;
+            extent = piece.rows / piece.extent;
+            stride = piece.width * piece.extent;
+        }
     }
+    if side == 0u {
+        return Neighbour(voxel - stride, at > 0u);
+    }
+    return Neighbour(voxel + stride, at + 1u < extent);
 }

@@ -57,20 +57,33 @@ fn finite(slope: f32) -> u32 {
 const LARGEST = 0x3f800000u;
 const BELOW_HALF = 0x80000000u;
 
+#if !LAST
+// How the erosion after was spread, and what flows to its extremes.
+struct Spread {
+    of_largest: f32,
+    of_least: f32,
+    divisor: f32,
+}
+fn slope_through(spread: Spread, i: u32) -> f32 {
+    let b = kept_after[i];
+    if b == BELOW_HALF {
+        return 0.0;
+    }
+    let share = select(select(0.0, spread.of_least, b == 0u), spread.of_largest, b == LARGEST);
+    return (bitcast<f32>(slopes_after[i]) - share) / spread.divisor;
+}
+#endif
+
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let part = number_of(group);
-    let plane = part / piece.parts;
-    let there = plane < piece.planes;
-    let first = part % piece.parts * piece.part_voxels;
-    let end = min(first + piece.part_voxels, piece.voxels);
-    let of_plane = plane * piece.voxels;
+    let part = part_of(group);
+    let of_plane = part.plane * piece.voxels;
 #if !LAST
     var own_extremes = NO_SUM;
     var own_shares = NOTHING;
-    if there && thread < piece.parts {
-        own_extremes = extremes_after[plane * piece.parts + thread];
-        own_shares = shares_after[plane * piece.parts + thread];
+    if part.there && thread < piece.parts {
+        own_extremes = extremes_after[part.plane * piece.parts + thread];
+        own_shares = shares_after[part.plane * piece.parts + thread];
     }
     let all_parts = extremes_of_group(own_extremes, thread);
     let all_shares = shares_of_group(own_shares, thread);
@@ -88,24 +101,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #if !OVER
     var sums = NOTHING;
 #endif
-    for (var voxel = first + thread; there && voxel < end; voxel += 256u) {
+    for (var voxel = part.first + thread; part.there && voxel < part.end; voxel += 256u) {
         var slope = 0.0;
 #if !LAST
-        for (var k = 0u; k < CROSS; k++) {
-            let next = neighbour(voxel, k);
-            if next.there {
-                let b = kept_after[of_plane + next.voxel];
-                if b != BELOW_HALF {
-                    let share = select(select(0.0, of_least, b == 0u), of_largest, b == LARGEST);
-                    slope += (bitcast<f32>(slopes_after[of_plane + next.voxel]) - share) / divisor;
+        let spread = Spread(of_largest, of_least, divisor);
+        slope = slope_through(spread, of_plane + voxel);
+        // As in `erosion_sums`.
+        for (var axis = 0u; axis < AXES; axis++) {
+            var both = 0.0;
+            for (var side = 0u; side < 2u; side++) {
+                let next = neighbour(voxel, axis, side);
+                if next.there {
+                    both += slope_through(spread, of_plane + next.voxel);
                 }
             }
+            slope += both;
         }
 #endif
-        let weight = bitcast<f32>(weights_of_voxels[plane / piece.maps * piece.voxels + voxel]);
+        let weight = bitcast<f32>(weights_of_voxels[part.plane / piece.maps * piece.voxels + voxel]);
 #if OVER
         let weighs = (bitcast<u32>(weight) & 0x7fffffffu) != 0u;
-        to[plane_written(plane) + voxel] = select(0u, finite(slope / weight), weighs);
+        to[plane_written(part.plane) + voxel] = select(0u, finite(slope / weight), weighs);
 #else
         slope += piece.factor * weight;
         to[of_plane + voxel] = finite(slope);
@@ -120,8 +136,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 #if !OVER
     sums = shares_of_group(sums, thread);
-    if thread == 0u && there {
-        shares[part] = sums;
+    if thread == 0u && part.there {
+        shares[number_of(group)] = sums;
     }
 #endif
 }

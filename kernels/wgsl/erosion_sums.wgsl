@@ -25,27 +25,29 @@ fn value(plane: u32, voxel: u32) -> vec2<u32> {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let part = number_of(group);
-    let plane = part / piece.parts;
-    let there = plane < piece.planes;
-    let first = part % piece.parts * piece.part_voxels;
-    let end = min(first + piece.part_voxels, piece.voxels);
+    let part = part_of(group);
     let half = double_from_f32(bitcast<u32>(-0.5 * f32(piece.cross)));
     var own = NO_SUM;
-    for (var voxel = first + thread; there && voxel < end; voxel += 256u) {
-        var sum = half;
-        for (var k = 0u; k < CROSS; k++) {
-            let next = neighbour(voxel, k);
-            if next.there {
-                sum = double_add(sum, value(plane, next.voxel));
+    for (var voxel = part.first + thread; part.there && voxel < part.end; voxel += 256u) {
+        // Both neighbours along an axis are added to each other first, so that mirror images have the same sums.
+        var sum = value(part.plane, voxel);
+        for (var axis = 0u; axis < AXES; axis++) {
+            var both = DOUBLE_ZERO;
+            for (var side = 0u; side < 2u; side++) {
+                let next = neighbour(voxel, axis, side);
+                if next.there {
+                    both = double_add(both, value(part.plane, next.voxel));
+                }
             }
+            sum = double_add(sum, both);
         }
-        sums[plane * piece.voxels + voxel] = sum;
+        sum = double_add(sum, half);
+        sums[part.plane * piece.voxels + voxel] = sum;
         let left = left_of(sum);
         own = extremes_of_both(own, vec4<u32>(left, left));
     }
     own = extremes_of_group(own, thread);
-    if thread == 0u && there {
-        extremes[part] = own;
+    if thread == 0u && part.there {
+        extremes[number_of(group)] = own;
     }
 }

@@ -17,7 +17,8 @@ pub(crate) fn eroded(b_0: Vec<Dual>, extents: &[usize], alpha: f64, iterations: 
     total
 }
 
-/// The mean over each voxel and its neighbours by faces; a neighbour beyond the border is 0.
+/// The mean over each voxel and its neighbours by faces; a neighbour beyond the border is 0. Both neighbours along an axis are added
+/// to each other first, which makes the mean the same in a mirror image.
 fn means(b: &[Dual], extents: &[usize]) -> Vec<Dual> {
     let count = 2 * extents.len() + 1;
     let mut sums = b.to_vec();
@@ -26,12 +27,9 @@ fn means(b: &[Dual], extents: &[usize]) -> Vec<Dual> {
         stride /= extent;
         for (voxel, sum) in sums.iter_mut().enumerate() {
             let place = voxel / stride % extent;
-            if place > 0 {
-                *sum = *sum + b[voxel - stride];
-            }
-            if place < extent - 1 {
-                *sum = *sum + b[voxel + stride];
-            }
+            let below = if place > 0 { b[voxel - stride] } else { Dual::ZERO };
+            let above = if place < extent - 1 { b[voxel + stride] } else { Dual::ZERO };
+            *sum = *sum + (below + above);
         }
     }
     sums.into_iter().map(|sum| sum / count as f64).collect()

@@ -4,6 +4,7 @@ use super::device::{Device, Text};
 use super::distance::{Field, THREADS, grid};
 use super::driver::{Entered, Function, Stream};
 use super::maps::{ALIGNMENT, Sources, parts};
+use crate::distance::erosion::{KEPT_BYTES, Kept};
 use crate::error::Error;
 use crate::plan::Head;
 use crate::problem::{Activation, Target};
@@ -33,11 +34,12 @@ struct ErrorsParams {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 struct ErosionParams {
+    errors: u64,
     values: u64,
-    slopes: u64,
     weights: u64,
     from: u64,
     to: u64,
+    totals: u64,
     kept: u64,
     extremes: u64,
     shares: u64,
@@ -53,15 +55,20 @@ struct ErosionParams {
     parts: u32,
     erosion: u32,
     erosions: u32,
+    kept_from: u32,
+    room: u32,
+    again: u32,
+    unused: u32,
     cross: f64,
 }
 
-/// Bytes of the extremes of a part, and of what flows to them.
+/// Bytes of a double, of the extremes of a part, and of what flows to them.
+const DOUBLE: u64 = 8;
 const EXTREMES_BYTES: u64 = 16;
 const SHARES_BYTES: u64 = 32;
 
 /// The eroded errors of a head: how they are made, and where. Planes are eroded in groups, whose memory stays within a budget: 16
-/// bytes per voxel, and 4 for each erosion.
+/// bytes per voxel, and 4 for each erosion. Of a plane that does not fit, fewer erosions are kept, beside 24 bytes per voxel.
 #[derive(Debug)]
 pub(super) struct Eroded {
     by: Erosions,
@@ -70,10 +77,13 @@ pub(super) struct Eroded {
     planes: u64,
     at_once: u64,
     parts: u64,
-    /// Places in the memory of the stage, in bytes: of the weights of voxels, of the sums of two erosions, of what is kept of each, and
-    /// of their parts.
+    /// How many erosions are kept.
+    room: usize,
+    /// Places in the memory of the stage, in bytes: of the weights of voxels, of planes of doubles, of what is kept, and of the parts of
+    /// each erosion. There are two planes of doubles, and a third where not all erosions are kept: for the sum of those that were, and
+    /// for the slope while erosions are made again.
     weights_at: u64,
-    sums_at: [u64; 2],
+    doubles_at: Vec<u64>,
     kept_at: u64,
     extremes_at: u64,
     shares_at: u64,
@@ -91,7 +101,13 @@ impl Eroded {
         let shape = &head.problem.shape;
         let (voxels, made) = (shape.voxels(), (shape.classes() - map.first_class) as u64);
         let (planes, parts, erosions) = (shape.samples() as u64 * made, parts(head), by.count as u64);
-        let at_once = (budget / (voxels * (16 + 4 * erosions))).clamp(1, planes);
+        let whole = voxels * (2 * DOUBLE + KEPT_BYTES * erosions);
+        let at_once = (budget / whole).clamp(1, planes);
+        let room = match whole <= budget {
+            true => by.count,
+            false => Kept::room(by.count, voxels, budget.saturating_sub(3 * DOUBLE * voxels)),
+        };
+        let doubles = if room < by.count { 3 } else { 2 };
         let mut end = begin;
         let mut take = |count: u64| {
             let at = end;
@@ -105,9 +121,10 @@ impl Eroded {
             planes,
             at_once,
             parts,
+            room,
             weights_at: take(4 * shape.all_voxels()),
-            sums_at: [0, 1].map(|_| take(8 * at_once * voxels)),
-            kept_at: take(4 * erosions * at_once * voxels),
+            doubles_at: (0..doubles).map(|_| take(DOUBLE * at_once * voxels)).collect(),
+            kept_at: take(KEPT_BYTES * room as u64 * at_once * voxels),
             extremes_at: take(EXTREMES_BYTES * erosions * at_once * parts),
             shares_at: take(SHARES_BYTES * erosions * at_once * parts),
             end,
@@ -140,12 +157,14 @@ impl Eroded {
         let problem = &head.problem;
         let shape = &problem.shape;
         let (base, voxels, classes) = (sources.base, shape.voxels(), shape.classes());
+        // The slopes are written in place of the errors, which are needed until then.
+        let errors = slopes.unwrap_or(values);
         let params = ErrorsParams {
             prediction,
             target,
             keep: sources.mask,
             weights_of_caller: sources.weights,
-            errors: values,
+            errors,
             weights: base + self.weights_at,
             voxels,
             samples: shape.samples() as u64,
@@ -165,12 +184,15 @@ impl Eroded {
             |axis: usize| shape.spatial().len().checked_sub(axis + 1).map_or(1, |axis| shape.spatial()[axis] as u64);
         for first in (0..self.planes).step_by(self.at_once as usize) {
             let planes = self.at_once.min(self.planes - first);
-            let params = |erosion: usize, odd: usize| ErosionParams {
+            let doubles = self.doubles_at.len();
+            let place = |number: usize| base + self.doubles_at[number % doubles];
+            let begin = ErosionParams {
+                errors,
                 values,
-                slopes: slopes.unwrap_or(0),
                 weights: base + self.weights_at,
-                from: base + self.sums_at[1 - odd],
-                to: base + self.sums_at[odd],
+                from: 0,
+                to: 0,
+                totals: place(2),
                 kept: base + self.kept_at,
                 extremes: base + self.extremes_at,
                 shares: base + self.shares_at,
@@ -184,21 +206,40 @@ impl Eroded {
                 width: extent(0),
                 made: self.made as u32,
                 parts: self.parts as u32,
-                erosion: erosion as u32,
+                erosion: 0,
                 erosions: self.by.count as u32,
+                kept_from: 1,
+                room: self.room as u32,
+                again: 0,
+                unused: 0,
                 cross: (2 * shape.spatial().len() + 1) as f64,
             };
             let blocks = grid(planes * self.parts);
-            // SAFETY: the caller's promise; the places have room for the planes of a group.
-            unsafe {
-                for erosion in 1..=self.by.count + 1 {
-                    self.forward.launch(entered, blocks, THREADS, 0, stream, params(erosion, erosion % 2))?;
+            // Up to an erosion, in planes of doubles from one on by turns.
+            let forth = |to: usize, plane: usize, params: ErosionParams| -> Result<(), Error> {
+                for erosion in 1..=to + 1 {
+                    let (from, to) = (place(plane + (erosion - 1) % 2), place(plane + erosion % 2));
+                    let params = ErosionParams { from, to, erosion: erosion as u32, ..params };
+                    // SAFETY: the caller's promise; the places have room for the planes of a group.
+                    unsafe { self.forward.launch(entered, blocks, THREADS, 0, stream, params)? };
                 }
-                if slopes.is_some() {
-                    for erosion in (0..=self.by.count).rev() {
-                        self.backward.launch(entered, blocks, THREADS, 0, stream, params(erosion, erosion % 2))?;
-                    }
+                Ok(())
+            };
+            forth(self.by.count, 0, begin)?;
+            if slopes.is_none() {
+                continue;
+            }
+            let (mut kept, mut slope) = (Kept::new(self.room, self.by.count), 0);
+            for erosion in (0..=self.by.count).rev() {
+                if let Some(kept_from) = kept.again(erosion) {
+                    let (erosions, kept_from) = (erosion as u32, kept_from as u32);
+                    forth(erosion, slope + 1, ErosionParams { erosions, kept_from, again: 1, ..begin })?;
                 }
+                let params =
+                    ErosionParams { from: place(slope), to: place(slope + 1), erosion: erosion as u32, ..begin };
+                // SAFETY: as above.
+                unsafe { self.backward.launch(entered, blocks, THREADS, 0, stream, params)? };
+                slope += 1;
             }
         }
         Ok(())

@@ -102,11 +102,12 @@ fn eroded(head: &Head, by: Erosions, error: &[f64], weights: &[f64]) -> (Vec<f64
     let faces = (2 * axes.len() + 1) as f64;
     let cross = |values: &[f64]| -> Vec<f64> {
         let sum = |index: usize| {
-            axes.iter().fold(values[index], |sum, &(stride, extent)| {
+            // The neighbours of an axis first, so that mirror images have the same sums.
+            axes.iter().rev().fold(values[index], |sum, &(stride, extent)| {
                 let at = index / stride % extent;
                 let before = if at > 0 { values[index - stride] } else { 0.0 };
                 let after = if at + 1 < extent { values[index + stride] } else { 0.0 };
-                sum + before + after
+                sum + (before + after)
             })
         };
         (0..values.len()).map(|index| sum(index) / faces).collect()

@@ -111,10 +111,10 @@ impl Maps {
         }
         if let Some((by, [values, slopes])) = erosion::maps(head) {
             let buffer_bytes = device.inner.device.limits().max_buffer_size;
-            let most = erosion::planes_at_once(by, voxels, distances.budget, limits, buffer_bytes)?;
+            let (most, room) = erosion::at_once(by, voxels, slopes.is_some(), distances.budget, limits, buffer_bytes)?;
             for piece in pieces(samples, classes, most, samples_at_once) {
                 making_of.begin(&piece);
-                making_of.erode(by, values.expect("it is made"), slopes);
+                making_of.erode(by, room, values.expect("it is made"), slopes);
             }
         }
         let table: Vec<u32> = (first..problem.shape.classes()).map(|class| class as u32).collect();
@@ -336,7 +336,7 @@ impl MakingOf<'_, '_, '_> {
     }
 
     /// Errors, and what becomes of them erosion by erosion.
-    fn erode(&mut self, by: Erosions, values: usize, slopes: Option<usize>) {
+    fn erode(&mut self, by: Erosions, room: usize, values: usize, slopes: Option<usize>) {
         let problem = &self.head.problem;
         let labels = match problem.target {
             Target::Labels(dtype) => Some(dtype),
@@ -365,7 +365,9 @@ impl MakingOf<'_, '_, '_> {
         let slopes = slopes.map(|number| self.planes(number));
         let samples = self.samples.end - self.samples.start;
         let of_voxels = Bind::whole(Place::VoxelWeights, 4 * samples * self.grid.voxels);
-        let mut binds = vec![source.read(), self.classes.read(), values.bind, of_voxels, truths.read()];
+        // The slopes are written in place of the errors, which are needed until then.
+        let errors = slopes.unwrap_or(values);
+        let mut binds = vec![source.read(), self.classes.read(), errors.bind, of_voxels, truths.read()];
         binds.extend(problem.mask.then_some(keep.read()));
         binds.extend(problem.weights.then_some(weights.read()));
         let params = PieceParams {
@@ -373,13 +375,13 @@ impl MakingOf<'_, '_, '_> {
             truths_base,
             keep_base,
             weights_base,
-            to_base: values.base,
-            to_sample: values.sample,
+            to_base: errors.base,
+            to_sample: errors.sample,
             ..self.params
         };
         self.builder.dispatch(text, &binds, params, (samples * self.grid.voxels).div_ceil(THREADS));
         let rank = problem.shape.spatial().len();
-        erosion::erode(&mut self.builder, by, rank, self.grid, self.params, values, slopes, self.limits);
+        erosion::erode(&mut self.builder, by, room, rank, self.grid, self.params, values, slopes, self.limits);
     }
 
     fn contours(&mut self) {

@@ -263,9 +263,10 @@ fn of_erosions() -> Vec<Shader> {
         let name = format!("erosion {}", shaders.len());
         shaders.push(Shader { name, text, subgroups: false, f16: false, constants: vec![] });
     };
-    for text in [EROSION_SUMS, EROSION_SPREAD] {
-        for flags in [&["FIRST"][..], &[]] {
-            push(source::distance(text, flags));
+    for first in [&["FIRST"][..], &[]] {
+        push(source::distance(EROSION_SUMS, first));
+        for (totals, kept) in [(&["TOTAL"][..], &["KEPT"][..]), (&["TOTAL"], &[]), (&[], &["KEPT"]), (&[], &[])] {
+            push(source::distance(EROSION_SPREAD, &[first, totals, kept].concat()));
         }
     }
     for flags in [&["OVER"][..], &["LAST"], &[]] {
