@@ -405,11 +405,11 @@ impl Image {
         let (after, own) = rest.split_at_mut(reach * columns);
         let mut mapped = 0;
         for row in 0..end {
-            for row in mapped..end.min(row + reach + 1) {
-                let values = &mut plane[row * columns..][..columns];
-                sweep.map((first_row + row) * columns, values);
-                sweep.mapped(slab, row * columns, values);
-                mapped = row + 1;
+            while mapped < end.min(row + reach + 1) {
+                let values = &mut plane[mapped * columns..][..columns];
+                sweep.map((first_row + mapped) * columns, values);
+                sweep.mapped(slab, mapped * columns, values);
+                mapped += 1;
             }
             let (done, ahead) = plane.split_at_mut((row + 1) * columns);
             let sums = &mut done[row * columns..];
