@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Bench, Case, Data, example as case};
+use common::{Bench, Case, Data, example as case, lasting};
 use segfuse::cpu::{Device, InPlaceInputs};
 use segfuse::{DType, Evaluation, Gradient, Inputs, Layout, MomentTable, Plan, Problem, Schedule, Shape, SliceMut};
 
@@ -43,7 +43,7 @@ fn cases() -> Vec<Case> {
             "hausdorff_dt + 0.1*boundary + distance_ce + shape_aware_ce + distance_ce(map=unet)",
             &[2, 3, 50, 40, 36],
         ),
-        lasting("hausdorff_erosion", &[1, 2, 50, 40, 36]),
+        lasting("hausdorff_erosion", &[1, 2, 50, 40, 36], 11),
     ];
     let schedules: Vec<Schedule> = cases.iter().map(|c| c.plan().heads()[0].schedule()).collect();
     assert!(schedules.iter().any(|s| matches!(s, Schedule::OnePass { .. })), "{schedules:?}");
@@ -52,22 +52,10 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A case with mistakes that lie side by side, so that something is left of the last erosion.
-fn lasting(spec: &str, shape: &[usize]) -> Case {
-    let mut case = case(spec, shape, DType::F32, Layout::Planar, 11);
-    let voxels: usize = shape[2..].iter().product();
-    case.target.iter_mut().for_each(|label| *label = 1.0);
-    for (i, z) in case.prediction.iter_mut().enumerate() {
-        let wave = (0.5 + (i % voxels) as f64 * 6.0 / voxels as f64).sin();
-        *z = if i / voxels % shape[1] == 1 { -1.0 } else { 1.0 } * (1.0 + wave).clamp(0.0, 1.6);
-    }
-    case
-}
-
 #[test]
 fn erosions_of_a_lasting_case_last() {
     let losses = ["hausdorff_erosion(iterations=9)", "hausdorff_erosion"]
-        .map(|spec| run(&Device::new(), &lasting(spec, &[1, 2, 50, 40, 36])).0.loss());
+        .map(|spec| run(&Device::new(), &lasting(spec, &[1, 2, 50, 40, 36], 11)).0.loss());
     assert!(losses[1] > losses[0], "{losses:?}");
 }
 

@@ -646,6 +646,19 @@ pub fn example(spec: &str, shape: &[usize], dtype: DType, layout: Layout, seed: 
     Case::new(spec.parse().expect("a valid spec"), &settings, prediction, labels, None, weights, None)
 }
 
+/// An example of two classes or one with mistakes that lie side by side, so that something is left of ten erosions.
+pub fn lasting(spec: &str, shape: &[usize], seed: u64) -> Case {
+    let mut case = example(spec, shape, DType::F32, Layout::Planar, seed);
+    let voxels: usize = shape[2..].iter().product();
+    case.target.iter_mut().for_each(|label| *label = 1.0);
+    for (i, z) in case.prediction.iter_mut().enumerate() {
+        let wave = (0.5 + (i % voxels) as f64 * 6.0 / voxels as f64).sin();
+        let wrong = if shape[1] == 1 || i / voxels % shape[1] == 1 { -1.0 } else { 1.0 };
+        *z = wrong * (1.0 + wave).clamp(0.0, 1.6);
+    }
+    case
+}
+
 /// What a gradient of this type adds to the error of single precision: half a unit in the last place, and half the
 /// smallest step.
 pub fn rounding(dtype: DType) -> (f64, f64) {

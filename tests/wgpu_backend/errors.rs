@@ -1,7 +1,7 @@
 //! Everything that a caller with buffers of its own can hand in wrongly, and devices that cannot or no longer.
 
 use super::buffers::{Loaded, download, submit};
-use super::common::{Case, example, variable};
+use super::common::{Case, example, lasting, variable};
 use super::evaluate;
 use segfuse::wgpu::{Buffers, Call, Device, Executor, Variant};
 use segfuse::{DType, Error, Inputs, Layout, Map, Plan, Problem, Shape};
@@ -273,6 +273,30 @@ fn of_buffers_beyond_the_device() {
     assert_error!(error, Error::DeviceLimit { what: "bytes of one buffer", need: 0x20_0000, got: 0x10_0000 });
     let small = example("dice + bce", &[1, 1, 1 << 10], DType::F32, Layout::Planar, 83);
     evaluate(&device.prepare(&small.plan()).expect("it is small"), &small);
+}
+
+/// Where a buffer has no room for what is kept of all erosions, fewer are kept, and no slope is another.
+#[test]
+fn of_erosions_that_do_not_fit_a_buffer() {
+    let device = device_or_return!();
+    let case = lasting("hausdorff_erosion", &[1, 1, 30, 32, 33], 84);
+    let want = evaluate(&device.prepare(&case.plan()).expect("the device takes the plan"), &case);
+    // 126 976 bytes for each that is kept: room for all ten, for seven, five, and not for the four that it takes.
+    for (max_buffer_size, fits) in [(2 << 20, true), (7 << 17, true), (5 << 17, true), (3 << 17, false)] {
+        let binding = max_buffer_size.min(1 << 20);
+        let limits = Limits { max_buffer_size, max_storage_buffer_binding_size: binding, ..Limits::defaults() };
+        let (device, queue) = limited(limits);
+        let device = Device::from_wgpu(device, queue).expect("enough for small problems");
+        match device.prepare(&case.plan()) {
+            // Sums over voxels are parted as bindings allow.
+            Ok(executor) => {
+                let (evaluation, gradient) = evaluate(&executor, &case);
+                assert!(fits && gradient == want.1, "{max_buffer_size}");
+                assert!((evaluation.loss() / want.0.loss() - 1.0).abs() < 1e-6, "{max_buffer_size}");
+            }
+            Err(error) => assert!(!fits && matches!(error, Error::DeviceLimit { .. }), "{max_buffer_size}: {error}"),
+        }
+    }
 }
 
 /// A lost device says so, by slices and when it is asked for another plan; another device of the same process works.
