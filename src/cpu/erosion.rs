@@ -19,8 +19,8 @@ use rayon::prelude::*;
 const ERODED: &str = "the erosions of an error";
 
 /// The eroded error and, where it is asked for, its slope: f32 `[N, C − first_class, V]`. Nothing where the head has no such map.
-/// In flight are 16 bytes per voxel of a plane, and for the slope 4 more for each erosion that there is [`room`]
-/// for: of one plane, or of one per thread where they are small.
+/// In flight are 16 bytes per voxel of a plane, for the slope 4 more for each erosion that there is [`room`] for, and two slices per
+/// thread: of one plane, or of one per thread where they are small.
 ///
 /// # Errors
 /// [`Error::DeviceMemory`] when there is no memory for that.
@@ -181,13 +181,13 @@ trait Sweep: Sync {
 
 /// The way forth: to b of the erosion before, and from there to the sums of this one, less half of their voxels.
 struct Forth<'a> {
-    from: From<'a>,
+    begin: Begin<'a>,
     half: f64,
 }
 
 /// What an erosion begins with.
 #[derive(Clone, Copy)]
-enum From<'a> {
+enum Begin<'a> {
     /// Errors p − g.
     Errors(&'a [f32]),
     /// Sums of the erosion before, how they are spread, and k^α of that erosion.
@@ -209,13 +209,13 @@ impl<'a> Sweep for Forth<'a> {
 
     #[inline(always)]
     fn map(&self, first: usize, values: &mut [f64]) {
-        match self.from {
-            From::Errors(errors) => {
+        match self.begin {
+            Begin::Errors(errors) => {
                 for (b, &error) in values.iter_mut().zip(&errors[first..]) {
                     *b = f64::from(error) * f64::from(error);
                 }
             }
-            From::Sums(Spread { shift, divisor, .. }, _) => {
+            Begin::Sums(Spread { shift, divisor, .. }, _) => {
                 for value in values {
                     let is_below = *value < 0.0;
                     let b = (if is_below { 0.0 } else { *value } - shift) / divisor;
@@ -228,7 +228,7 @@ impl<'a> Sweep for Forth<'a> {
 
     #[inline(always)]
     fn mapped(&self, slab: &mut SlabForth<'a>, first: usize, values: &[f64]) {
-        let From::Sums(_, weight) = self.from else { return };
+        let Begin::Sums(_, weight) = self.begin else { return };
         if !slab.total.is_empty() {
             for (total, &b) in slab.total[first..].iter_mut().zip(values) {
                 *total += weight * b;
@@ -510,7 +510,7 @@ impl<'a> Erosion<'a> {
     /// those from `from` on are kept where there is room for any.
     fn forth(&mut self, errors: &[f32], to: usize, from: usize, total: &mut [f64]) {
         let image = self.image;
-        let mut begin = From::Errors(errors);
+        let mut begin = Begin::Errors(errors);
         for erosion in 1..=to + 1 {
             let before = erosion - 1;
             let is_kept = before >= from && self.room > 0;
@@ -522,9 +522,9 @@ impl<'a> Erosion<'a> {
                 extremes: Extremes::NONE,
             };
             let mut slabs: Vec<SlabForth<'_>> = (0..image.slabs()).map(slab).collect();
-            let forth = Forth { from: begin, half: image.cross / 2.0 };
+            let forth = Forth { begin, half: image.cross / 2.0 };
             // Of nothing comes nothing.
-            let is_over = erosion > to || matches!(begin, From::Sums(Spread { is_of_nothing: true, .. }, _));
+            let is_over = erosion > to || matches!(begin, Begin::Sums(Spread { is_of_nothing: true, .. }, _));
             if is_over {
                 image.map(&forth, &mut self.plane, &mut slabs);
                 break;
@@ -534,7 +534,7 @@ impl<'a> Erosion<'a> {
                 let extremes = slabs.iter().fold(Extremes::NONE, |all, slab| all.with(slab.extremes));
                 self.spreads.push(Spread::new(extremes, image.cross));
             }
-            begin = From::Sums(self.spreads[before], self.by.weight(erosion));
+            begin = Begin::Sums(self.spreads[before], self.by.weight(erosion));
         }
     }
 
