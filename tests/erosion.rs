@@ -26,7 +26,7 @@ fn mistakes(spec: &str, shape: &[usize], activation: Activation, seed: u64) -> C
                 wave += ((rest % extent) as f64 * frequency + phase).sin() / extents.len() as f64;
                 rest /= extent;
             }
-            let mistake: f64 = (0.8 + 0.6 * wave).clamp(0.05, 0.95);
+            let mistake: f64 = (1.0 + 0.6 * wave).clamp(0.05, 0.95);
             let label = if classes == 1 { 1.0 } else { (plane % classes) as f64 };
             let own = labels[plane / classes * voxels + voxel] == label;
             let p = if own { 1.0 - mistake } else { mistake };

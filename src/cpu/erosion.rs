@@ -8,7 +8,7 @@
 use super::block::{Block, Range, Reads, Sources};
 use super::maps::{UNIT_VOXELS, blocks, units, zeros};
 use super::planes;
-use crate::distance::erosion::Kept;
+use crate::distance::erosion::{KEPT_BYTES, Kept};
 use crate::error::Error;
 use crate::plan::Head;
 use crate::spec::{Erosions, Real, VoxelInput};
@@ -19,8 +19,7 @@ use rayon::prelude::*;
 const ERODED: &str = "the erosions of an error";
 
 /// The eroded error and, where it is asked for, its slope: f32 `[N, C − first_class, V]`. Nothing where the head has no such map.
-/// In flight are 16 bytes per voxel of a plane, for the slope 4 more for each erosion that there is [`room`] for, and two slices per
-/// thread: of one plane, or of one per thread where they are small.
+/// In flight are [`in_flight_bytes`].
 ///
 /// # Errors
 /// [`Error::DeviceMemory`] when there is no memory for that.
@@ -61,6 +60,19 @@ pub(super) fn make(head: &Head, sources: &Sources<'_>, slope: bool) -> Result<Ve
 /// system find memory for them.
 fn room(by: Erosions, voxels: usize) -> usize {
     if voxels < UNIT_VOXELS { by.count } else { Kept::least(by.count) }
+}
+
+/// Bytes that [`make`] takes at most beside the maps: the weights of all voxels, and two planes of doubles with what surrounds slabs
+/// and what is kept, for one plane of the maps, or for one per thread where they are small. Nothing where the head has no such map.
+pub(super) fn in_flight_bytes(head: &Head, threads: usize, slope: bool) -> u64 {
+    let Some(by) = head.erosions else { return 0 };
+    let shape = &head.problem.shape;
+    let (voxels, image) = (shape.voxels(), Image::new(shape.spatial(), threads));
+    let room = if slope { room(by, voxels as usize) } else { 0 };
+    let doubles = 2 * voxels + (image.aside() * image.slabs()) as u64;
+    let plane = size_of::<f64>() as u64 * doubles + KEPT_BYTES * voxels * room as u64;
+    let at_once = if (voxels as usize) < UNIT_VOXELS { threads.min(shape.samples() * shape.classes()) } else { 1 };
+    size_of::<f32>() as u64 * shape.all_voxels() + plane * at_once as u64
 }
 
 /// p − g of every class; 0 where a voxel does not count or has no weight. And the weights.

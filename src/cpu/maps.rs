@@ -102,8 +102,8 @@ impl Maps {
     }
 }
 
-/// Bytes that the maps of a head, which has some, take at most, with the classes and transforms that they are made of, on the threads of rayon's current
-/// pool. What objects and erosions are made in is beside them.
+/// Bytes that the maps of a head, which has some, take at most, with the classes, transforms and erosions that they are made of, on the threads of rayon's current
+/// pool. What objects are made in is beside them.
 pub(super) fn bytes(head: &Head) -> u64 {
     let shape = &head.problem.shape;
     let plane = shape.all_voxels() * DType::F32.size();
@@ -124,7 +124,10 @@ pub(super) fn bytes(head: &Head) -> u64 {
     let contours = if has_contours { regions().max().unwrap_or_default() } else { 0 };
     let transforms = [distance::Source::Labels(DType::I16), distance::Source::Dense(DType::U8)]
         .map(|source| Distances::new(shape, source).spacing(head.problem.voxel_spacing()).workspace_bytes());
-    let transform = transforms.into_iter().max().unwrap_or_default();
+    let is_transformed = head.maps.iter().any(|map| !sides(map.input).is_empty());
+    let transform = if is_transformed { transforms.into_iter().max().unwrap_or_default() } else { 0 };
+    // Before any transform is made.
+    let transform = transform.max(erosion::in_flight_bytes(head, rayon::current_num_threads(), true));
     made + shared - last + regions().sum::<u64>() + contours + transform
 }
 

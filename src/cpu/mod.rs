@@ -104,8 +104,8 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Bytes of memory that a call takes at most for the maps that the plan makes, with the classes and transforms that they are made
-    /// of. Beside it are what eroded errors and objects are made in (`docs/distance.md`), and a few hundred KiB per thread.
+    /// Bytes of memory that a call takes at most for the maps that the plan makes, with the classes, transforms and erosions that they
+    /// are made of. Beside it are what objects are made in (`docs/distance.md`), and a few hundred KiB per thread.
     pub fn workspace_bytes(&self) -> u64 {
         let heads = self.plan.heads().iter().filter(|head| !head.maps.is_empty());
         self.device.install(|| heads.map(maps::bytes).sum())
