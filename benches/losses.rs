@@ -5,7 +5,10 @@
 //!
 //! With `SEGFUSE_BENCH_DEVICE=cuda:0` or `wgpu:0` (or another of `segfuse devices`) and the feature of that name, the same definitions
 //! run on that device too, with the buffers already there: the times are of submitting calls and waiting for the last of them.
-//! `SEGFUSE_BENCH_DEFINITIONS` names a file of other definitions.
+//! `SEGFUSE_BENCH_DEFINITIONS` names a file of other definitions. `SEGFUSE_BENCH_LABELS=folder` writes the labels of objects there, one
+//! file per definition, for others to measure the same.
+
+mod objects;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
@@ -41,6 +44,7 @@ struct Definition {
     dtype: Option<String>,
     activation: Option<String>,
     target: Option<String>,
+    object: Option<String>,
     gradient: Option<bool>,
 }
 
@@ -122,7 +126,13 @@ impl Buffer {
     }
 }
 
-fn target(problem: &Problem) -> Buffer {
+fn target(problem: &Problem, object: Option<&str>) -> Buffer {
+    if let Some(object) = object {
+        let shape = problem.shape();
+        let labels = objects::labels(object, shape.spatial(), shape.classes().max(2));
+        let labels = labels.unwrap_or_else(|| panic!("there is no object `{object}`"));
+        return Buffer::U8(labels.repeat(shape.samples()));
+    }
     let elements = problem.target_elements();
     match problem.target() {
         Target::Dense(dtype) => Buffer::new(dtype, elements, |i| noise(i + 1, 2) as f32),
@@ -139,15 +149,21 @@ fn losses(criterion: &mut Criterion) {
     let runtime = Runtime::on("cpu").expect("the CPU is always there");
     let mut group = criterion.benchmark_group("losses");
     group.sampling_mode(SamplingMode::Flat);
+    let folder = std::env::var_os("SEGFUSE_BENCH_LABELS");
     for definition in &file.definition {
         let plan = definition.plan();
         let problem = plan.heads()[0].problem();
+        if let (Some(folder), Some(object)) = (&folder, &definition.object) {
+            let path = std::path::Path::new(folder).join(format!("{}.u8", definition.name));
+            let labels = target(problem, Some(object));
+            std::fs::write(&path, labels.slice().as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
         let with_gradient = definition.gradient.unwrap_or(true);
         let elements = problem.shape().elements();
         let (scale, shift) = definition.values();
         let made = || {
             let value = |i: usize| noise(i, 1 << 16) as f32 / 65536.0 * scale - shift;
-            (Buffer::new(problem.prediction_dtype(), elements, value), target(problem))
+            (Buffer::new(problem.prediction_dtype(), elements, value), target(problem, definition.object.as_deref()))
         };
         group.throughput(Throughput::Bytes(definition.bytes(&plan)));
         group.bench_function(BenchmarkId::from_parameter(&definition.name), |bencher| {
@@ -267,7 +283,7 @@ mod cuda {
                 let uploaded =
                     |values: &Buffer| stream.clone_htod(values.slice().as_bytes()).expect("memory of the device");
                 let prediction = uploaded(&Buffer::new(problem.prediction_dtype(), elements, value));
-                let target = uploaded(&target(problem));
+                let target = uploaded(&target(problem, definition.object.as_deref()));
                 let gradient = memory((elements * problem.gradient_dtype().size()) as usize);
                 let of = |memory: &CudaSlice<u8>| address(memory, &stream);
                 let buffers = [Buffers::new(of(&prediction), of(&target), with_gradient.then(|| of(&gradient)))];
@@ -374,7 +390,7 @@ mod gpu {
                 let (scale, shift) = definition.values();
                 let value = |i: usize| noise(i, 1 << 16) as f32 / 65536.0 * scale - shift;
                 let prediction = uploaded(&device, &Buffer::new(problem.prediction_dtype(), elements, value));
-                let target = uploaded(&device, &target(problem));
+                let target = uploaded(&device, &target(problem, definition.object.as_deref()));
                 let gradient = buffer(&device, elements * problem.gradient_dtype().size(), BufferUsages::STORAGE);
                 let result = with_gradient.then(|| gradient.slice(..));
                 let buffers = [Buffers::new(prediction.slice(..), target.slice(..), result)];

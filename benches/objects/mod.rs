@@ -1,4 +1,4 @@
-//! Label maps that distances are measured on; `benches/distances.toml` says what they are.
+//! Label maps that distances, and losses over them, are measured on; `benches/distances.toml` says what they are.
 
 /// Numbers from 0 to 1 that look random.
 struct Noise(u64);
@@ -58,6 +58,17 @@ pub(crate) fn labels(object: &str, extents: &[usize], classes: usize) -> Option<
                     let label = (organ as usize).min(classes - 1) as u8;
                     Ellipsoid { label, middle, reach }.fill(extents, &mut labels);
                 }
+            }
+        }
+        "cells" => {
+            // A sixth of an image and an eighth of a volume; where balls overlap they are one.
+            let voxels: usize = extents.iter().product();
+            for _ in 0..voxels.div_ceil(if rank < 3 { 600 } else { 6000 }) {
+                let middle = (0..rank).map(|_| noise.next()).collect();
+                let radius = 3.0 + 6.0 * noise.next();
+                let reach = extents.iter().map(|extent| radius / *extent as f64).collect();
+                let label = 1 + (noise.next() * (classes - 1) as f64) as u8;
+                Ellipsoid { label, middle, reach }.fill(extents, &mut labels);
             }
         }
         "noise" => labels.iter_mut().for_each(|label| *label = u8::from(noise.next() < 0.5)),

@@ -25,7 +25,8 @@ fn noise(index: usize) -> u8 {
 }
 
 impl Buffers {
-    pub(super) fn new(problem: &Problem, activation: Activation) -> Buffers {
+    /// `labels` of a sample stand for those of each, in place of runs of classes.
+    pub(super) fn new(problem: &Problem, activation: Activation, labels: Option<Vec<u8>>) -> Buffers {
         let elements = problem.shape().elements() as usize;
         let logit = |i: usize| f32::from(noise(i)) / 32.0 - 4.0;
         let probability = |i: usize| f32::from(noise(i)) / 256.0;
@@ -35,7 +36,11 @@ impl Buffers {
             DType::BF16 => Gradient::BF16((0..elements).map(|i| bf16::from_f32(value(i))).collect()),
             _ => Gradient::F32((0..elements).map(value).collect()),
         };
-        Buffers { prediction, target: TargetBuffer::new(problem) }
+        let target = match labels {
+            Some(labels) => TargetBuffer::U8(labels.repeat(problem.shape().samples())),
+            None => TargetBuffer::new(problem),
+        };
+        Buffers { prediction, target }
     }
     pub(super) fn inputs(&self) -> Inputs<'_> {
         Inputs::new(self.prediction(), self.target())

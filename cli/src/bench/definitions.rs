@@ -34,6 +34,7 @@ struct LossDefinition {
     activation: Option<String>,
     #[serde(default = "u8_name")]
     target: String,
+    object: Option<String>,
     #[serde(default = "yes")]
     gradient: bool,
 }
@@ -65,7 +66,7 @@ pub(super) struct Definition {
 /// What a call computes.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    Loss { plan: Plan, activation: Activation, gradient: bool },
+    Loss { plan: Plan, activation: Activation, labels: Option<Labels>, gradient: bool },
     Distance { maps: Distances, labels: Labels },
 }
 
@@ -78,6 +79,16 @@ pub(super) struct Labels {
 }
 
 impl Labels {
+    /// # Errors
+    /// Where there is no such object.
+    fn new(definition: &str, object: &str, extents: &[usize], classes: usize) -> Result<Labels, CliError> {
+        // A small one tells whether there is such an object.
+        if classes < 2 || objects::labels(object, &[1], classes).is_none() {
+            return Err(wrong(definition, "object", "one of ball, organs, cells, noise, of 2 classes at least"));
+        }
+        Ok(Labels { object: object.into(), extents: extents.into(), classes })
+    }
+
     /// The labels; `None` where there is no such object.
     pub(super) fn make(&self) -> Option<Vec<u8>> {
         objects::labels(&self.object, &self.extents, self.classes)
@@ -132,6 +143,11 @@ impl LossDefinition {
             None if *classes == 1 => Activation::Sigmoid,
             None => Activation::Softmax,
         };
+        let labels = match &self.object {
+            Some(_) if self.target != "u8" => return Err(wrong(&self.name, "target", "u8 where there is an object")),
+            Some(object) => Some(Labels::new(&self.name, object, spatial, (*classes).max(2))?),
+            None => None,
+        };
         let objective = self.loss.parse().map_err(of)?;
         let plan = Plan::new(&objective, &problem.prediction(dtype, activation)).map_err(of)?;
         let explanation = plan.explain();
@@ -141,7 +157,7 @@ impl LossDefinition {
             shape: self.shape.clone(),
             dtype: self.dtype.clone(),
             bytes: if self.gradient { explanation.total_bytes } else { explanation.forward_bytes },
-            work: Work::Loss { plan, activation, gradient: self.gradient },
+            work: Work::Loss { plan, activation, labels, gradient: self.gradient },
         })
     }
 }
@@ -150,11 +166,7 @@ impl DistanceDefinition {
     /// With two classes one map is made, of class 1.
     fn definition(&self, kind: &str) -> Result<Definition, CliError> {
         let of = |error: segfuse::Error| CliError::Arguments(format!("definition `{}`: {error}", self.name));
-        let labels = Labels { object: self.object.clone(), extents: self.extents.clone(), classes: self.classes };
-        // A small one tells whether there is such an object.
-        if self.classes < 2 || objects::labels(&self.object, &[1], self.classes).is_none() {
-            return Err(wrong(&self.name, "object", "one of ball, organs, noise, of 2 classes at least"));
-        }
+        let labels = Labels::new(&self.name, &self.object, &self.extents, self.classes)?;
         let shape = Shape::new(1, self.classes, &self.extents).map_err(of)?;
         let maps = Distances::new(&shape, Source::Labels(DType::U8));
         let maps = maps.kind(named::<KindArg>(&self.name, "kinds", kind)?.into());
@@ -210,6 +222,10 @@ mod tests {
         refused("[[definition]]\nname = \"x\"\nloss = \"dice\"\nsize = 3\n", &["line", "size"]);
         let loss = "[[definition]]\nname = \"x\"\nloss = \"dice\"\nshape = [1, 2, 8]\ntarget = \"f64\"\n";
         refused(loss, &["`x`", "target must be one of u8, i16"]);
+        let of_object =
+            |more: &str| format!("[[definition]]\nname = \"x\"\nloss = \"ce\"\nshape = [1, 2, 8]\n{more}\n");
+        refused(&of_object("object = \"cube\""), &["`x`", "object", "ball"]);
+        refused(&of_object("object = \"ball\"\ntarget = \"i64\""), &["`x`", "target must be u8"]);
         let maps = |object: &str, kind: &str| {
             format!(
                 "[[distance]]\nname = \"x\"\nextents = [4, 4]\nobject = \"{object}\"\nclasses = 2\nkinds = [\"{kind}\"]\n"

@@ -11,7 +11,7 @@ use crate::args::BenchArgs;
 use crate::error::{CliError, CommandResult, Verdict};
 use crate::report::{say, seconds, shape, table, write_json};
 use buffers::Buffers;
-use definitions::{Definition, Work};
+use definitions::{Definition, Labels, Work};
 use indicatif::{ProgressBar, ProgressStyle};
 use segfuse::distance::Distances;
 use segfuse::{Error, Gradient, Plan, Runtime};
@@ -150,8 +150,9 @@ fn on_gpu(args: &BenchArgs, runtime: &Runtime, gpu: &impl Gpu, definitions: &[De
         let named = |error| CliError::Arguments(format!("definition `{}`: {error}", definition.name));
         let copy = gpu.copy(definition.bytes, args.seconds.min(COPY_SECONDS)).map_err(named)?;
         let times = match &definition.work {
-            Work::Loss { plan, activation, gradient } => {
-                let buffers = Buffers::new(plan.heads()[0].problem(), *activation);
+            Work::Loss { plan, activation, labels, gradient } => {
+                let buffers =
+                    Buffers::new(plan.heads()[0].problem(), *activation, labels.as_ref().and_then(Labels::make));
                 gpu.loss(plan, &buffers, *gradient, args.seconds)
             }
             Work::Distance { maps, labels } => gpu.distances(maps, &labels.make().unwrap_or_default(), args.seconds),
@@ -204,9 +205,9 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, CliError> {
 /// Times of calls on the CPU, in each pool of threads, all on the same inputs.
 fn times(work: &Work, runtime: &Runtime, pools: &[rayon::ThreadPool], seconds: f64) -> Result<Vec<Times>, CliError> {
     match work {
-        Work::Loss { plan, activation, gradient } => {
+        Work::Loss { plan, activation, labels, gradient } => {
             let problem = plan.heads()[0].problem();
-            let buffers = Buffers::new(problem, *activation);
+            let buffers = Buffers::new(problem, *activation, labels.as_ref().and_then(Labels::make));
             let inputs = [buffers.inputs()];
             let elements = problem.shape().elements() as usize;
             let mut gradient = gradient.then(|| Gradient::zeros(problem.gradient_dtype(), elements)).flatten();
