@@ -138,7 +138,6 @@ impl Runs {
         let parts = values.par_chunks(unit * width).map(|part| {
             let (mut runs, mut ends) = (Vec::new(), room(part.len() / width)?);
             for row in part.chunks_exact(width) {
-                runs.try_reserve(width.div_ceil(STRIDE)).map_err(|_| NO_MEMORY)?;
                 of_row(row, class, &mut runs)?;
                 ends.push(runs.len() as u32);
             }
@@ -341,11 +340,11 @@ impl Objects {
         let mut order: Vec<u32> = room(count)?;
         order.extend(0..count as u32);
         // Those of one plane are in this order.
-        order.sort_by_key(|&object| self.bounds[object as usize].low[0]);
+        order.sort_unstable_by_key(|&object| (self.bounds[object as usize].low[0], object));
         let mut colours: Vec<u32> = planes::zeros(count, OBJECTS)?;
-        // By colour, the last object that a neighbour of which has it, counted from 1.
+        // By colour, the turn of the last object that had a neighbour of it.
         let mut taken: Vec<u32> = planes::zeros(count, OBJECTS)?;
-        let (mut near, mut compared, mut most) = (Vec::new(), 0, 0);
+        let (mut near, mut compared, mut most) = (room(count)?, 0, 0);
         for (turn, &object) in (1..).zip(&order) {
             let own = &self.bounds[object as usize];
             near.retain(|&other: &u32| own.way(&self.bounds[other as usize], 0, steps[0]) <= reach);
@@ -433,4 +432,24 @@ fn room<T>(count: usize) -> Result<Vec<T>, Error> {
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|_| NO_MEMORY)?;
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Different ones, equally many bits set, and no bit more than it takes.
+    #[test]
+    fn codes() {
+        for count in (2..300).chain([924, 925, 12_870, 12_871]) {
+            let Codes { bits, ones, mut of } = Codes::new(count).expect("there are as many");
+            assert!(of.iter().all(|code| code.count_ones() as usize == ones && code.ilog2() < bits as u32), "{count}");
+            of.sort_unstable();
+            of.dedup();
+            assert_eq!(of.len(), count);
+        }
+        let bits = [2, 3, 4, 6, 7, 10, 11, 20, 21, 924, 925].map(|count| Codes::new(count).map(|codes| codes.bits));
+        assert_eq!(bits.map(Result::ok), [2, 3, 4, 4, 5, 5, 6, 6, 7, 12, 13].map(Some));
+        assert!(matches!(Codes::new(601_080_391), Err(Error::Limit { limit: 601_080_390, .. })));
+    }
 }
