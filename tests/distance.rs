@@ -25,6 +25,8 @@ on_each_device!(
     images,
     volumes,
     long_axes,
+    whole_numbers_on_long_axes,
+    whole_numbers_in_volumes,
     vectors_that_libraries_confirm,
     every_class_of_a_label_map_at_once,
     labels_of_every_type,
@@ -170,6 +172,138 @@ fn long_axes(bench: &Bench) {
     check(bench, &[1, 1025, 2], Some(&[1.0, 0.37, 5.0]), &kinds);
     check(bench, &[2, 1025], Some(&[100.0, 0.01]), &kinds);
     check(bench, &[1025, 2], Some(&[0.01, 100.0]), &kinds);
+}
+
+/// What a square of a distance to nothing is among whole numbers.
+const NOTHING: u32 = 1 << 30;
+
+/// Squares of the distances to the voxels of a mask, one axis after the other, all pairs of places of a line.
+fn squares(mask: &[bool], extents: &[usize], spacing: &[u32]) -> Vec<u32> {
+    let mut squares: Vec<u32> = mask.iter().map(|&inside| if inside { 0 } else { NOTHING }).collect();
+    let mut stride = 1;
+    for (&extent, &step) in extents.iter().zip(spacing).rev() {
+        let before = squares.clone();
+        let lines = squares.chunks_mut(extent * stride).zip(before.chunks(extent * stride));
+        for (lines, before) in lines {
+            for (place, to) in lines.chunks_mut(stride).enumerate() {
+                for (other, from) in before.chunks(stride).enumerate() {
+                    let way = (place.abs_diff(other) as u32 * step).pow(2);
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = (*to).min(from + way));
+                }
+            }
+        }
+        stride *= extent;
+    }
+    squares
+}
+
+/// What a map holds, from whole squares of the distances to the class and to the rest: each step is rounded once.
+fn value(kind: Kind, outside: u32, inside: u32, squared: bool) -> f32 {
+    // Of one of the two the voxel is part.
+    let is_inside = outside == 0;
+    let square = outside.max(inside);
+    let to_border = match (kind, square >= NOTHING) {
+        (Kind::Outside | Kind::Inside, true) => f32::INFINITY,
+        (_, true) => return 0.0,
+        (Kind::Signed, _) => (square as f32).sqrt(),
+        _ => {
+            if squared {
+                square as f32
+            } else {
+                (square as f32).sqrt()
+            }
+        }
+    };
+    match (kind, is_inside) {
+        (Kind::Outside, true) | (Kind::Inside, false) => 0.0,
+        (Kind::Difference, true) => -to_border,
+        (Kind::Signed, _) => {
+            let x = if is_inside { 1.0 - to_border } else { to_border };
+            if squared { x * x.abs() } else { x }
+        }
+        _ => to_border,
+    }
+}
+
+/// The maps `[K, V]` of a label map of one sample.
+fn whole_maps(labels: &[u8], shape: &Shape, spacing: &[u32], kind: Kind, squared: bool) -> Vec<f32> {
+    let of = |class: usize| {
+        let mask: Vec<bool> =
+            labels.iter().map(|&x| usize::from(x) == class.max(usize::from(shape.classes() == 1))).collect();
+        let rest: Vec<bool> = mask.iter().map(|&inside| !inside).collect();
+        let [outside, inside] = [&mask, &rest].map(|mask| squares(mask, shape.spatial(), spacing));
+        outside.into_iter().zip(inside).map(move |(a, b)| value(kind, a, b, squared)).collect::<Vec<f32>>()
+    };
+    (0..shape.classes()).flat_map(of).collect()
+}
+
+/// Axes beyond a thousand voxels in images and in true volumes, bit for bit.
+fn whole_numbers_on_long_axes(bench: &Bench) {
+    for extents in [[1025, 2, 3], [2, 1025, 3], [2, 3, 2049], [1, 1031, 7], [521, 5, 2]] {
+        let shape = Shape::new(1, 1, extents).expect("a shape");
+        for (turn, (name, mask)) in masks(&extents).into_iter().enumerate() {
+            let labels: Vec<u8> = mask.iter().map(|&inside| u8::from(inside)).collect();
+            let ((kind, _), squared) = (KINDS[turn % 5], turn % 2 == 0);
+            let spacing = if turn % 3 == 0 { [2, 1, 3] } else { [1; 3] };
+            let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind).squared(squared);
+            let maps = maps.spacing(spacing.map(f64::from));
+            let want = whole_maps(&labels, &shape, &spacing, kind, squared);
+            equal(
+                &made(bench, &maps, &labels),
+                &want,
+                &format!("{kind:?} of {name} in {extents:?}, {squared}, {spacing:?}"),
+            );
+        }
+    }
+}
+
+/// Volumes of several tasks, tiles and blocks, in every form, bit for bit.
+fn whole_numbers_in_volumes(bench: &Bench) {
+    for (extents, classes) in [([70, 64, 48], 3), ([150, 40, 33], 5), ([5, 130, 200], 2)] {
+        let shape = Shape::new(1, classes, extents).expect("a shape");
+        let voxels = shape.voxels() as usize;
+        let objects: Vec<u8> = label_map(&extents, classes, 31).iter().map(|&x| x as u8).collect();
+        let mut random = Numbers(6);
+        let noise: Vec<u8> = (0..voxels).map(|_| random.below(classes) as u8).collect();
+        let sparse: Vec<u8> = (0..voxels).map(|_| u8::from(random.chance(2e-5))).collect();
+        for (turn, (labels, kind, squared)) in [
+            (&objects, Kind::Outside, false),
+            (&objects, Kind::Inside, true),
+            (&objects, Kind::Signed, false),
+            (&sparse, Kind::TwoSided, true),
+            (&sparse, Kind::Difference, false),
+            (&noise, Kind::Outside, true),
+            (&noise, Kind::Inside, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let spacing = if turn % 2 == 0 { [1; 3] } else { [3, 1, 2] };
+            let what = format!("{kind:?} in {extents:?}, {squared}, {spacing:?}");
+            let want = whole_maps(labels, &shape, &spacing, kind, squared);
+            let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind).squared(squared);
+            let maps = maps.spacing(spacing.map(f64::from));
+            equal(&made(bench, &maps, labels), &want, &what);
+
+            let want = interleaved(&want, classes, voxels);
+            let mixed = maps.layout(Layout::Interleaved).memory_budget(1);
+            if turn % 3 == 0 {
+                equal(&made(bench, &mixed, labels), &want, &what);
+            } else {
+                let mut halves = vec![f16::NAN; want.len()];
+                bench.runtime.distances(&mixed.dtype(DType::F16), labels, &mut halves).expect("fits");
+                let want: Vec<f16> = want.iter().map(|&x| f16::from_f32(x)).collect();
+                assert!(halves == want, "{what} in half precision");
+            }
+        }
+    }
+}
+
+fn equal(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!(got == want, "{what}: value {index} is {got:e}, must be {want:e}");
+    }
 }
 
 #[derive(Deserialize)]

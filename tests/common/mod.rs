@@ -4,6 +4,8 @@
 
 #[cfg(feature = "cpu")]
 pub mod against_cpu;
+#[cfg(feature = "cpu")]
+pub mod distances;
 pub mod random;
 
 use half::{bf16, f16};

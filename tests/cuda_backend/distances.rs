@@ -1,8 +1,8 @@
 //! Distance maps by address and stream: what is written and what is not, whatever the workspace holds; captured; and what can be wrong.
 
 use super::buffers::{Guarded, stream};
-use super::common::assert_no_faults;
 use super::common::random::Numbers;
+use super::common::{self, assert_no_faults, distances};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use segfuse::cuda::{Stream, Workspace};
 use segfuse::distance::{Distances, Hard, Kind, Source};
@@ -131,4 +131,28 @@ fn lines_of_any_length() {
         assert!(maps == settings.compute(&labels).expect("it fits"), "{extents:?}");
         assert_no_faults();
     }
+}
+
+/// See [`common::distances`].
+#[test]
+fn are_those_of_the_cpu() {
+    let device = device_or_return!();
+    distances::are_those_of_the_cpu(&|maps, source, values| device.distances(maps, source, values));
+    assert_no_faults();
+}
+
+/// See [`common::distances`].
+#[test]
+fn are_those_of_the_cpu_with_any_spacing() {
+    let device = device_or_return!();
+    distances::are_those_of_the_cpu_with_any_spacing(&|maps, source, values| device.distances(maps, source, values));
+    assert_no_faults();
+}
+
+/// See [`common::distances`].
+#[test]
+fn squares_beyond_what_is_exact() {
+    let device = device_or_return!();
+    distances::squares_beyond_what_is_exact(&|maps, source, values| device.distances(maps, source, values));
+    assert_no_faults();
 }
