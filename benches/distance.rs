@@ -2,7 +2,7 @@
 //! whose name has it.
 //!
 //! Throughput is that of labels read and maps written, once each: no implementation can move less.
-//! `SEGFUSE_BENCH_LABELS=folder` writes the labels there, one file per definition, for others to measure the same.
+//! `SEGFUSE_BENCH_LABELS=folder` writes the labels there, and the maps of two classes, for others to measure and to find the same.
 
 mod objects;
 
@@ -60,6 +60,12 @@ fn distances(criterion: &mut Criterion) {
         for name in &definition.kinds {
             let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind(name));
             let maps = if definition.classes == 2 { maps.classes([1]) } else { maps };
+            if let (Some(folder), 2) = (&folder, definition.classes) {
+                let path = std::path::Path::new(folder).join(format!("{}.{name}.f32", definition.name));
+                let values = maps.compute(&definition.labels()).expect("labels of the shape");
+                std::fs::write(&path, bytemuck::cast_slice(&values))
+                    .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            }
             group.throughput(Throughput::Bytes(shape.voxels() + maps.elements() * DType::F32.size()));
             // Criterion calls this for every sample: fresh maps each time would measure the pages that the system has to find.
             let mut buffers = None;

@@ -199,12 +199,10 @@ const DISTANCE_BYTES: [[f64; 2]; 3] = [[1.0, 4.0], [4.0, 4.0], [4.0, 4.0]];
 /// How many times the caches give a square of a line to the block that has the line, at most.
 const LINE_READS: f64 = 6.0;
 
-/// What the transform moves: every pass writes each voxel once, reads whole sectors, and the first reads each label once. A block of the
-/// others reads its lines from memory once and then from the caches, which these counters do not tell apart.
-#[test]
-fn distances_move_what_three_passes_must() {
-    let Some(device) = common::cuda_device() else { return };
-    let Ok(Some(driver)) = softcuda::install() else { return };
+/// Extents of a volume and the launches that make the two-sided map of a ball in it; `None` where there is no software driver.
+fn distances_of_a_ball() -> Option<([usize; 3], Vec<softcuda::Launch>)> {
+    let device = common::cuda_device()?;
+    let Ok(Some(driver)) = softcuda::install() else { return None };
     let extents = [64, 64, 128];
     let shape = Shape::new(1, 1, extents).expect("a shape");
     let ball = |voxel: usize| {
@@ -218,14 +216,21 @@ fn distances_move_what_three_passes_must() {
     driver.reset();
     device.distances(&maps, &labels, &mut values).expect("the device makes the maps");
     driver.assert_no_reports();
-    let launches = driver.launches();
+    Some((extents, driver.launches()))
+}
+
+/// What the transform moves: every pass writes each voxel once, reads whole sectors, and the first reads each label once. A block of the
+/// others reads its lines from memory once and then from the caches, which these counters do not tell apart.
+#[test]
+fn distances_move_what_three_passes_must() {
+    let Some((extents, launches)) = distances_of_a_ball() else { return };
     let kernels: Vec<&str> = launches.iter().map(|launch| launch.kernel.as_str()).collect();
     assert_eq!(kernels, ["distance_rows", "distance_lines", "distance_lines"]);
+    let voxels = extents.iter().product::<usize>() as f64;
     for (launch, [read, written]) in launches.iter().zip(DISTANCE_BYTES) {
-        let (counters, voxels) = (&launch.counters, labels.len() as f64);
+        let counters = &launch.counters;
         let [loads, stores] = [counters.load_sectors, counters.store_sectors].map(|n| 32.0 * n as f64 / voxels);
-        let each = counters.thread_instructions as f64 / voxels;
-        println!("{}: sectors of {loads:.2} and {stores:.2} bytes per voxel, {each:.0} instructions", launch.kernel);
+        println!("{}: sectors of {loads:.2} and {stores:.2} bytes per voxel", launch.kernel);
         assert_eq!(counters.store_bytes as f64, written * voxels, "{}", launch.kernel);
         assert!(counters.store_efficiency() >= EFFICIENCY, "{}: {:.3}", launch.kernel, counters.store_efficiency());
         assert!(counters.load_efficiency() >= EFFICIENCY, "{}: {:.3}", launch.kernel, counters.load_efficiency());
@@ -235,6 +240,20 @@ fn distances_move_what_three_passes_must() {
         let conflicts = (counters.shared_wavefronts - counters.shared_wavefronts_ideal) as f64;
         assert!(conflicts <= CONFLICTS * counters.warp_instructions as f64, "{}: {conflicts}", launch.kernel);
     }
+}
+
+/// Losses that read the same map have it made once; the map of the prediction is another.
+#[test]
+fn maps_are_made_once() {
+    let passes = |spec: &str| {
+        let m = measured(spec, &[1, 2, 8, 16, 32], DType::F32, Layout::Planar)?;
+        Some(["distance_rows", "distance_lines"].map(|kernel| m.launches.iter().filter(|name| *name == kernel).count()))
+    };
+    let Some(one) = passes("boundary") else { return };
+    assert_eq!(one, [1, 2], "rows, and lines along two axes");
+    assert_eq!(passes("dice + 0.01*boundary"), Some(one));
+    assert_eq!(passes("dice + 0.01*boundary + hausdorff_dt(one_sided=true) + distance_ce"), Some(one));
+    assert_eq!(passes("0.01*boundary + hausdorff_dt + log_hausdorff_dt"), Some([2, 4]));
 }
 
 /// Instructions of threads per element, as recorded in `kernels/instructions.txt`; `SEGFUSE_RECORD=1` writes it.
@@ -248,6 +267,13 @@ fn instructions_do_not_rise() {
             }
             let each = m.counters[kernel].thread_instructions as f64 / m.elements as f64;
             lines.push((format!("{kernel}: {}", m.name), each));
+        }
+    }
+    for (extents, launches) in distances_of_a_ball() {
+        let voxels = extents.iter().product::<usize>() as f64;
+        for (launch, axis) in launches.iter().zip(["x", "y", "z"]) {
+            let each = launch.counters.thread_instructions as f64 / voxels;
+            lines.push((format!("{} along {axis}: a ball, {extents:?}, u8", launch.kernel), each));
         }
     }
     if lines.is_empty() {

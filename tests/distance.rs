@@ -322,7 +322,7 @@ struct Vector {
 }
 
 fn vectors_that_libraries_confirm(bench: &Bench) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test_vectors/distances.json");
+    let path = common::package().join("test_vectors/distances.json");
     let text = std::fs::read_to_string(path).expect("the vectors are there");
     let cases = serde_json::from_str::<File>(&text).expect("the vectors are well formed").cases;
     assert!(cases.len() >= 54);

@@ -163,7 +163,7 @@ def measure(definition, device):
 
 
 def measure_distance(definition, device):
-    """A map to the other side of one ball, which is what CuPy's transform makes; of a ball in the middle, as for segfuse."""
+    """A map to the other side of one ball, which is what CuPy's transform makes; of a ball off the middle, as for segfuse."""
     extents = definition["extents"]
     result = {"name": definition["name"], "shape": [1, 1] + extents}
     if definition["classes"] != 2 or device.type != "cuda":

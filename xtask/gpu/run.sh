@@ -121,6 +121,7 @@ fi
 
 # Last, as they take the longest: they stop where the time is up.
 step cuda-vectors 90 bin/vectors cuda::
+step cuda-distance 60 bin/distance cuda::
 SEGFUSE_TEST_CASES=${CASES:-2000} step cuda-properties 90 bin/properties cuda::
 step cuda-custom 40 bin/custom cuda::
 step cuda-determinism 60 bin/determinism cuda::

@@ -15,11 +15,12 @@ const FILES: [(&str, &str); 3] = [
     ("report.py", include_str!("../gpu/report.py")),
 ];
 /// Tests that run on a device.
-const TESTS: [&str; 6] = ["vectors", "properties", "custom", "determinism", "cuda_backend", "wgpu_backend"];
+const TESTS: [&str; 7] = ["vectors", "distance", "properties", "custom", "determinism", "cuda_backend", "wgpu_backend"];
 
 /// What of the repository is in it too.
-const COPIED: [(&str, &str); 3] = [
+const COPIED: [(&str, &str); 4] = [
     ("test_vectors/vectors.json", "test_vectors/vectors.json"),
+    ("test_vectors/distances.json", "test_vectors/distances.json"),
     ("examples/data/logits.npy", "logits.npy"),
     ("examples/data/mask.npy", "mask.npy"),
 ];
