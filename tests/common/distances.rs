@@ -1,0 +1,160 @@
+//! Distance maps of a device against the CPU's: bit for bit where spacings are whole.
+
+use super::Data;
+use super::random::Numbers;
+use segfuse::distance::{Distances, Hard, Kind, Source};
+use segfuse::{Activation, DType, Error, Layout, Shape, Slice, SliceMut};
+
+/// A device, of any backend.
+pub type Made<'a> = &'a dyn Fn(&Distances, Slice<'_>, SliceMut<'_>) -> Result<(), Error>;
+
+const KINDS: [Kind; 5] = [Kind::Outside, Kind::Inside, Kind::TwoSided, Kind::Signed, Kind::Difference];
+
+/// The bytes of maps, from the CPU.
+pub fn on_cpu(distances: &Distances, dtype: DType, source: &Data) -> Vec<u8> {
+    let mut maps = Data::of(dtype, &vec![0.0; distances.elements() as usize]);
+    distances.compute_into(source.slice(), maps.slice_mut()).expect("fits");
+    maps.bytes().to_vec()
+}
+
+/// The same from a device.
+fn on_device(device: Made<'_>, distances: &Distances, dtype: DType, source: &Data) -> Vec<u8> {
+    let mut maps = Data::of(dtype, &vec![7.0; distances.elements() as usize]);
+    device(distances, source.slice(), maps.slice_mut()).unwrap_or_else(|e| panic!("{distances:?}: {e}"));
+    maps.bytes().to_vec()
+}
+
+/// Objects on a ground, some voxels at random.
+pub fn labels(extents: &[usize], samples: usize, classes: usize, random: &mut Numbers) -> Vec<f64> {
+    let voxels: usize = extents.iter().product();
+    let scattered = random.pick(&[0.0, 0.001, 0.02, 0.5]);
+    let mut all = Vec::with_capacity(samples * voxels);
+    for _ in 0..samples {
+        let mut range = |&extent: &usize| {
+            let start = random.below(extent);
+            (start, start + 1 + random.below(extent))
+        };
+        let objects: Vec<(Vec<(usize, usize)>, f64)> =
+            (1..3).map(|k| (extents.iter().map(&mut range).collect(), (k % classes.max(2)) as f64)).collect();
+        for voxel in 0..voxels {
+            let mut rest = voxel;
+            let mut place = vec![0; extents.len()];
+            for axis in (0..extents.len()).rev() {
+                (place[axis], rest) = (rest % extents[axis], rest / extents[axis]);
+            }
+            let within = |ranges: &[(usize, usize)]| ranges.iter().zip(&place).all(|((a, b), x)| (a..b).contains(&x));
+            let label = objects.iter().rev().find(|(ranges, _)| within(ranges)).map_or(0.0, |(_, label)| *label);
+            all.push(if random.chance(scattered) { random.below(classes + 3) as f64 } else { label });
+        }
+    }
+    all
+}
+
+/// Every kind, source, type and layout, in turn.
+pub fn are_those_of_the_cpu(device: Made<'_>) {
+    let random = &mut Numbers(11);
+    let shapes: [&[usize]; 17] = [
+        &[1],
+        &[2],
+        &[3],
+        &[2049],
+        &[20_011],
+        &[3, 9001],
+        &[5003, 2],
+        &[2, 1500, 3],
+        &[13, 17],
+        &[1025, 3],
+        &[2, 1025],
+        &[1, 1, 1],
+        &[1, 37, 1],
+        &[5, 1, 33],
+        &[11, 12, 13],
+        &[3, 257, 2],
+        &[70, 9, 40],
+    ];
+    for (turn, extents) in shapes.into_iter().cycle().take(102).enumerate() {
+        let (samples, classes) = (1 + turn % 3, [1, 2, 3, 5, 40][random.below(5)]);
+        let small = extents.iter().product::<usize>() < 4000;
+        let classes = if small { classes } else { classes.min(3) };
+        let shape = Shape::new(samples, classes, extents).expect("a shape");
+        let kind = KINDS[turn % 5];
+        let layout = random.pick(&[Layout::Planar, Layout::Interleaved]);
+        let (source, data) = match turn % 4 {
+            0 | 1 => {
+                let dtype = random.pick(&[DType::U8, DType::I16, DType::I32, DType::I64]);
+                (Source::Labels(dtype), Data::of(dtype, &labels(extents, samples, classes, random)))
+            }
+            2 => {
+                let dtype = random.pick(&[DType::U8, DType::F32, DType::F16, DType::BF16]);
+                let values: Vec<f64> = (0..shape.elements()).map(|_| random.pick(&[0.0, 0.5, 1.0])).collect();
+                (Source::Dense(dtype), Data::of(dtype, &values))
+            }
+            _ => {
+                let dtype = random.pick(&[DType::F32, DType::F16, DType::BF16]);
+                let activation = if classes > 1 { Activation::Softmax } else { Activation::Sigmoid };
+                let hard = random.pick(&[Hard::Argmax, Hard::Above(0.5), Hard::Above(0.31)]);
+                let values: Vec<f64> = (0..shape.elements()).map(|_| random.below(33) as f64 / 4.0 - 4.0).collect();
+                (Source::Prediction(dtype, activation, hard), Data::of(dtype, &values))
+            }
+        };
+        let dtype = random.pick(&[DType::F32, DType::F32, DType::F16]);
+        let mut distances =
+            Distances::new(&shape, source).kind(kind).layout(layout).dtype(dtype).squared(random.chance(0.3));
+        if matches!(source, Source::Labels(_)) && random.chance(0.3) {
+            distances = distances.ignore_label(1);
+        }
+        if classes > 2 && random.chance(0.5) {
+            distances = distances.classes([2, 0]);
+        }
+        if random.chance(0.3) {
+            distances = distances.spacing(extents.iter().map(|_| random.pick(&[1.0, 2.0, 5.0])).collect::<Vec<_>>());
+        }
+        if random.chance(0.3) {
+            distances = distances.memory_budget(1);
+        }
+        let (got, want) = (on_device(device, &distances, dtype, &data), on_cpu(&distances, dtype, &data));
+        assert!(got == want, "{turn}: {distances:?}");
+    }
+}
+
+/// Where sums are rounded, and what is added to a product may be rounded once or twice.
+pub fn are_those_of_the_cpu_with_any_spacing(device: Made<'_>) {
+    let random = &mut Numbers(5);
+    for (extents, spacing) in [
+        (&[300][..], &[0.7][..]),
+        (&[40, 33], &[0.3, 1.1]),
+        (&[17, 18, 19], &[0.9, 1.3, 2.1]),
+        (&[3, 5, 9], &[1e3, 1.0, 1e-3]),
+    ] {
+        let shape = Shape::new(2, 3, extents).expect("a shape");
+        let data = Data::of(DType::U8, &labels(extents, 2, 3, random));
+        let distances = Distances::new(&shape, Source::Labels(DType::U8)).spacing(spacing);
+        let bytes = |bytes: Vec<u8>| bytemuck::pod_collect_to_vec::<u8, f32>(&bytes);
+        let got = bytes(on_device(device, &distances, DType::F32, &data));
+        for (index, (a, b)) in got.iter().zip(bytes(on_cpu(&distances, DType::F32, &data))).enumerate() {
+            assert!((a - b).abs() <= 3.0 * f32::EPSILON * b.abs(), "{extents:?}, value {index}: {a:e}, must be {b:e}");
+        }
+    }
+}
+
+/// Long lines whose sums are rounded, with distances short and long.
+pub fn squares_beyond_what_is_exact(device: Made<'_>) {
+    for (extents, spacing) in
+        [([20_011, 3], [1.0, 0.9]), ([5003, 3], [1.3, 0.9]), ([4099, 5], [1.0, 300.5]), ([3001, 4], [0.7, 1100.0])]
+    {
+        let shape = Shape::new(1, 1, extents).expect("a shape");
+        let random = &mut Numbers(9);
+        for sites in [3, 40, 900] {
+            let mut values = vec![0.0; extents[0] * extents[1]];
+            (0..sites).for_each(|_| values[random.below(extents[0] * extents[1])] = 1.0);
+            let data = Data::of(DType::U8, &values);
+            let distances = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::Outside).spacing(spacing);
+            let bytes = |bytes: Vec<u8>| bytemuck::pod_collect_to_vec::<u8, f32>(&bytes);
+            let got = bytes(on_device(device, &distances, DType::F32, &data));
+            for (index, (a, b)) in got.iter().zip(bytes(on_cpu(&distances, DType::F32, &data))).enumerate() {
+                let close = (a - b).abs() <= 3.0 * f32::EPSILON * b.abs();
+                assert!(close, "{extents:?}, {sites} sites, value {index}: {a:e}, must be {b:e}");
+            }
+        }
+    }
+}
