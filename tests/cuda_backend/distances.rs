@@ -2,7 +2,7 @@
 
 use super::buffers::{Guarded, stream};
 use super::common::random::Numbers;
-use super::common::{self, assert_no_faults, distances};
+use super::common::{assert_no_faults, distances};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use segfuse::cuda::{Stream, Workspace};
 use segfuse::distance::{Distances, Hard, Kind, Source};

@@ -4,7 +4,7 @@
 use super::buffers::{Guarded, submit};
 use crate::common::distances::{self, labels, on_cpu};
 use crate::common::random::Numbers;
-use crate::common::{self, Data};
+use crate::common::Data;
 use segfuse::distance::{Distances, Hard, Kind, Source};
 use segfuse::wgpu::{Device, Variant};
 use segfuse::{Activation, DType, Error, Layout, Shape};
