@@ -2,9 +2,9 @@
 //! and in the workspace.
 
 use super::buffers::{Guarded, submit};
+use crate::common::Data;
 use crate::common::distances::{self, labels, on_cpu};
 use crate::common::random::Numbers;
-use crate::common::Data;
 use segfuse::distance::{Distances, Hard, Kind, Source};
 use segfuse::wgpu::{Device, Variant};
 use segfuse::{Activation, DType, Error, Layout, Shape};
