@@ -269,7 +269,7 @@ fn instructions_do_not_rise() {
             lines.push((format!("{kernel}: {}", m.name), each));
         }
     }
-    for (extents, launches) in distances_of_a_ball() {
+    if let Some((extents, launches)) = distances_of_a_ball() {
         let voxels = extents.iter().product::<usize>() as f64;
         for (launch, axis) in launches.iter().zip(["x", "y", "z"]) {
             let each = launch.counters.thread_instructions as f64 / voxels;
