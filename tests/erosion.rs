@@ -26,14 +26,15 @@ fn mistakes(spec: &str, shape: &[usize], activation: Activation, seed: u64) -> C
                 wave += ((rest % extent) as f64 * frequency + phase).sin() / extents.len() as f64;
                 rest /= extent;
             }
-            let mistake: f64 = (1.0 + 0.6 * wave).clamp(0.05, 0.95);
+            let mistake: f64 = (0.9 + 0.6 * wave).clamp(0.05, 0.95);
             let label = if classes == 1 { 1.0 } else { (plane % classes) as f64 };
             let own = labels[plane / classes * voxels + voxel] == label;
             let p = if own { 1.0 - mistake } else { mistake };
             prediction.push(if activation == Activation::None { p } else { (p / (1.0 - p)).ln() });
         }
     }
-    let weights = (seed % 2 == 1).then(|| (0..labels.len()).map(|i| [1.0, 0.5, 2.0, 0.0][i % 97 % 4]).collect());
+    let weights = (seed % 2 == 1)
+        .then(|| (0..labels.len()).map(|i| if i % 97 == 0 { 0.0 } else { [1.0, 0.5, 2.0][i % 3] }).collect());
     let settings = Settings {
         shape: shape.to_vec(),
         dtype: DType::F32,
