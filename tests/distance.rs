@@ -259,7 +259,15 @@ fn whole_numbers_on_long_axes(bench: &Bench) {
 
 /// Volumes of several tasks, tiles and blocks, in every form, bit for bit.
 fn whole_numbers_in_volumes(bench: &Bench) {
-    for (extents, classes) in [([70, 64, 48], 3), ([150, 40, 33], 5), ([5, 130, 200], 2)] {
+    for (extents, classes) in [
+        ([70, 64, 48], 3),
+        ([150, 40, 33], 5),
+        ([5, 130, 200], 2),
+        ([16, 20, 50], 3),
+        ([17, 33, 70], 2),
+        ([65, 9, 130], 4),
+        ([130, 21, 5], 3),
+    ] {
         let shape = Shape::new(1, classes, extents).expect("a shape");
         let voxels = shape.voxels() as usize;
         let objects: Vec<u8> = label_map(&extents, classes, 31).iter().map(|&x| x as u8).collect();
