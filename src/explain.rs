@@ -48,7 +48,8 @@ pub struct Explanation {
     /// The heads, in order.
     pub heads: Vec<HeadExplanation>,
     /// Bytes of moments, coefficients and made maps beyond inputs and gradient. What maps are made in while they are made is beside them,
-    /// and is the backend's: `workspace_bytes` of its executor has it.
+    /// and is the backend's: `workspace_bytes` of its executor has it, but for the objects of the U-Net's map on the CPU. How much those
+    /// take depends on the target: 5·m bytes for each voxel of a sample, with m from 2 to 32 (`docs/distance.md`).
     pub workspace_bytes: u64,
     /// Bytes of a call with gradient, if every pass went to memory.
     pub total_bytes: u64,

@@ -586,6 +586,24 @@ fn threads_and_what_was_in_the_buffer_change_nothing() {
     }
 }
 
+/// What no call takes needs no memory.
+#[cfg(feature = "cpu")]
+#[test]
+fn settings_that_contradict_each_other_take_no_memory() {
+    let maps = Distances::new(&Shape::new(2, 2, [3, 4, 5]).expect("a shape"), Source::Labels(DType::U8));
+    assert!(maps.workspace_bytes() > 0);
+    for bad in [
+        maps.clone().classes([]).dtype(DType::F16),
+        maps.clone().classes([2]),
+        maps.clone().spacing([1.0]),
+        maps.clone().spacing([1.0, 1.0, -1.0]),
+        maps.clone().dtype(DType::I64),
+        Distances::new(&Shape::new(1, 2, [3; 4]).expect("a shape"), Source::Labels(DType::U8)),
+    ] {
+        assert_eq!(bad.workspace_bytes(), 0, "{bad:?}");
+    }
+}
+
 fn what_does_not_fit_is_an_error_with_numbers(bench: &Bench) {
     let shape = Shape::new(1, 2, [3, 4]).expect("a shape");
     let labels = [0u8; 12];

@@ -237,8 +237,8 @@ fn two_widths_in_one_plan(bench: &Bench) {
     assert_eq!(plan.heads()[0].maps().len(), 1);
 }
 
-/// Samples so large that they are made one after the other, of different numbers of objects: nothing is left of the one before, and far
-/// from all objects there is no weight.
+/// Samples so large that they are made one after the other, with and without two objects that are near each other: far from all objects
+/// there is no weight.
 #[cfg(feature = "cpu")]
 #[test]
 fn large_samples_have_the_weights_of_a_part() {
@@ -268,6 +268,51 @@ fn large_samples_have_the_weights_of_a_part() {
         let labels: Vec<f64> = samples.into_iter().flatten().copied().collect();
         let got = mean([3, 1, EXTENT, EXTENT], &labels) * labels.len() as f64;
         assert!((got - want).abs() <= 1e-6 * labels.len() as f64, "{got} for {want}");
+    }
+}
+
+/// Nothing is left of the samples before: each has the slopes that it has alone, where one thread makes samples with objects elsewhere,
+/// of more colours and of fewer, one after the other.
+#[cfg(feature = "cpu")]
+#[test]
+fn samples_in_turn_have_the_weights_of_each_alone() {
+    const SCATTERED: usize = 30;
+    const GRID: usize = 48;
+    let device = segfuse::cpu::Device::with_threads(1).expect("one thread");
+    // Small samples are made side by side where there are threads, large ones never.
+    for (extent, first, second, third) in
+        [(100, (35, 35), (10, 60), (20, 20)), (600, (335, 252), (85, 352), (150, 150))]
+    {
+        let slopes = |samples: &[&[f64]]| {
+            let shape = [samples.len(), 1, extent, extent];
+            let case = even("distance_ce(map=unet)", &shape, U8, &samples.concat(), None);
+            let mut slopes = vec![0f32; case.prediction.len()];
+            let executor = device.prepare(&case.plan());
+            executor.forward_backward(&[case.host().inputs()], &mut [(&mut slopes[..]).into()], None).expect("fits");
+            slopes
+        };
+        let sample = |size: usize, (top, left): (usize, usize), objects: &[bool]| {
+            let mut labels = vec![0.0; extent * extent];
+            for (y, row) in objects.chunks(size).enumerate() {
+                for (label, &is_object) in labels[(top + y) * extent + left..].iter_mut().zip(row) {
+                    *label = f64::from(u8::from(is_object));
+                }
+            }
+            labels
+        };
+        let r = &mut Numbers(11);
+        let scattered: Vec<bool> = (0..SCATTERED * SCATTERED).map(|_| r.chance(0.2)).collect();
+        // Points so dense that more of them are near one than there are scattered objects.
+        let grid: Vec<bool> = (0..GRID * GRID).map(|at| at % 2 == 0 && (at / GRID).is_multiple_of(2)).collect();
+        let here = sample(SCATTERED, first, &scattered);
+        let samples = [&here, &sample(SCATTERED, second, &scattered), &sample(GRID, third, &grid), &here];
+        let together = slopes(&samples.map(|sample| &sample[..]));
+        for (turn, (sample, got)) in samples.into_iter().zip(together.chunks(extent * extent)).enumerate() {
+            // A mean over a quarter as many voxels.
+            let want = slopes(&[sample]).into_iter().map(|slope| slope / samples.len() as f32);
+            let differ = got.iter().zip(want).filter(|(got, want)| *got != want).count();
+            assert_eq!(differ, 0, "voxels of sample {turn}, {extent} by {extent}");
+        }
     }
 }
 

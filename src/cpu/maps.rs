@@ -126,7 +126,7 @@ pub(super) fn bytes(head: &Head) -> u64 {
         .map(|source| Distances::new(shape, source).spacing(head.problem.voxel_spacing()).workspace_bytes());
     let is_transformed = head.maps.iter().any(|map| !sides(map.input).is_empty());
     let transform = if is_transformed { transforms.into_iter().max().unwrap_or_default() } else { 0 };
-    // Before any transform is made.
+    // Not while a transform is made.
     let transform = transform.max(erosion::in_flight_bytes(head, rayon::current_num_threads(), true));
     made + shared - last + regions().sum::<u64>() + contours + transform
 }

@@ -68,7 +68,8 @@ fn of_sample(
         let shape = Shape::new(1, planes, shape.spatial())?;
         Ok(Distances::new(&shape, Source::Dense(DType::U8)).spacing(problem.voxel_spacing()))
     };
-    let Squeezed { extents, steps } = Squeezed::new(&of(1)?);
+    let squeezed = Squeezed::new(&of(1)?);
+    let extents = squeezed.extents;
     let runs = match regions {
         // Negative where a voxel does not count.
         Regions::Labels(labels) => Runs::find(&labels[sample * voxels..][..voxels], extents, |label| label.max(0))?,
@@ -78,7 +79,7 @@ fn of_sample(
         }
     };
     let objects = runs.objects()?;
-    let (colours, count) = objects.colours(f64::from(reach), steps, voxels)?;
+    let (colours, count) = objects.colours(f64::from(reach), squeezed)?;
     // No voxel is between two objects that are that near.
     if count < 2 {
         sums.fill(reach);
@@ -181,7 +182,9 @@ impl Runs {
         });
 
         let [depth, height, _] = self.extents;
-        let (mut of_runs, mut bounds) = (room::<u32>(self.runs.len())?, Vec::<Bounds>::new());
+        let is_first = |(run, parent): &(usize, &AtomicU32)| parent.load(Relaxed) as usize == *run;
+        let count = forest.parents.iter().enumerate().filter(is_first).count();
+        let (mut of_runs, mut bounds) = (room::<u32>(self.runs.len())?, room::<Bounds>(count)?);
         for row in 0..rows {
             let place = |at: usize| [(row / height % depth) as u32, (row % height) as u32, at as u32];
             for index in self.row(row) {
@@ -190,7 +193,6 @@ impl Runs {
                 // A parent comes before its children, and the first run of an object has none.
                 let parent = forest.parents[index].load(Relaxed) as usize;
                 if parent == index {
-                    bounds.try_reserve(1).map_err(|_| NO_MEMORY)?;
                     of_runs.push(bounds.len() as u32);
                     bounds.push(own);
                 } else {
@@ -329,28 +331,29 @@ impl Objects {
     /// A colour for each object, and how many there are: objects that may be less than `reach` apart have different ones.
     ///
     /// A voxel is at least as far from two objects, together, as these are apart. Where that is beyond the reach, how far the second
-    /// one is makes no difference.
+    /// one is makes no difference. So an object is compared to those before it that are that near along the longest axis.
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no memory for them.
-    fn colours(&self, reach: f64, steps: [f64; 3], voxels: usize) -> Result<(Vec<u32>, usize), Error> {
+    fn colours(&self, reach: f64, Squeezed { extents, steps }: Squeezed) -> Result<(Vec<u32>, usize), Error> {
         /// What sums of f32 are off at most.
         const ROUNDING: f64 = 1.0 + 1e-5;
         let (reach, count) = (reach * ROUNDING, self.bounds.len());
+        let length = |axis: &usize| (extents[*axis] - 1) as f64 * steps[*axis];
+        let along = (0..3).max_by(|a, b| length(a).total_cmp(&length(b))).unwrap_or_default();
         let mut order: Vec<u32> = room(count)?;
         order.extend(0..count as u32);
-        // Those of one plane are in this order.
-        order.sort_unstable_by_key(|&object| (self.bounds[object as usize].low[0], object));
+        order.sort_unstable_by_key(|&object| (self.bounds[object as usize].low[along], object));
         let mut colours: Vec<u32> = planes::zeros(count, OBJECTS)?;
         // By colour, the turn of the last object that had a neighbour of it.
         let mut taken: Vec<u32> = planes::zeros(count, OBJECTS)?;
         let (mut near, mut compared, mut most) = (room(count)?, 0, 0);
         for (turn, &object) in (1..).zip(&order) {
             let own = &self.bounds[object as usize];
-            near.retain(|&other: &u32| own.way(&self.bounds[other as usize], 0, steps[0]) <= reach);
+            near.retain(|&other: &u32| own.way(&self.bounds[other as usize], along, steps[along]) <= reach);
             compared += near.len();
             // It may take longer than it saves.
-            if compared > voxels {
+            if compared > extents.iter().product() {
                 order.sort_unstable();
                 return Ok((order, count));
             }
@@ -451,5 +454,25 @@ mod tests {
         let bits = [2, 3, 4, 6, 7, 10, 11, 20, 21, 924, 925].map(|count| Codes::new(count).map(|codes| codes.bits));
         assert_eq!(bits.map(Result::ok), [2, 3, 4, 4, 5, 5, 6, 6, 7, 12, 13].map(Some));
         assert!(matches!(Codes::new(601_080_391), Err(Error::Limit { limit: 601_080_390, .. })));
+    }
+
+    /// Objects on a line have two colours where each is near the next one alone, along whichever axis the line is; also where a step
+    /// along an axis of one voxel is longer than the line.
+    #[test]
+    fn colours_along_each_axis() {
+        for (extent, width, step) in [(20_000, 1, 1.0), (999, 1, 1e-3), (20_000, 3, 0.5)] {
+            for axis in 0..3 {
+                let (mut extents, mut steps) = ([width; 3], [1.0; 3]);
+                (extents[axis], steps[axis]) = (extent, step);
+                let stride: usize = extents[axis + 1..].iter().product();
+                let mut labels = vec![0i16; extents.iter().product()];
+                (0..extent).step_by(20).for_each(|at| labels[at * stride] = 1);
+                let objects = Runs::find(&labels, extents, |label| label).and_then(|runs| runs.objects());
+                let objects = objects.expect("there is memory");
+                assert_eq!(objects.bounds.len(), extent.div_ceil(20));
+                let colours = objects.colours(31.0 * step, Squeezed { extents, steps });
+                assert_eq!(colours.expect("there is memory").1, 2, "{extents:?}, {steps:?}");
+            }
+        }
     }
 }

@@ -25,8 +25,12 @@ use sides::{Row, Sides};
 const EMIT_VALUES: usize = 1 << 14;
 
 impl Distances {
-    /// Bytes of memory that a call takes beyond the source and the maps, on the threads of rayon's current pool.
+    /// Bytes of memory that a call takes beyond the source and the maps, on the threads of rayon's current pool: 0 where the settings
+    /// contradict each other, as [`Distances::check`] says.
     pub fn workspace_bytes(&self) -> u64 {
+        if self.check().is_err() {
+            return 0;
+        }
         // Of the source only its kind matters.
         let sides = Sides::new(self, Source::from(&[][..] as &[u8]));
         let form = Form::of(self);
