@@ -53,7 +53,7 @@ pub fn labels(extents: &[usize], samples: usize, classes: usize, random: &mut Nu
 /// Every kind, source, type and layout, in turn.
 pub fn are_those_of_the_cpu(device: Made<'_>) {
     let random = &mut Numbers(11);
-    let shapes: [&[usize]; 18] = [
+    let shapes: [&[usize]; 19] = [
         &[1],
         &[2],
         &[3],
@@ -72,8 +72,9 @@ pub fn are_those_of_the_cpu(device: Made<'_>) {
         &[3, 257, 2],
         &[70, 9, 40],
         &[41, 30, 33],
+        &[18, 66, 80],
     ];
-    for (turn, extents) in shapes.into_iter().cycle().take(108).enumerate() {
+    for (turn, extents) in shapes.into_iter().cycle().take(114).enumerate() {
         let (samples, classes) = (1 + turn % 3, [1, 2, 3, 5, 40][random.below(5)]);
         let small = extents.iter().product::<usize>() < 4000;
         let classes = if small { classes } else { classes.min(3) };

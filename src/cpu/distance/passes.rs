@@ -1,4 +1,4 @@
-//! The two passes of a transform, over slices and then across them, of images, of labels and of volumes with few slices.
+//! The two passes of a transform, over slices and then across them, of images, of labels and of volumes that [`volume`] does not serve.
 //!
 //! The value of a voxel is the square of its distance to the nearest voxel of another side: of the other side of one class,
 //! or of any other label, which is the inside distance of all classes at once. Along the last axis it is found between the
@@ -376,7 +376,7 @@ pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>, form: Form
     let extents = Squeezed::new(distances).extents;
     let [depth, height, width] = extents;
     if form == Form::Class && volume::serves(extents) {
-        return (transforms * volume::bits_bytes(extents) + threads * volume::scratch_bytes(extents, sides)) as u64;
+        return (transforms * volume::bits_bytes(extents) + volume::scratch_bytes(extents, sides, transforms)) as u64;
     }
     let bits = height * width.div_ceil(WORD) * size_of::<u64>();
     let rows = height * (width + 3 * LANES) * size_of::<f32>() + width * size_of::<i32>();

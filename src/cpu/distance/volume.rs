@@ -19,10 +19,18 @@ use std::sync::{Mutex, PoisonError};
 const RUN: usize = 8;
 /// Squares that a block may have: 64 MiB for each thread.
 const BLOCK_VOXELS_MAX: usize = 1 << 24;
+/// Slices beyond which it tells that every block looks at the bits of all of them.
+const DEPTH_MAX: usize = 1 << 13;
 
 /// Whether volumes of these extents are made in blocks of slices.
 pub(super) fn serves([depth, height, width]: [usize; 3]) -> bool {
-    depth >= LANES && height > 1 && width > 1 && LANES * height * width <= BLOCK_VOXELS_MAX
+    let block = LANES * height * width.next_multiple_of(LANES);
+    (LANES..=DEPTH_MAX).contains(&depth) && height > 1 && width > 1 && block <= BLOCK_VOXELS_MAX
+}
+
+/// Whether threads take whole blocks, because there are enough of them, and not parts of one block.
+fn in_whole_blocks([depth, ..]: [usize; 3], transforms: usize) -> bool {
+    transforms * depth.div_ceil(LANES) >= rayon::current_num_threads()
 }
 
 /// Bytes of the bits of a transform.
@@ -30,14 +38,17 @@ pub(super) fn bits_bytes([depth, height, width]: [usize; 3]) -> usize {
     size_of::<u64>() * height * (depth * width.div_ceil(WORD) + width * depth.div_ceil(WORD)) + height
 }
 
-/// Bytes that a thread takes at most for its scratch memory.
-pub(super) fn scratch_bytes([_, height, width]: [usize; 3], sides: &Sides<'_>) -> usize {
+/// Bytes that the threads take at most for their scratch memory.
+pub(super) fn scratch_bytes(extents: [usize; 3], sides: &Sides<'_>, transforms: usize) -> usize {
+    let [_, height, width] = extents;
     let lines = |vectors: usize, each: usize| vectors * (each + 1) * LANES * size_of::<f32>();
     let vectors = width.div_ceil(LANES);
     let block = lines(LANES * vectors, height) + height * size_of::<usize>();
     let plane = lines(RUN, vectors * LANES) + lines(1, width) + column_bytes(width);
     let face = lines(columns(height, width) / LANES, height) + height * size_of::<u16>() + column_bytes(height);
-    block + plane + face + sides.row_bytes(width)
+    let threads = rayon::current_num_threads();
+    let blocks = if in_whole_blocks(extents, transforms) { threads } else { 1 };
+    blocks * block + threads * (plane + face + sides.row_bytes(width))
 }
 
 /// Which voxels are of the classes of some pieces, each of as many maps. Transforms are counted piece by piece.
@@ -93,10 +104,11 @@ impl Call<'_> {
         let blocks = depth.div_ceil(LANES);
         let tasks = pieces.len() * bits.maps * blocks;
         let (free, lines, faces) = (Pool::new(), Pool::new(), Pool::new());
-        // Threads take blocks where there are enough of them, and parts of one block otherwise: no thread has two.
-        let whole = tasks >= 2 * rayon::current_num_threads();
+        // No thread has two blocks.
+        let whole = in_whole_blocks(self.extents, tasks / blocks);
         let (outer, inner) = if whole { (1, usize::MAX) } else { (usize::MAX, 1) };
-        let rows_at_once = (TASK_VOXELS / (width * LANES)).next_multiple_of(RUN).max(RUN);
+        let rows_at_once = TASK_VOXELS.div_ceil(width * LANES).min(height.div_ceil(rayon::current_num_threads()));
+        let rows_at_once = rows_at_once.next_multiple_of(RUN);
         (0..tasks).into_par_iter().with_min_len(outer).try_for_each(|task| {
             let (transform, start) = (task / blocks, task % blocks * LANES);
             let plane = pieces[transform / bits.maps].at + transform % bits.maps * self.voxels();
@@ -277,14 +289,17 @@ impl Call<'_> {
             *changes = side ^ before;
             before = side;
         }
+        let (own, beyond) = squares.vectors_mut(index, width.next_multiple_of(LANES)).split_at_mut(width);
         column.solve(
             simd,
             &self.axes[1],
             values,
-            squares.vectors_mut(index, width),
+            own,
             #[inline(always)]
             |_, square| square,
         );
+        // Lanes beyond a row find the winners of its last voxel, and widen no range.
+        beyond.fill(own[width - 1]);
     }
 
     /// The third axis: a slice, and what the map holds of it, from `at` on.
@@ -506,7 +521,10 @@ mod tests {
     #[test]
     fn blocks_of_slices_give_the_bits_of_one_slice_after_the_other() {
         // One word of slices and more, whole vectors and parts of them, fewer and more blocks than threads take whole.
-        for extents in [[16, 2, 2], [17, 5, 33], [70, 18, 21], [64, 40, 64], [130, 9, 70]] {
+        // Then several chunks of rows, and several tiles of columns.
+        for extents in
+            [[16, 2, 2], [17, 5, 33], [70, 18, 21], [64, 40, 64], [130, 9, 70], [16, 100, 70], [16, 1030, 70]]
+        {
             let shape = Shape::new(2, 5, extents).expect("a shape");
             let labels = labels(extents).repeat(2);
             for kind in [Kind::Outside, Kind::Signed] {
