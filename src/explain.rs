@@ -105,7 +105,8 @@ pub(crate) fn sample_bytes(problem: &Problem, maps: &[PlannedMap]) -> u64 {
 
 /// The stage that makes the maps: target and prediction are read where a map is of them, and a map is written along the first
 /// axis, then read and written along each of the others. Maps of the target share its transform. An eroded error is read and
-/// written once per erosion, and for its slope once more, beside what was kept of the erosion.
+/// written once per erosion, and for its slope once more, beside what was kept of the erosion; erosions that are made again because not
+/// all were kept are not counted.
 fn distance(head: &Head, maps: &[PlannedMap]) -> Option<Stage> {
     let (problem, axes) = (&head.problem, head.problem.shape.spatial().len() as u64);
     let mut stage = Stage { name: "distance", bytes_read: 0, bytes_written: 0 };

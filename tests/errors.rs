@@ -501,6 +501,8 @@ fn spec_strings() {
         ("dice(smooth_nr=-1)", -1.0),
         ("bce(smoothing=1.5)", 1.5),
         ("combo(alpha=-0.1)", -0.1),
+        ("hausdorff_dt(alpha=8.5)", 8.5),
+        ("log_hausdorff_dt(alpha=0)", 0.0),
         ("focal(gamma=-2)", -2.0),
         ("focal_tversky(gamma=0)", 0.0),
         ("power_jaccard(power=3)", 3.0),

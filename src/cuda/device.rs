@@ -64,8 +64,9 @@ pub struct Preparation {
     /// A head that is so small that one block does as well is one launch. The sums keep their order, and bits can differ only where the
     /// driver's compiler fuses a product and a sum in one kernel and not in the other; without, every stage is launched.
     pub one_block: bool,
-    /// Bytes of the workspace for what distance maps and eroded errors are made of, beside the maps themselves: as many planes or samples
-    /// are made together as fit, and one where none does. 1 GiB by default.
+    /// Bytes of the workspace for the planes that distance maps, objects and eroded errors are made of, beside the maps themselves: as many
+    /// planes or samples are made together as fit, and one where none does. Classes, contours and weights of voxels, a few bytes each
+    /// of all samples, are not among them. 1 GiB by default.
     pub memory_budget: u64,
 }
 

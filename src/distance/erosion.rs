@@ -15,9 +15,10 @@ pub(crate) struct Kept {
 impl Kept {
     /// How many of `count` erosions there is room for in so many bytes: no less than it takes for no more erosions to be made
     /// again than there are.
+    #[cfg(any(feature = "cuda", feature = "wgpu", test))]
     pub(crate) fn room(count: usize, voxels: u64, bytes: u64) -> usize {
         let fits = bytes / (KEPT_BYTES * voxels);
-        fits.clamp(Kept::least(count) as u64, count as u64) as usize
+        fits.clamp(Kept::least(count).min(count) as u64, count as u64) as usize
     }
 
     /// Two thirds of the erosions are made again, and one third once more.

@@ -9,7 +9,8 @@ loss! {
     ///
     /// The distances are constants of the gradient. Class 0 does not count unless `background=true`.
     HausdorffDt = "hausdorff_dt", source "Karimi and Salcudean 2019, arXiv:1904.10030" {
-        /// α, how fast the weight grows with the distance; d^8 is finite in single precision up to distances of 65 535.
+        /// α, how fast the weight grows with the distance. With 8, sums are finite in single precision up to distances of
+        /// 15 000 on every backend.
         alpha: f64 = 2.0, ABOVE_ZERO_TO_EIGHT;
         /// Leaves d_p^α out, so that no map of the prediction is made.
         one_sided: bool = false;
@@ -21,7 +22,8 @@ loss! {
     ///
     /// Class 0 does not count unless `background=true`.
     LogHausdorffDt = "log_hausdorff_dt", source "Karimi and Salcudean 2019, arXiv:1904.10030; ln: MONAI" {
-        /// α, how fast the weight grows with the distance; d^8 is finite in single precision up to distances of 65 535.
+        /// α, how fast the weight grows with the distance. With 8, sums are finite in single precision up to distances of
+        /// 15 000 on every backend.
         alpha: f64 = 2.0, ABOVE_ZERO_TO_EIGHT;
         /// Leaves d_p^α out, so that no map of the prediction is made.
         one_sided: bool = false;

@@ -53,7 +53,7 @@ pub(super) fn at_once(
     Ok((within.min(buffer_bytes / all_kept.max(1)).max(1), room))
 }
 
-/// The dispatches that erode the errors of a piece, which lie in `values`.
+/// The dispatches that erode the errors of a piece, which lie where the slopes will be, or in `values` where there are none.
 #[expect(clippy::too_many_arguments, reason = "of what, how, from where, to where")]
 pub(super) fn erode(
     builder: &mut Builder<'_, '_>,
