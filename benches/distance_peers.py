@@ -74,7 +74,9 @@ def main():
                 results.append(result)
                 row += f"  {name} {wall * 1e3:8.1f} ms ({cpu * 1e3:.0f}), {wall / ours:.1f}x"
             for maps in zip(*results, strict=True):
-                assert all(np.abs(map - maps[0]).max() < 1e-3 for map in maps), "the maps differ"
+                # To a class that is absent there is no distance, which is infinite or made up.
+                if all(np.isfinite(map).all() for map in maps):
+                    assert all(np.abs(map - maps[0]).max() < 1e-3 for map in maps), "the maps differ"
             print(row, flush=True)
 
 
