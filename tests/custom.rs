@@ -11,8 +11,8 @@ use segfuse::spec::{
     Erosions, Formula, Graph, Moments, Op, Program, ProgramError, Real, Scope, Voxel, VoxelInput, lower,
 };
 use segfuse::{
-    Activation, DType, Error, Evaluation, Inputs, Layout, Map, MomentTable, Objective, Plan, Problem, Reduction,
-    Schedule, Shape, Target,
+    Activation, DType, Error, Evaluation, Inputs, Map, MomentTable, Objective, Plan, Problem, Reduction, Schedule,
+    Shape, Target,
 };
 
 on_each_device!(
@@ -283,17 +283,8 @@ fn exp_log_leaves_out_overflowing_powers_where_the_target_is_zero(bench: &Bench)
     ];
     for (spec, activation, hopeless) in cases {
         for voxels in [4, 19] {
-            let settings = Settings {
-                shape: vec![1, 3, voxels],
-                dtype: DType::F32,
-                activation,
-                layout: Layout::Planar,
-                target: Target::Dense(DType::F32),
-                ignore_label: None,
-                class_weights: None,
-                reduction: Reduction::Mean,
-                gradient: DType::F32,
-            };
+            let labels = Settings::of_labels(&[1, 3, voxels], activation);
+            let settings = Settings { target: Target::Dense(DType::F32), ..labels };
             let mut prediction: Vec<f64> = logits(3 * voxels).into_iter().map(f64::from).collect();
             prediction[..voxels].fill(hopeless);
             let target = (0..3 * voxels).map(|k| if k / voxels == 1 + k % 2 { 1.0 } else { 0.0 }).collect();

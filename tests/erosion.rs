@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Bench, Case, GRADIENT_RELATIVE, LOSS_RELATIVE, Outcome, Settings, compare, random::Numbers};
-use segfuse::{Activation, DType, Layout, Reduction, Target};
+use segfuse::{Activation, DType};
 
 on_each_device!(smooth_mistakes_agree_with_double_precision, mirror_images_have_mirrored_gradients);
 
@@ -35,17 +35,7 @@ fn mistakes(spec: &str, shape: &[usize], activation: Activation, seed: u64) -> C
     }
     let weights = (seed % 2 == 1)
         .then(|| (0..labels.len()).map(|i| if i % 97 == 0 { 0.0 } else { [1.0, 0.5, 2.0][i % 3] }).collect());
-    let settings = Settings {
-        shape: shape.to_vec(),
-        dtype: DType::F32,
-        activation,
-        layout: Layout::Planar,
-        target: Target::Labels(DType::U8),
-        ignore_label: None,
-        class_weights: None,
-        reduction: Reduction::Mean,
-        gradient: DType::F32,
-    };
+    let settings = Settings::of_labels(shape, activation);
     Case::new(spec.parse().expect("a valid spec"), &settings, prediction, labels, None, weights, None)
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::random::Numbers;
 use common::{Bench, Case, Settings, compare};
-use segfuse::{Activation, DType, Error, Explanation, Layout, Map, Objective, Plan, Problem, Reduction, Shape, Target};
+use segfuse::{Activation, DType, Error, Explanation, Map, Objective, Plan, Problem, Shape, Target};
 
 on_each_device!(
     weights_by_hand,
@@ -19,15 +19,9 @@ on_each_device!(
 /// Probabilities of ½, so that the loss is ln 2 times the mean of 1 + D.
 fn even(spec: &str, shape: &[usize], target: Target, values: &[f64], mask: Option<Vec<u8>>) -> Case {
     let settings = Settings {
-        shape: shape.to_vec(),
-        dtype: DType::F32,
-        activation: Activation::Sigmoid,
-        layout: Layout::Planar,
         target,
         ignore_label: matches!(target, Target::Labels(_)).then_some(255),
-        class_weights: None,
-        reduction: Reduction::Mean,
-        gradient: DType::F32,
+        ..Settings::of_labels(shape, Activation::Sigmoid)
     };
     let logits = vec![0.0; shape.iter().product()];
     Case::new(spec.parse().expect("a valid spec"), &settings, logits, values.to_vec(), mask, None, None)
@@ -200,17 +194,9 @@ fn objects_of_every_form(bench: &Bench) {
                     labels.push(if inside(&at, extents, r) { class as f64 } else { 0.0 });
                 }
             }
-            let settings = Settings {
-                shape: [samples, classes].into_iter().chain(extents.iter().copied()).collect(),
-                dtype: DType::F32,
-                activation: if classes == 1 { Activation::Sigmoid } else { Activation::Softmax },
-                layout: Layout::Planar,
-                target: U8,
-                ignore_label: None,
-                class_weights: None,
-                reduction: Reduction::Mean,
-                gradient: DType::F32,
-            };
+            let shape = [&[samples, classes], extents].concat();
+            let activation = if classes == 1 { Activation::Sigmoid } else { Activation::Softmax };
+            let settings = Settings::of_labels(&shape, activation);
             let logits = (0..samples * classes * voxels).map(|_| r.between(-3.0, 3.0)).collect();
             let spec = r.pick(&["distance_ce(map=unet)", "distance_ce(map=unet, sigma=1.5, form=binary)"]);
             let objective = spec.parse().expect("a valid spec");

@@ -134,20 +134,6 @@ fn random_cases_agree_with_the_reference(bench: &Bench) {
     });
 }
 
-fn settings(shape: &[usize], activation: Activation) -> Settings {
-    Settings {
-        shape: shape.to_vec(),
-        dtype: DType::F32,
-        activation,
-        layout: Layout::Planar,
-        target: Target::Labels(DType::U8),
-        ignore_label: None,
-        class_weights: None,
-        reduction: Reduction::Mean,
-        gradient: DType::F32,
-    }
-}
-
 fn simple(spec: &str, s: &Settings, prediction: &[f64], target: &[f64]) -> Case {
     Case::new(spec.parse().expect("a valid spec"), s, prediction.to_vec(), target.to_vec(), None, None, None)
 }
@@ -160,48 +146,57 @@ fn agrees(bench: &Bench, case: &Case) {
 /// −ln p of a voxel that is sure of its class must keep its digits: a power below 1 has a steep slope there.
 fn exp_log_of_confident_voxels(bench: &Bench) {
     let logits = [9.0, 7.0, -8.0, 0.0, -2.0, 1.0, 8.0, 0.0];
-    agrees(bench, &simple("exp_log", &settings(&[1, 2, 4], Activation::Softmax), &logits, &[0.0, 0.0, 1.0, 1.0]));
-    agrees(bench, &simple("exp_log", &settings(&[1, 2, 4], Activation::Sigmoid), &logits, &[0.0, 0.0, 1.0, 1.0]));
+    agrees(
+        bench,
+        &simple("exp_log", &Settings::of_labels(&[1, 2, 4], Activation::Softmax), &logits, &[0.0, 0.0, 1.0, 1.0]),
+    );
+    agrees(
+        bench,
+        &simple("exp_log", &Settings::of_labels(&[1, 2, 4], Activation::Sigmoid), &logits, &[0.0, 0.0, 1.0, 1.0]),
+    );
 }
 
 /// The same for −ln q where p is small and given as it is.
 fn exp_log_of_small_probabilities(bench: &Bench) {
     let probabilities = [1e-4, 3e-5, 0.9, 0.4];
-    agrees(bench, &simple("exp_log", &settings(&[1, 1, 4], Activation::None), &probabilities, &[0.0, 0.0, 1.0, 1.0]));
+    agrees(
+        bench,
+        &simple("exp_log", &Settings::of_labels(&[1, 1, 4], Activation::None), &probabilities, &[0.0, 0.0, 1.0, 1.0]),
+    );
 }
 
 /// A denominator of 0 gives loss 0, also under a power whose base is floored.
 fn focal_tversky_without_a_denominator(bench: &Bench) {
-    let s = settings(&[1, 3, 2], Activation::Softmax);
+    let s = Settings::of_labels(&[1, 3, 2], Activation::Softmax);
     agrees(bench, &simple("focal_tversky(alpha=0, smooth=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
 }
 
 /// The background of a full channel has overlap 0 and a slope of 1/s: it must not be formed as N − P − G + I.
 fn unified_focal_of_a_full_channel(bench: &Bench) {
-    let s = settings(&[1, 1, 1], Activation::Sigmoid);
+    let s = Settings::of_labels(&[1, 1, 1], Activation::Sigmoid);
     agrees(bench, &simple("unified_focal(delta=1)", &s, &[0.3], &[1.0]));
-    let s = settings(&[1, 1, 4], Activation::Sigmoid);
+    let s = Settings::of_labels(&[1, 1, 4], Activation::Sigmoid);
     agrees(bench, &simple("unified_focal", &s, &[14.0, 15.0, 16.0, 1.0], &[1.0; 4]));
     agrees(bench, &simple("unified_focal", &s, &[14.0, 15.0, 16.0, 15.0], &[1.0; 4]));
 }
 
 /// The contract floors 1 − T whatever γ is.
 fn unified_focal_without_gamma(bench: &Bench) {
-    let s = settings(&[1, 3, 2], Activation::Softmax);
+    let s = Settings::of_labels(&[1, 3, 2], Activation::Softmax);
     agrees(bench, &simple("unified_focal(gamma=0)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
     agrees(bench, &simple("unified_focal(gamma=0, delta=1)", &s, &[1.0, 2.0, 0.5, 0.0, -1.0, 0.5], &[0.0, 0.0]));
 }
 
 /// Light voxels make the denominator of this form negative, which is not 0.
 fn kappa_readme_of_light_voxels(bench: &Bench) {
-    let s = settings(&[1, 1, 2], Activation::Sigmoid);
+    let s = Settings::of_labels(&[1, 1, 2], Activation::Sigmoid);
     let objective = "kappa(form=readme)".parse().expect("a valid spec");
     agrees(bench, &Case::new(objective, &s, vec![1.0, 0.5], vec![1.0, 1.0], None, Some(vec![0.3, 0.2]), None));
 }
 
 /// The hard prediction is p > ½ with p in single precision, as documented: a logit of 5e-8 gives p = ½ and does not count.
 fn hard_prediction_of_a_tiny_logit(bench: &Bench) {
-    let s = settings(&[1, 1, 3], Activation::Sigmoid);
+    let s = Settings::of_labels(&[1, 1, 3], Activation::Sigmoid);
     let counts = |logit: f64| simple("dice", &s, &[logit, 1.0, -1.0], &[1.0, 1.0, 0.0]).run(&bench.runtime).hard_counts;
     assert_eq!(counts(5e-8), Some(vec![[1, 0, 1]]));
     assert_eq!(counts(5e-7), Some(vec![[2, 0, 0]]));
@@ -209,7 +204,7 @@ fn hard_prediction_of_a_tiny_logit(bench: &Bench) {
 
 /// Probabilities that do not sum to 1 make the denominator negative, which is not 0.
 fn wasserstein_dice_of_channels(bench: &Bench) {
-    let s = settings(&[1, 5, 2], Activation::Sigmoid);
+    let s = Settings::of_labels(&[1, 5, 2], Activation::Sigmoid);
     agrees(bench, &simple("wasserstein_dice", &s, &[2.0, 3.0, 2.0, 2.5, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0], &[1.0, 2.0]));
 }
 
@@ -234,7 +229,7 @@ fn labels_that_are_no_class(bench: &Bench) {
         for voxels in [20, 37] {
             let labels: Vec<f64> = (0..voxels).map(|i| values[i % values.len()]).collect();
             for &ignore_label in ignored {
-                let mut s = settings(&[1, 3, voxels], Activation::Softmax);
+                let mut s = Settings::of_labels(&[1, 3, voxels], Activation::Softmax);
                 (s.target, s.ignore_label) = (Target::Labels(dtype), ignore_label);
                 let logits: Vec<f64> = (0..3 * voxels).map(|_| r.between(-2.0, 2.0)).collect();
                 let case = simple("dice + ce", &s, &logits, &labels);
@@ -248,16 +243,16 @@ fn labels_that_are_no_class(bench: &Bench) {
 fn classes_ruled_out_by_minus_infinity(bench: &Bench) {
     let minus = f64::NEG_INFINITY;
     for spec in ["ce", "dice", "bce", "focal(form=binary)", "poly1(form=binary)", "combo", "balanced_ce"] {
-        let s = settings(&[1, 2, 2], Activation::Softmax);
+        let s = Settings::of_labels(&[1, 2, 2], Activation::Softmax);
         agrees(bench, &simple(spec, &s, &[1.0, 0.5, minus, 0.0], &[0.0, 1.0]));
-        let s = settings(&[1, 3, 2], Activation::Softmax);
+        let s = Settings::of_labels(&[1, 3, 2], Activation::Softmax);
         agrees(bench, &simple(spec, &s, &[1.0, 0.5, minus, 0.0, minus, minus], &[0.0, 1.0]));
     }
 }
 
 /// MCC divides by √(N − P): where every voxel is predicted, N − P must be a sum of 1 − p.
 fn agreement_of_a_class_predicted_nearly_everywhere(bench: &Bench) {
-    let s = settings(&[1, 1, 4], Activation::Sigmoid);
+    let s = Settings::of_labels(&[1, 1, 4], Activation::Sigmoid);
     for spec in ["mcc(smooth=0)", "kappa", "unified_focal(form=binary)"] {
         agrees(bench, &simple(spec, &s, &[15.0, 16.0, 17.0, 16.0], &[1.0, 1.0, 0.0, 1.0]));
     }
@@ -278,7 +273,7 @@ fn scattered_voxels_agree_with_the_reference(bench: &Bench) {
             places.dedup();
             let kept = places.len();
             let activation = if classes == 1 { Activation::Sigmoid } else { Activation::Softmax };
-            let mut s = settings(&[1, classes, kept], activation);
+            let mut s = Settings::of_labels(&[1, classes, kept], activation);
             s.layout = if round % 2 == 0 { Layout::Planar } else { Layout::Interleaved };
             let values: Vec<f64> = (0..classes * kept).map(|_| r.between(-3.0, 3.0)).collect();
             let labels: Vec<f64> = (0..kept).map(|_| r.below(classes.max(2)) as f64).collect();
@@ -426,7 +421,7 @@ fn erosions_of_mistakes_side_by_side(bench: &Bench) {
             }
             let weights =
                 (number % 2 == 1).then(|| (0..labels.len()).map(|i| [1.0, 0.5, 2.0, 0.0][i % 11 % 4]).collect());
-            let s = settings(shape, activation);
+            let s = Settings::of_labels(shape, activation);
             let objective = spec.parse().expect("a valid spec");
             agrees(bench, &Case::new(objective, &s, prediction, labels, None, weights, None));
         }
@@ -451,7 +446,7 @@ fn one_nan_is_enough(bench: &Bench) {
             let mut prediction: Vec<f64> = (0..classes * voxels).map(|_| r.unit()).collect();
             prediction[at] = f64::NAN;
             let map = Some((Map::Shared, vec![0.5; voxels]));
-            let s = settings(&[1, classes, voxels], activation);
+            let s = Settings::of_labels(&[1, classes, voxels], activation);
             let case = Case::new(spec.parse().expect("a valid spec"), &s, prediction, labels, None, None, map);
             let loss = case.run(&bench.runtime).losses[0];
             assert!(loss.is_nan(), "{spec}, {classes} classes, {activation:?}: {loss}");
@@ -469,7 +464,7 @@ fn gradients_of_a_nearly_perfect_prediction(bench: &Bench) {
             let logits: Vec<f64> = (0..128)
                 .map(|i| if labels[i % 64] == (i / 64) as f64 { m + (i % 5) as f64 / 8.0 } else { 0.0 })
                 .collect();
-            let case = simple(spec, &settings(&[1, 2, 64], Activation::Softmax), &logits, &labels);
+            let case = simple(spec, &Settings::of_labels(&[1, 2, 64], Activation::Softmax), &logits, &labels);
             let (terms, problem) = case.reference();
             let truth = segfuse_reference::evaluate(&terms, &problem, None);
             let largest = truth.gradient.iter().fold(0.0f64, |m, x| m.max(x.abs()));
@@ -488,7 +483,7 @@ fn agreement_with_a_target_of_one_class(bench: &Bench) {
     for spec in ["kappa", "kappa(form=squared)", "mcc"] {
         for m in [5.0, 17.0, 40.0, 80.0] {
             let logits: Vec<f64> = (0..128).map(|i| if i < 64 { m } else { 0.0 }).collect();
-            let case = simple(spec, &settings(&[1, 2, 64], Activation::Softmax), &logits, &[0.0; 64]);
+            let case = simple(spec, &Settings::of_labels(&[1, 2, 64], Activation::Softmax), &logits, &[0.0; 64]);
             assert_eq!(case.run(&bench.runtime).losses, [1.0], "{spec}, m = {m}");
         }
     }

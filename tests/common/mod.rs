@@ -378,6 +378,23 @@ pub struct Settings {
     pub gradient: DType,
 }
 
+impl Settings {
+    /// Planar predictions of f32 and labels of u8, of which all count.
+    pub fn of_labels(shape: &[usize], activation: Activation) -> Settings {
+        Settings {
+            shape: shape.to_vec(),
+            dtype: DType::F32,
+            activation,
+            layout: Layout::Planar,
+            target: Target::Labels(DType::U8),
+            ignore_label: None,
+            class_weights: None,
+            reduction: Reduction::Mean,
+            gradient: DType::F32,
+        }
+    }
+}
+
 impl Case {
     pub fn new(
         objective: Objective,
