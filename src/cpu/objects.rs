@@ -5,8 +5,8 @@
 //! code has bits are those of its nearest object; and as any other object has a bit that the nearest one has not, the next larger is
 //! that of the second nearest.
 
-use super::maps::Regions;
-use super::planes;
+use super::maps::{Regions, UNIT_VOXELS};
+use super::planes::{self, room};
 use crate::distance::transform::Squeezed;
 use crate::distance::{Distances, Kind, Source, objects};
 use crate::dtype::DType;
@@ -18,8 +18,6 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Voxels that a thread takes at least.
-const UNIT_VOXELS: usize = 1 << 14;
 /// Voxels of a sample up to which samples are made side by side.
 const SMALL_VOXELS: usize = 1 << 18;
 /// Neighbours in a row that are compared together.
@@ -137,7 +135,7 @@ impl Runs {
         let width = extents[2];
         let unit = UNIT_VOXELS.div_ceil(width);
         let parts = values.par_chunks(unit * width).map(|part| {
-            let (mut runs, mut ends) = (Vec::new(), room(part.len() / width)?);
+            let (mut runs, mut ends) = (Vec::new(), room(part.len() / width, OBJECTS)?);
             for row in part.chunks_exact(width) {
                 of_row(row, class, &mut runs)?;
                 ends.push(runs.len() as u32);
@@ -145,8 +143,8 @@ impl Runs {
             Ok((runs, ends))
         });
         let parts = parts.collect::<Result<Vec<(Vec<Run>, Vec<u32>)>, Error>>()?;
-        let mut runs = room(parts.iter().map(|(runs, _)| runs.len()).sum())?;
-        let mut rows = room(values.len() / width + 1)?;
+        let mut runs = room(parts.iter().map(|(runs, _)| runs.len()).sum(), OBJECTS)?;
+        let mut rows = room(values.len() / width + 1, OBJECTS)?;
         rows.push(0);
         for (part, ends) in parts {
             rows.extend(ends.iter().map(|end| runs.len() as u32 + end));
@@ -172,7 +170,7 @@ impl Runs {
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no memory for them.
     fn objects(&self) -> Result<Objects, Error> {
-        let mut parents = room(self.runs.len())?;
+        let mut parents = room(self.runs.len(), OBJECTS)?;
         parents.extend((0..self.runs.len() as u32).map(AtomicU32::new));
         let forest = Forest { parents };
         let rows = self.rows.len() - 1;
@@ -184,7 +182,7 @@ impl Runs {
         let [depth, height, _] = self.extents;
         let is_first = |(run, parent): &(usize, &AtomicU32)| parent.load(Relaxed) as usize == *run;
         let count = forest.parents.iter().enumerate().filter(is_first).count();
-        let (mut of_runs, mut bounds) = (room::<u32>(self.runs.len())?, room::<Bounds>(count)?);
+        let (mut of_runs, mut bounds) = (room::<u32>(self.runs.len(), OBJECTS)?, room::<Bounds>(count, OBJECTS)?);
         for row in 0..rows {
             let place = |at: usize| [(row / height % depth) as u32, (row % height) as u32, at as u32];
             for index in self.row(row) {
@@ -257,7 +255,7 @@ fn of_row<T: Copy>(row: &[T], class: impl Fn(T) -> i16, runs: &mut Vec<Run>) -> 
         }
         x += row[x..].iter().take_while(|value| class(**value) == own).count();
         if own != 0 {
-            runs.try_reserve(1).map_err(|_| NO_MEMORY)?;
+            runs.try_reserve(1).map_err(|_| Error::DeviceMemory { what: OBJECTS })?;
             runs.push(Run { first: first as u32, end: x as u32, class: own });
         }
     }
@@ -341,13 +339,13 @@ impl Objects {
         let (reach, count) = (reach * ROUNDING, self.bounds.len());
         let length = |axis: &usize| (extents[*axis] - 1) as f64 * steps[*axis];
         let along = (0..3).max_by(|a, b| length(a).total_cmp(&length(b))).unwrap_or_default();
-        let mut order: Vec<u32> = room(count)?;
+        let mut order: Vec<u32> = room(count, OBJECTS)?;
         order.extend(0..count as u32);
         order.sort_unstable_by_key(|&object| (self.bounds[object as usize].low[along], object));
         let mut colours: Vec<u32> = planes::zeros(count, OBJECTS)?;
         // By colour, the turn of the last object that had a neighbour of it.
         let mut taken: Vec<u32> = planes::zeros(count, OBJECTS)?;
-        let (mut near, mut compared, mut most) = (room(count)?, 0, 0);
+        let (mut near, mut compared, mut most) = (room(count, OBJECTS)?, 0, 0);
         for (turn, &object) in (1..).zip(&order) {
             let own = &self.bounds[object as usize];
             near.retain(|&other: &u32| own.way(&self.bounds[other as usize], along, steps[along]) <= reach);
@@ -393,7 +391,7 @@ impl Codes {
             limit: choices(BITS_MAX) as usize,
         })?;
         let ones = bits / 2;
-        let mut of = room(count)?;
+        let mut of = room(count, OBJECTS)?;
         // The next larger number with as many bits set: the lowest ones but one go to the bottom, that one moves up.
         let next = |code: &u64| {
             let lowest = code & code.wrapping_neg();
@@ -426,15 +424,6 @@ fn add<'a, S: Simd>(_: S, planes: impl Iterator<Item = &'a [f32]> + Clone, ones:
             *sum = (first.sqrt() + second.sqrt()).min(reach);
         }
     }
-}
-
-const NO_MEMORY: Error = Error::DeviceMemory { what: OBJECTS };
-
-/// An empty vector with room for so many.
-fn room<T>(count: usize) -> Result<Vec<T>, Error> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| NO_MEMORY)?;
-    Ok(values)
 }
 
 #[cfg(test)]

@@ -17,6 +17,16 @@ pub(super) fn zeros<T: Zeroable>(len: usize, what: &'static str) -> Result<Vec<T
     bytemuck::allocation::try_zeroed_vec(len).map_err(|()| Error::DeviceMemory { what })
 }
 
+/// An empty vector with room for so many.
+///
+/// # Errors
+/// [`Error::DeviceMemory`] when there is no memory for them.
+pub(super) fn room<T>(count: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Error::DeviceMemory { what })?;
+    Ok(values)
+}
+
 /// One cache line: one vector.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]

@@ -9,7 +9,7 @@
 //! A row, or a slice, in which nothing changes has no value; in all others every voxel has one. So the envelope never meets
 //! an infinity, and is as cheap as the class is small.
 
-use super::super::planes::{LANES, Planes, zeros};
+use super::super::planes::{LANES, Planes, room, zeros};
 use super::super::view::Target;
 use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
 use super::sides::{Row, Sides, WORD};
@@ -404,10 +404,8 @@ pub(super) struct Column {
 
 impl Column {
     pub(super) fn new(extent: usize) -> Result<Column, Error> {
-        let mut places = zeros(extent, SCRATCH)?;
-        places.clear();
         Ok(Column {
-            places,
+            places: room(extent, SCRATCH)?,
             before: zeros(extent + 1, SCRATCH)?,
             changes: zeros(extent, SCRATCH)?,
             ranges: Ranges::new(extent)?,

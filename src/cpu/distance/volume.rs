@@ -5,7 +5,7 @@
 //! squares of a block are turned, of rows that have some alone, into memory that the caches hold. So a map goes to memory
 //! once, and is not read.
 
-use super::super::planes::{LANES, Planes, zeros};
+use super::super::planes::{LANES, Planes, room, zeros};
 use super::super::view::{Target, prefetch};
 use super::passes::{Call, Column, Piece, SCRATCH, Slice, TASK_VOXELS, column_bytes, columns, lane_bits, steps, store};
 use super::sides::{Sides, WORD};
@@ -112,8 +112,9 @@ impl Call<'_> {
         (0..tasks).into_par_iter().with_min_len(outer).try_for_each(|task| {
             let (transform, start) = (task / blocks, task % blocks * LANES);
             let plane = pieces[transform / bits.maps].at + transform % bits.maps * self.voxels();
-            let memory =
-                || Ok((Planes::try_new(LANES * width.div_ceil(LANES), height * LANES, SCRATCH)?, room(height)?));
+            let memory = || {
+                Ok((Planes::try_new(LANES * width.div_ceil(LANES), height * LANES, SCRATCH)?, room(height, SCRATCH)?))
+            };
             free.with(memory, |(squares, mixed)| {
                 let of_transform = &bits.planes[transform * height..][..height];
                 mixed.clear();
@@ -441,13 +442,6 @@ fn transpose<S: Simd>(simd: S, from: &[[f32; LANES]; LANES]) -> [f32x16<S>; LANE
         rows = next;
     }
     rows
-}
-
-/// Room for numbers of so many rows.
-fn room(rows: usize) -> Result<Vec<usize>, Error> {
-    let mut numbers = zeros(rows, SCRATCH)?;
-    numbers.clear();
-    Ok(numbers)
 }
 
 /// The squares of a block before the third axis: by slice and vector of columns, those of the rows that have some.
