@@ -1,10 +1,12 @@
-//! Sums over more voxels than 31 bits count, streamed in tiles.
+//! Sums over more voxels than 31 bits count, streamed in tiles, and distance maps of so many.
 //!
-//! With `SEGFUSE_LARGE` set, 2³¹ + 5 voxels; 2²⁷ + 5 otherwise.
+//! With `SEGFUSE_LARGE` set, 2³¹ + 5 voxels and a map of 2³¹ + 2²⁰ (in 12 GB of memory); 2²⁷ + 5 and 2²² + 2¹⁴ otherwise.
 #![cfg(feature = "cpu")]
 
 use half::f16;
+use rayon::prelude::*;
 use segfuse::cpu::Device;
+use segfuse::distance::{Distances, Kind, Source};
 use segfuse::spec::Moment;
 use segfuse::{Activation, DType, Inputs, MomentTable, Objective, Plan, Problem, Shape};
 
@@ -81,6 +83,34 @@ fn sums_of_a_huge_volume_are_exact() {
     assert_eq!(table.valid_voxels, voxels);
     let hard = table.hard_counts[0];
     assert_eq!([hard.true_positives, hard.false_positives, hard.false_negatives], counts);
+}
+
+/// Single voxels at both ends of a volume, the last of them beyond 31 bits: which of them is nearer, and how far it is, is known of each voxel.
+#[test]
+fn distances_of_a_huge_volume_are_exact() {
+    let (depth, edge) = if std::env::var_os("SEGFUSE_LARGE").is_some() { (2049, 1024) } else { (257, 128) };
+    let slice = edge * edge;
+    let mut labels = vec![0u8; depth * slice];
+    let ends = [[0, 0, 0], [depth - 1, edge - 1, edge - 1], [depth - 2, 0, edge / 2]];
+    for [z, y, x] in ends {
+        labels[z * slice + y * edge + x] = 1;
+    }
+    let shape = Shape::new(1, 2, [depth, edge, edge]).expect("a valid shape");
+    let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::TwoSided).squared(true).classes([1]);
+    let started = std::time::Instant::now();
+    let squares = maps.compute(&labels).expect("there is memory");
+    println!("{} voxels in {:?}, {} bytes of workspace", labels.len(), started.elapsed(), maps.workspace_bytes());
+
+    let square = |a: usize, b: usize| a.abs_diff(b).pow(2);
+    squares.par_chunks_exact(slice).enumerate().for_each(|(z, squares)| {
+        for (index, &got) in squares.iter().enumerate() {
+            let (y, x) = (index / edge, index % edge);
+            let to = ends.map(|end| square(end[0], z) + square(end[1], y) + square(end[2], x));
+            // A voxel of the class is one step from the others.
+            let want = to.into_iter().min().unwrap_or_default().max(1);
+            assert_eq!(got, want as f32, "at {z}, {y}, {x}");
+        }
+    });
 }
 
 /// One value everywhere rounds the same way at every addition of a partial sum: the worst a sum can meet.
