@@ -39,7 +39,7 @@ pub(crate) const BUDGET: u64 = 1 << 30;
 ///
 /// Where a class is empty or fills its sample, one of d_in and d_out has nothing to measure to. The maps of both sides
 /// (two-sided, signed, difference) are then 0 everywhere; `Outside` is ∞ everywhere for an empty class and 0 for a full one,
-/// `Inside` the other way round.
+/// `Inside` and `MultiLabel` the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// d_out.
@@ -52,6 +52,10 @@ pub enum Kind {
     Signed,
     /// d_out − d_in.
     Difference,
+    /// One map for all chosen classes: of each voxel the d_in of its own class, which is the distance to the nearest voxel of
+    /// another label; 0 where the voxel is of none of them. Of several classes a voxel must be of one at most: labels, or
+    /// [`Hard::Argmax`].
+    MultiLabel,
 }
 
 /// What the classes are read from.
@@ -74,7 +78,8 @@ pub enum Hard {
     Above(f64),
 }
 
-/// Distance maps of a shape: `[N, K, V]`, or `[N, V, K]` interleaved, for K of its classes.
+/// Distance maps of a shape: `[N, K, V]`, or `[N, V, K]` interleaved, for K of its classes; `[N, 1, V]` with
+/// [`Kind::MultiLabel`].
 ///
 /// Made with [`Distances::new`] and changed with the methods named after each setting. Defaults: two-sided, all classes,
 /// spacing 1, not squared, f32, planar.
@@ -121,7 +126,7 @@ impl Distances {
         self.spacing = Some(spacing.into());
         self
     }
-    /// The classes that maps are made of, in the order of the maps.
+    /// The classes that maps are made of, in the order of the maps. [`Kind::MultiLabel`] makes one map of all of them.
     pub fn classes(mut self, classes: impl Into<Vec<usize>>) -> Distances {
         self.classes = Some(classes.into());
         self
@@ -157,9 +162,9 @@ impl Distances {
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
-    /// K, the number of maps of a sample.
+    /// K, the number of maps of a sample: one for each class of [`Distances::classes`], or one in all.
     pub fn maps(&self) -> usize {
-        self.classes.as_ref().map_or(self.shape.classes(), Vec::len)
+        if self.kind == Kind::MultiLabel { 1 } else { self.chosen() }
     }
     /// Values of all maps: N·K·V.
     pub fn elements(&self) -> u64 {
@@ -176,7 +181,11 @@ impl Distances {
             Source::Dense(dtype) | Source::Prediction(dtype, ..) => (self.shape.elements(), dtype),
         }
     }
-    /// The class of each map.
+    /// How many classes the maps are made of.
+    pub(crate) fn chosen(&self) -> usize {
+        self.classes.as_ref().map_or(self.shape.classes(), Vec::len)
+    }
+    /// The class of each map, where each has one.
     pub(crate) fn class(&self, map: usize) -> usize {
         self.classes.as_ref().map_or(map, |classes| classes[map])
     }
@@ -219,7 +228,7 @@ impl Distances {
         for &class in self.classes.iter().flatten() {
             within("a class of the distance maps", 0, classes - 1, class)?;
         }
-        within("the number of distance maps", 1, crate::shape::CLASSES_MAX, self.maps())?;
+        within("the number of classes of the distance maps", 1, crate::shape::CLASSES_MAX, self.chosen())?;
         if self.shape.all_voxels().checked_mul(self.maps() as u64).is_none_or(|n| n > crate::shape::ELEMENTS_MAX) {
             return Err(Error::Overflow { what: "the distance maps" });
         }
@@ -244,6 +253,11 @@ impl Distances {
             }
             Source::Dense(_) | Source::Prediction(..) if self.ignore_label.is_some() => {
                 Err(Error::Problem("an ignore label needs a map of labels".into()))
+            }
+            _ if self.kind == Kind::MultiLabel && self.chosen() > 1 && !transform::Rule::of(self).exclusive() => {
+                let chosen = self.chosen();
+                let problem = format!("one map of {chosen} classes needs labels, or the class with the largest value");
+                Err(Error::Problem(problem))
             }
             _ => Ok(()),
         }

@@ -8,6 +8,8 @@ use common::random::Numbers;
 use half::{bf16, f16};
 use segfuse::distance::{Distances, Hard, Kind, Source};
 use segfuse::{Activation, DType, Error, Layout, Shape, Slice};
+#[cfg(feature = "cpu")]
+use segfuse_reference::distance::multi_label_map;
 use segfuse_reference::distance::{self as reference, distance_map};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -203,7 +205,7 @@ fn value(kind: Kind, outside: u32, inside: u32, squared: bool) -> f32 {
     let is_inside = outside == 0;
     let square = outside.max(inside);
     let to_border = match (kind, square >= NOTHING) {
-        (Kind::Outside | Kind::Inside, true) => f32::INFINITY,
+        (Kind::Outside | Kind::Inside | Kind::MultiLabel, true) => f32::INFINITY,
         (_, true) => return 0.0,
         (Kind::Signed, _) => (square as f32).sqrt(),
         _ => {
@@ -215,7 +217,7 @@ fn value(kind: Kind, outside: u32, inside: u32, squared: bool) -> f32 {
         }
     };
     match (kind, is_inside) {
-        (Kind::Outside, true) | (Kind::Inside, false) => 0.0,
+        (Kind::Outside, true) | (Kind::Inside | Kind::MultiLabel, false) => 0.0,
         (Kind::Difference, true) => -to_border,
         (Kind::Signed, _) => {
             let x = if is_inside { 1.0 - to_border } else { to_border };
@@ -225,7 +227,7 @@ fn value(kind: Kind, outside: u32, inside: u32, squared: bool) -> f32 {
     }
 }
 
-/// The maps `[K, V]` of a label map of one sample.
+/// The maps `[K, V]` of a label map of one sample; the one of all classes is the sum of those of each.
 fn whole_maps(labels: &[u8], shape: &Shape, spacing: &[u32], kind: Kind, squared: bool) -> Vec<f32> {
     let of = |class: usize| {
         let mask: Vec<bool> =
@@ -234,7 +236,11 @@ fn whole_maps(labels: &[u8], shape: &Shape, spacing: &[u32], kind: Kind, squared
         let [outside, inside] = [&mask, &rest].map(|mask| squares(mask, shape.spatial(), spacing));
         outside.into_iter().zip(inside).map(move |(a, b)| value(kind, a, b, squared)).collect::<Vec<f32>>()
     };
-    (0..shape.classes()).flat_map(of).collect()
+    let maps = (0..shape.classes()).map(of);
+    if kind == Kind::MultiLabel {
+        return maps.reduce(|sum, map| sum.iter().zip(map).map(|(a, b)| a + b).collect()).expect("a class");
+    }
+    maps.flatten().collect()
 }
 
 /// Axes beyond a thousand voxels in images and in true volumes, bit for bit.
@@ -282,8 +288,12 @@ fn whole_numbers_in_volumes(bench: &Bench) {
             (&sparse, Kind::Difference, false),
             (&noise, Kind::Outside, true),
             (&noise, Kind::Inside, false),
+            (&objects, Kind::MultiLabel, true),
+            (&noise, Kind::MultiLabel, false),
+            (&sparse, Kind::MultiLabel, false),
         ]
         .into_iter()
+        .filter(|(_, kind, _)| *kind != Kind::MultiLabel || bench.runtime.name() == "cpu")
         .enumerate()
         {
             let spacing = if turn % 2 == 0 { [1; 3] } else { [3, 1, 2] };
@@ -293,7 +303,7 @@ fn whole_numbers_in_volumes(bench: &Bench) {
             let maps = maps.spacing(spacing.map(f64::from));
             equal(&made(bench, &maps, labels), &want, &what);
 
-            let want = interleaved(&want, classes, voxels);
+            let want = interleaved(&want, maps.maps(), voxels);
             let mixed = maps.layout(Layout::Interleaved).memory_budget(1);
             if turn % 3 == 0 {
                 equal(&made(bench, &mixed, labels), &want, &what);
@@ -448,6 +458,123 @@ fn every_class_of_a_label_map_at_once(bench: &Bench) {
     }
 }
 
+/// The sum of the maps of a sample.
+#[cfg(feature = "cpu")]
+fn sum(maps: &[f32], count: usize, voxels: usize) -> Vec<f32> {
+    let sample = |s: &[f32]| (0..voxels).map(|v| s.iter().skip(v).step_by(voxels).sum()).collect::<Vec<f32>>();
+    maps.chunks(count * voxels).flat_map(sample).collect()
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn one_map_of_several_classes() {
+    let bench = common::cpu();
+    for (extents, spacing) in [
+        (&[57][..], &[1.0][..]),
+        (&[2100], &[0.5]),
+        (&[14, 19], &[1.0, 1.5]),
+        (&[7, 9, 11], &[2.0, 0.8, 1.0]),
+        (&[17, 18, 6], &[1.0, 1.0, 1.0]),
+    ] {
+        let shape = Shape::new(2, 70, extents).expect("a shape");
+        let voxels = shape.voxels() as usize;
+        // Of 70 classes six are there, some of them in a word of bits of their own; and there are labels out of range.
+        let labels = (0..2).flat_map(|sample| label_map(extents, 6, 40 + sample));
+        let labels: Vec<i64> = labels.map(|x| [0, 1, 2, 31, 32, 69, 70][x as usize]).collect();
+        for (classes, ignore) in [
+            ((0..70).collect(), None),
+            ((1..70).collect(), None),
+            ((0..70).collect(), Some(31)),
+            (vec![69, 1, 32], Some(2)),
+            (vec![2, 2, 0], None),
+            (vec![5, 6], None),
+            (vec![32], None),
+        ] {
+            let what = format!("classes {classes:?} in {extents:?}, without {ignore:?}");
+            let of_class = |label: i64| (0..70).contains(&label) && Some(label) != ignore;
+            let known: Vec<i64> = labels.iter().map(|&label| if of_class(label) { label } else { -1 }).collect();
+            let chosen = |label: i64| usize::try_from(label).is_ok_and(|label| classes.contains(&label));
+            let want: Vec<f64> =
+                known.chunks(voxels).flat_map(|s| multi_label_map(s, chosen, extents, spacing)).collect();
+
+            let maps = Distances::new(&shape, Source::Labels(DType::I64)).kind(Kind::MultiLabel).spacing(spacing);
+            let maps = maps.classes(classes.clone());
+            let maps = if let Some(label) = ignore { maps.ignore_label(label) } else { maps };
+            assert_eq!((maps.maps(), maps.elements()), (1, shape.all_voxels()), "{what}");
+            let map = made(bench, &maps, &labels);
+            same(&map, &want, &what);
+            let mut distinct = classes.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            let inside = made(bench, &maps.clone().kind(Kind::Inside).classes(distinct.clone()), &labels);
+            assert_eq!(sum(&inside, distinct.len(), voxels), map, "{what}");
+
+            let squares: Vec<f32> =
+                made(bench, &maps.clone().squared(true), &labels).iter().map(|x| x.sqrt()).collect();
+            assert_eq!(squares, map, "{what}, squared");
+            let mixed = maps.clone().layout(Layout::Interleaved).memory_budget(1);
+            assert_eq!(made(bench, &mixed, &labels), map, "{what}");
+            let rounded: Vec<f16> = map.iter().map(|&x| f16::from_f32(x)).collect();
+            for maps in [maps, mixed] {
+                let mut halves = vec![f16::NAN; map.len()];
+                bench.runtime.distances(&maps.dtype(DType::F16), &labels, &mut halves).expect("fits");
+                assert_eq!(halves, rounded, "{what}");
+            }
+        }
+        // One label alone has nothing to measure to.
+        let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::MultiLabel);
+        let lone = vec![3u8; 2 * voxels];
+        assert!(made(bench, &maps, &lone).iter().all(|&x| x == f32::INFINITY), "{extents:?}");
+        assert!(made(bench, &maps.classes([2, 4]), &lone).iter().all(|&x| x == 0.0), "{extents:?}");
+    }
+    // As many classes as there may be.
+    let shape = Shape::new(1, 4096, [4096]).expect("a shape");
+    let labels: Vec<i16> = (0..4096).map(|x| if x % 7 == 0 { 4095 } else { x / 3 }).collect();
+    let maps = Distances::new(&shape, Source::Labels(DType::I16)).kind(Kind::MultiLabel);
+    let known: Vec<i64> = labels.iter().map(|&label| label.into()).collect();
+    same(&made(bench, &maps, &labels), &multi_label_map(&known, |_| true, &[4096], &[1.0]), "4096 classes");
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn one_map_of_any_source_that_says_one_class_per_voxel() {
+    let bench = common::cpu();
+    let extents = [5, 6, 7];
+    let shape = Shape::new(2, 4, extents).expect("a shape");
+    let voxels = shape.voxels() as usize;
+    let mut random = Numbers(12);
+    let values: Vec<f32> = (0..shape.elements()).map(|_| random.below(33) as f32 / 4.0 - 4.0).collect();
+    let prediction = |hard| Distances::new(&shape, Source::Prediction(DType::F32, Activation::Softmax, hard));
+    for classes in [vec![0, 1, 2, 3], vec![3, 1]] {
+        let maps = prediction(Hard::Argmax).classes(classes.clone());
+        let want = sum(&made(bench, &maps.clone().kind(Kind::Inside), &values), classes.len(), voxels);
+        let maps = maps.kind(Kind::MultiLabel);
+        assert_eq!(made(bench, &maps, &values), want, "{classes:?}");
+        let mixed = maps.clone().layout(Layout::Interleaved);
+        assert_eq!(made(bench, &mixed, &interleaved(&values, 4, voxels)), want, "{classes:?}");
+        assert_eq!(made(bench, &maps.memory_budget(1), &values), want, "{classes:?}");
+    }
+    // One class is its inside, whatever the source.
+    let dense = Distances::new(&shape, Source::Dense(DType::F32)).classes([2]);
+    for maps in [dense.clone(), prediction(Hard::Above(0.3)).classes([1]), prediction(Hard::Argmax).classes([3])] {
+        let want = made(bench, &maps.clone().kind(Kind::Inside), &values);
+        assert_eq!(made(bench, &maps.kind(Kind::MultiLabel), &values), want);
+    }
+    let one = Shape::new(1, 1, extents).expect("a shape");
+    let labels: Vec<u8> = (0..voxels).map(|_| random.below(3) as u8).collect();
+    let maps = Distances::new(&one, Source::Labels(DType::U8));
+    let want = made(bench, &maps.clone().kind(Kind::Inside), &labels);
+    assert_eq!(made(bench, &maps.kind(Kind::MultiLabel), &labels), want);
+
+    let several = dense.classes([0, 2]);
+    for maps in [several, prediction(Hard::Above(0.3)), Distances::new(&shape, Source::Dense(DType::F32))] {
+        let mut map = vec![7.0f32; 2 * voxels];
+        let result = bench.runtime.distances(&maps.kind(Kind::MultiLabel), &values, &mut map);
+        assert!(matches!(result, Err(Error::Problem(_))), "{result:?}");
+        assert!(map.iter().all(|&x| x == 7.0), "nothing was written");
+    }
+}
+
 fn labels_of_every_type(bench: &Bench) {
     let extents = [6, 7, 5];
     let shape = Shape::new(1, 4, extents).expect("a shape");
@@ -567,7 +694,7 @@ fn threads_and_what_was_in_the_buffer_change_nothing() {
     let extents = [37, 41, 53];
     let shape = Shape::new(2, 3, extents).expect("a shape");
     let labels: Vec<i64> = (0..2).flat_map(|sample| label_map(&extents, 3, 90 + sample)).collect();
-    for kind in [Kind::Inside, Kind::Signed] {
+    for kind in [Kind::Inside, Kind::MultiLabel, Kind::Signed] {
         for maps in [
             Distances::new(&shape, Source::Labels(DType::I64)).kind(kind).spacing([1.0, 0.9, 2.1]),
             Distances::new(&shape, Source::Labels(DType::I64)).kind(kind).layout(Layout::Interleaved),
@@ -594,6 +721,7 @@ fn settings_that_contradict_each_other_take_no_memory() {
     assert!(maps.workspace_bytes() > 0);
     for bad in [
         maps.clone().classes([]).dtype(DType::F16),
+        maps.clone().classes([]).kind(Kind::MultiLabel),
         maps.clone().classes([2]),
         maps.clone().spacing([1.0]),
         maps.clone().spacing([1.0, 1.0, -1.0]),

@@ -27,7 +27,8 @@ download of the gradient, without making the pipelines. `segfuse bench` times th
 const DISTANCES: &str = "\
 d_out is the distance to the nearest voxel of a class, d_in that to the nearest voxel not of it. Kinds: outside: d_out; inside: d_in; \
 two-sided: d_out + d_in; signed: d_out outside, -(d_in - 1) inside; difference: d_out - d_in. Where a class is empty or fills its sample, the \
-last three are 0, and distances to nothing are infinite.
+last three are 0, and distances to nothing are infinite. multi-label: one map of all classes, with the d_in of each voxel's own; voxels of none \
+of --classes are 0. It takes labels, or a prediction without --threshold.
 
 Files are .npy, .nii or .nii.gz: labels [N, …], or with --dense one value per class, [N, C, …], above 0.5 where a voxel is of the class; \
 predictions [N, C, …]; with --layout nvc [N, …, C]. A NIfTI file holds one sample. The maps are [N, K, …], or [N, …, K]. On a GPU the \
@@ -348,6 +349,7 @@ value_enum!(KindArg for Kind {
     TwoSided "two-sided" = Kind::TwoSided,
     Signed "signed" = Kind::Signed,
     Difference "difference" = Kind::Difference,
+    MultiLabel "multi-label" = Kind::MultiLabel,
 });
 value_enum!(LayoutArg for Layout {
     Ncv "ncv" = Layout::Planar,

@@ -16,7 +16,8 @@ use std::time::Instant;
 #[derive(Serialize)]
 struct MapReport {
     sample: usize,
-    class: usize,
+    /// `None` where the map is of several.
+    class: Option<usize>,
     /// Voxels whose value is finite.
     finite: usize,
     /// Of the finite values; `None` where there is none.
@@ -79,6 +80,10 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
         eprintln!("note: {note}");
     }
     let classes = args.classes.clone().unwrap_or_else(|| (0..shape.classes()).collect());
+    let classes = match maps.maps() {
+        1 if classes.len() > 1 => vec![None],
+        _ => classes.into_iter().map(Some).collect(),
+    };
     let report = Report {
         kind: name(args.kind.into()),
         squared: args.squared,
@@ -107,6 +112,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::TwoSided => "two-sided",
         Kind::Signed => "signed",
         Kind::Difference => "difference",
+        Kind::MultiLabel => "multi-label",
     }
 }
 
@@ -181,7 +187,7 @@ fn compute(
 }
 
 /// What each map holds.
-fn summaries(values: &[f32], shape: &Shape, classes: &[usize], layout: LayoutArg) -> Vec<MapReport> {
+fn summaries(values: &[f32], shape: &Shape, classes: &[Option<usize>], layout: LayoutArg) -> Vec<MapReport> {
     let (count, voxels) = (classes.len(), shape.voxels() as usize);
     let of = |sample: usize, map: usize| {
         let (start, step) = match layout {
@@ -207,7 +213,8 @@ fn print(report: &Report, out: &Path) {
     let mut rows = table(&["sample", "class", "finite", "least", "largest", "mean"]);
     for map in &report.maps {
         let values = [map.least, map.largest, map.mean].map(|x| x.map_or("–".into(), number));
-        rows.add_row([map.sample.to_string(), map.class.to_string(), map.finite.to_string()].into_iter().chain(values));
+        let class = map.class.map_or("several".into(), |class| class.to_string());
+        rows.add_row([map.sample.to_string(), class, map.finite.to_string()].into_iter().chain(values));
     }
     say(rows);
     let square = if report.squared { ", squared" } else { "" };

@@ -42,6 +42,10 @@ fn labels_become_maps_of_every_kind() {
     let (header, values) = maps(at, &["--target", &target, "--kind", "outside", "--num-classes", "3"]);
     assert!(header.contains("(1, 3, 6, )"), "{header}");
     assert!(values[12..].iter().all(|x| *x == f32::INFINITY), "class 2 is empty");
+    let (header, values) = maps(at, &["--target", &target, "--kind", "multi-label"]);
+    assert!(header.contains("(1, 1, 6, )"), "{header}");
+    assert_eq!(values, [2.0, 1.0, 1.0, 2.0, 1.0, 1.0]);
+    assert_eq!(of("multi-label", &[]), of("inside", &[]));
     let ignored = maps(at, &["--target", &target, "--kind", "outside", "--ignore-label", "1"]).1;
     assert_eq!(ignored[..6], [0.0, 0.0, 1.0, 2.0, 1.0, 0.0]);
 }

@@ -40,6 +40,22 @@ pub fn distance_map(kind: Kind, mask: &[bool], extents: &[usize], spacing: &[f64
     (0..mask.len()).map(map).collect()
 }
 
+/// Of each voxel of a map of labels the distance to the nearest voxel of another label; 0 where `has_distance` says no of its label.
+pub fn multi_label_map(
+    labels: &[i64],
+    has_distance: impl Fn(i64) -> bool,
+    extents: &[usize],
+    spacing: &[f64],
+) -> Vec<f64> {
+    assert_eq!(labels.len(), extents.iter().product::<usize>(), "one label per voxel");
+    let places: Vec<Vec<f64>> = (0..labels.len()).map(|voxel| place(voxel, extents, spacing)).collect();
+    let map = |voxel: usize| {
+        let others: Vec<usize> = (0..labels.len()).filter(|&other| labels[other] != labels[voxel]).collect();
+        if has_distance(labels[voxel]) { nearest(&places, voxel, &others) } else { 0.0 }
+    };
+    (0..labels.len()).map(map).collect()
+}
+
 /// Where the centre of a voxel lies.
 fn place(voxel: usize, extents: &[usize], spacing: &[f64]) -> Vec<f64> {
     let mut rest = voxel;

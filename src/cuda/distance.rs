@@ -92,7 +92,7 @@ fn number(dtype: DType) -> u32 {
 fn kind_number(kind: Kind) -> u32 {
     match kind {
         Kind::Outside => 0,
-        Kind::Inside => 1,
+        Kind::Inside | Kind::MultiLabel => 1,
         Kind::TwoSided => 2,
         Kind::Signed => 3,
         Kind::Difference => 4,
@@ -404,6 +404,9 @@ impl Device {
 impl DistanceExecutor {
     fn new(device: &Device, distances: &Distances, workspace: bool) -> Result<DistanceExecutor, Error> {
         distances.check()?;
+        if distances.maps() < distances.chosen() {
+            return Err(Error::Problem("one distance map of several classes is made on the CPU alone".into()));
+        }
         let rule = match Rule::of(distances) {
             Rule::Label | Rule::Above(_) => None,
             Rule::Argmax => Some(SidesRule::Argmax),

@@ -4,7 +4,9 @@
 use super::{Distances, Hard, Kind, Source};
 use crate::dtype::DType;
 use crate::problem::{Activation, Layout};
+use crate::shape::CLASSES_MAX;
 use crate::spec::VoxelInput;
+use std::ops::RangeInclusive;
 
 /// The voxels of a sample without axes of one voxel, as slices of rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,14 +77,47 @@ fn rounded_down(x: f64) -> f32 {
 pub(crate) enum Form {
     /// One class.
     Class,
-    /// The inside distances of all classes: those to the nearest voxel of another label.
+    /// The inside distances of all classes, each in a map of its own or all in one: those to the nearest voxel of another label.
     Labels,
 }
 
 impl Form {
     pub(crate) fn of(distances: &Distances) -> Form {
-        let shared = distances.kind == Kind::Inside && distances.maps() > 1 && Rule::of(distances).exclusive();
+        let inside = matches!(distances.kind, Kind::Inside | Kind::MultiLabel);
+        let shared = inside && distances.chosen() > 1 && Rule::of(distances).exclusive();
         if shared { Form::Labels } else { Form::Class }
+    }
+}
+
+/// Labels of a word of bits.
+const WORD: usize = u32::BITS as usize;
+
+/// The labels that one map of several classes is of.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    /// Where the chosen ones lie, and whether others lie between them.
+    pub(crate) range: RangeInclusive<i32>,
+    pub(crate) gaps: bool,
+    /// A bit for each label.
+    words: [u32; CLASSES_MAX / WORD],
+}
+
+impl Chosen {
+    /// None where each class has a map of its own.
+    pub(crate) fn of(distances: &Distances) -> Option<Chosen> {
+        if distances.kind != Kind::MultiLabel || Form::of(distances) != Form::Labels {
+            return None;
+        }
+        let mut words = [0u32; CLASSES_MAX / WORD];
+        let classes = || (0..distances.chosen()).map(|number| distances.class(number));
+        classes().for_each(|class| words[class / WORD] |= 1 << (class % WORD));
+        let (least, most) = (classes().min().unwrap_or(0) as i32, classes().max().unwrap_or(0) as i32);
+        let count = words.iter().map(|word| word.count_ones()).sum::<u32>() as i32;
+        Some(Chosen { range: least..=most, gaps: count <= most - least, words })
+    }
+    /// Whether voxels with this label have distances.
+    pub(crate) fn has(&self, label: i32) -> bool {
+        self.range.contains(&label) && self.words[label as usize / WORD] >> (label as usize % WORD) & 1 != 0
     }
 }
 

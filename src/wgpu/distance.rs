@@ -650,8 +650,8 @@ fn holds(kind: Kind, squared: bool) -> &'static [&'static str] {
     match (kind, squared) {
         (Kind::Outside, false) => &["OUTSIDE"],
         (Kind::Outside, true) => &["OUTSIDE", "SQUARED"],
-        (Kind::Inside, false) => &["INSIDE"],
-        (Kind::Inside, true) => &["INSIDE", "SQUARED"],
+        (Kind::Inside | Kind::MultiLabel, false) => &["INSIDE"],
+        (Kind::Inside | Kind::MultiLabel, true) => &["INSIDE", "SQUARED"],
         (Kind::TwoSided, false) => &["TWO_SIDED"],
         (Kind::TwoSided, true) => &["TWO_SIDED", "SQUARED"],
         (Kind::Difference, false) => &["DIFFERENCE"],
@@ -673,6 +673,9 @@ pub struct DistanceExecutor {
 impl DistanceExecutor {
     pub(super) fn new(making: &Making<'_>, distances: &Distances) -> Result<DistanceExecutor, Error> {
         distances.check()?;
+        if distances.maps() < distances.chosen() {
+            return Err(Error::Problem("one distance map of several classes is made on the CPU alone".into()));
+        }
         let device = making.device();
         let limits = &device.inner.limits;
         let grid = Grid::new(distances);

@@ -110,7 +110,7 @@ fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) -> Result<()
         let pieces: Vec<Piece> = (0..samples).map(piece).collect();
         // SAFETY: each sample has planes of its own, all in the caller's maps.
         unsafe { call.run(&pieces, &maps)? };
-        if form == Form::Labels {
+        if form == Form::Labels && count > 1 {
             pieces.par_iter().for_each(|piece| emit(&call, piece, &maps, &maps, voxels));
         }
         return Ok(());
@@ -161,7 +161,7 @@ fn emit(call: &Call<'_>, piece: &Piece, planes: &Target<'_>, maps: &Target<'_>, 
             let start = task * step;
             let len = step.min(voxels - start);
             let plane = |map: usize| planes.f32s(piece.at + map * voxels + start, len);
-            let shared = (call.form == Form::Labels).then(|| {
+            let shared = (call.form == Form::Labels && all > 1).then(|| {
                 let labels = dispatch!(level, simd => call.sides.labels(simd, piece.sample, start, len, row));
                 (labels, plane(0).to_vec())
             });

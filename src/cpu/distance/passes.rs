@@ -14,7 +14,7 @@ use super::super::view::Target;
 use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
 use super::sides::{Row, Sides, WORD};
 use super::volume;
-use crate::distance::transform::{Form, Squeezed};
+use crate::distance::transform::{Chosen, Form, Squeezed};
 use crate::distance::{Distances, Kind};
 use crate::error::Error;
 use bytemuck::Zeroable;
@@ -58,6 +58,8 @@ pub(super) struct Call<'a> {
     pub(super) step_squared: f32,
     /// Whether the first axis is that across the slices: see [`volume`].
     pub(super) slices_first: bool,
+    /// Of one map of several classes: the labels that have distances.
+    chosen: Option<Chosen>,
 }
 
 /// The maps of one sample, or some of them, and where they are made.
@@ -91,7 +93,9 @@ impl<'a> Call<'a> {
         let axis = |which: usize| Axis::new(extents[which], steps[which], largest);
         let [last, middle, first] = if slices_first { [1, 2, 0] } else { [0, 1, 2] };
         let step_squared = (steps[first] * steps[first]) as f32;
-        Ok(Call { distances, sides, form, extents, axes: [axis(last)?, axis(middle)?], step_squared, slices_first })
+        let axes = [axis(last)?, axis(middle)?];
+        let chosen = Chosen::of(distances);
+        Ok(Call { distances, sides, form, extents, axes, step_squared, slices_first, chosen })
     }
     pub(super) fn slice_voxels(&self) -> usize {
         self.extents[1] * self.extents[2]
@@ -329,8 +333,11 @@ impl<'a> Call<'a> {
                 squares,
                 #[inline(always)]
                 |z, square| {
-                    let inside = if self.form == Form::Labels { !0 } else { side[z] };
-                    self.value(simd, square, mask32x16::from_bitmask(simd, inside.into()))
+                    let inside = match self.form {
+                        Form::Labels => self.is_chosen(simd, label(z)),
+                        Form::Class => mask32x16::from_bitmask(simd, side[z].into()),
+                    };
+                    self.value(simd, square, inside)
                 },
             );
             values.vectors_mut(vector, depth).copy_from_slice(squares);
@@ -344,6 +351,19 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether voxels with these labels have distances in the plane that the classes share.
+    #[inline(always)]
+    fn is_chosen<S: Simd>(&self, simd: S, labels: i32x16<S>) -> mask32x16<S> {
+        let Some(chosen) = &self.chosen else { return mask32x16::from_bitmask(simd, !0) };
+        let within = labels.simd_ge(*chosen.range.start()) & labels.simd_le(*chosen.range.end());
+        if !chosen.gaps {
+            return within;
+        }
+        let labels = labels.to_array().into_iter().rev();
+        let bits = labels.fold(0, |bits, label| bits << 1 | u64::from(chosen.has(label)));
+        mask32x16::from_bitmask(simd, bits)
+    }
+
     /// What the map holds, from the square of the distance to the nearest voxel of the other side; ∞ where there is none.
     #[inline(always)]
     pub(super) fn value<S: Simd>(&self, simd: S, square: f32x16<S>, inside: mask32x16<S>) -> f32x16<S> {
@@ -353,7 +373,7 @@ impl<'a> Call<'a> {
         let both = || d.simd_lt(f32::INFINITY).select(d, zero);
         match kind {
             Kind::Outside => inside.select(zero, d),
-            Kind::Inside => inside.select(d, zero),
+            Kind::Inside | Kind::MultiLabel => inside.select(d, zero),
             Kind::TwoSided => both(),
             Kind::Difference => inside.select(zero - both(), both()),
             Kind::Signed => {
