@@ -8,9 +8,7 @@ use common::random::Numbers;
 use half::{bf16, f16};
 use segfuse::distance::{Distances, Hard, Kind, Source};
 use segfuse::{Activation, DType, Error, Layout, Shape, Slice};
-#[cfg(feature = "cpu")]
-use segfuse_reference::distance::multi_label_map;
-use segfuse_reference::distance::{self as reference, distance_map};
+use segfuse_reference::distance::{self as reference, distance_map, multi_label_map};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -31,6 +29,8 @@ on_each_device!(
     whole_numbers_in_volumes,
     vectors_that_libraries_confirm,
     every_class_of_a_label_map_at_once,
+    one_map_of_several_classes,
+    one_map_of_any_source_that_says_one_class_per_voxel,
     labels_of_every_type,
     dense_targets_of_every_type,
     predictions_of_every_type,
@@ -293,7 +293,6 @@ fn whole_numbers_in_volumes(bench: &Bench) {
             (&sparse, Kind::MultiLabel, false),
         ]
         .into_iter()
-        .filter(|(_, kind, _)| *kind != Kind::MultiLabel || bench.runtime.name() == "cpu")
         .enumerate()
         {
             let spacing = if turn % 2 == 0 { [1; 3] } else { [3, 1, 2] };
@@ -459,16 +458,12 @@ fn every_class_of_a_label_map_at_once(bench: &Bench) {
 }
 
 /// The sum of the maps of a sample.
-#[cfg(feature = "cpu")]
 fn sum(maps: &[f32], count: usize, voxels: usize) -> Vec<f32> {
     let sample = |s: &[f32]| (0..voxels).map(|v| s.iter().skip(v).step_by(voxels).sum()).collect::<Vec<f32>>();
     maps.chunks(count * voxels).flat_map(sample).collect()
 }
 
-#[cfg(feature = "cpu")]
-#[test]
-fn one_map_of_several_classes() {
-    let bench = common::cpu();
+fn one_map_of_several_classes(bench: &Bench) {
     for (extents, spacing) in [
         (&[57][..], &[1.0][..]),
         (&[2100], &[0.5]),
@@ -535,10 +530,7 @@ fn one_map_of_several_classes() {
     same(&made(bench, &maps, &labels), &multi_label_map(&known, |_| true, &[4096], &[1.0]), "4096 classes");
 }
 
-#[cfg(feature = "cpu")]
-#[test]
-fn one_map_of_any_source_that_says_one_class_per_voxel() {
-    let bench = common::cpu();
+fn one_map_of_any_source_that_says_one_class_per_voxel(bench: &Bench) {
     let extents = [5, 6, 7];
     let shape = Shape::new(2, 4, extents).expect("a shape");
     let voxels = shape.voxels() as usize;

@@ -32,7 +32,8 @@ struct Transform {
     Field field;
     // Squares of this pass, f32 [transforms of the launch, V], negative in the class; where they go, or the maps.
     u64 from, to;
-    // The class of each map, u32; 0 where they are all classes in their order.
+    // The class of each map, u32; 0 where they are all classes in their order. Of one map of several classes, a bit for each label that has
+    // distances; 0 where all have.
     u64 classes_of_maps;
     // Memory for the tables of lines that are too long for shared memory; 0 where they are not.
     u64 tables, table_bytes;
@@ -41,7 +42,7 @@ struct Transform {
     // Transforms of this launch, and the first of them: one per sample and map, or one per sample.
     u64 first, count;
     u32 maps;
-    // One transform serves the inside distances of all classes.
+    // One transform serves the inside distances of all classes; see `one_map`.
     u32 of_labels;
     // With one class it is label 1.
     u32 one_class;
@@ -51,7 +52,8 @@ struct Transform {
     // The last pass: what it writes is the maps.
     u32 is_last;
     u32 kind, squared, is_half, interleaved;
-    u32 unused;
+    // What the transform of all classes becomes: one map of all of them, or one of each.
+    u32 one_map;
 };
 
 template <int TYPE> __device__ __forceinline__ float number(u64 at, u64 i) {
@@ -120,6 +122,13 @@ __device__ __forceinline__ u32 class_of_map(const Transform &p, u32 map) {
 // The label that voxels of a map's class have.
 __device__ __forceinline__ int label_of_map(const Transform &p, u32 map) { return p.one_class ? 1 : int(class_of_map(p, map)); }
 
+// Whether voxels with this label have distances in the one map of several classes.
+__device__ __forceinline__ bool has_distance(const Transform &p, int label) {
+    const u32 bit = u32(label);
+    if (label < 0 || p.classes_of_maps == 0) return label >= 0;
+    return __ldg(reinterpret_cast<const u32 *>(p.classes_of_maps) + bit / WARP) >> (bit % WARP) & 1;
+}
+
 // What a map holds, from the square of the distance to the nearest voxel of the other side; ∞ where there is none.
 __device__ __forceinline__ float value_of(const Transform &p, float square, bool inside) {
     const float d = p.squared && p.kind != KIND_SIGNED ? square : __fsqrt_rn(square);
@@ -153,6 +162,7 @@ __device__ __forceinline__ void emit(const Transform &p, u64 number, const Which
     } else {
         const int own = label_of(p.field, which.sample * p.voxels + voxel);
         const float x = value_of(p, square, true);
+        if (p.one_map) return put(p, which.sample, 0, voxel, has_distance(p, own) ? x : 0.0f);
         for (u32 map = 0; map < p.maps; ++map) put(p, which.sample, map, voxel, own == label_of_map(p, map) ? x : 0.0f);
     }
 }

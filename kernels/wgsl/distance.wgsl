@@ -2,9 +2,10 @@
 // a class.
 //
 // A plane is one map of one sample: f32, squares of distances until its last pass. Bits lie in rows of whole words, one set of
-// rows per plane; a voxel's side of a class is its bit. Where one plane serves the maps of all classes (CHANGES), it has one set per
-// axis instead: whether a voxel has another label than the one before it on the axis. "No value" is the largest f32, which compilers that assume finite
-// numbers leave alone; ∞ is written by its bits, at the end.
+// rows per plane; a voxel's side of a class is its bit. Where one plane serves all classes (CHANGES), it has one set per
+// axis instead: whether a voxel has another label than the one before it on the axis. Where it is the one map of some of them (CHOSEN), the
+// last set says which voxels are of these. "No value" is the largest f32, which compilers that assume finite numbers leave alone; ∞ is
+// written by its bits, at the end.
 
 struct Piece {
     // Voxels of a plane, or of its slices here, and of a row, words of bits of a row, rows of a plane.
@@ -95,7 +96,10 @@ fn in_plane(number: u32, each: u32) -> vec2<u32> {
 }
 // The first word of bits of a row of a plane.
 fn words_of(plane: u32, row: u32) -> u32 {
-    return ((plane * piece.bit_sets + piece.bit_set) * piece.rows + row) * piece.pitch + piece.first_word;
+    return words_of_set(plane, piece.bit_set, row);
+}
+fn words_of_set(plane: u32, set_number: u32, row: u32) -> u32 {
+    return ((plane * piece.bit_sets + set_number) * piece.rows + row) * piece.pitch + piece.first_word;
 }
 // The word of bits of a voxel of a plane.
 fn word_of(plane: u32, voxel: u32) -> u32 {

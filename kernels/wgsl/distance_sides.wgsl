@@ -1,4 +1,5 @@
-// distance_sides: which voxels are of which class; with CHANGES, which differ from the one before them on an axis.
+// distance_sides: which voxels are of which class; with CHANGES, which differ from the one before them on an axis; with CHOSEN, which
+// are of any class that the map is of.
 //
 // reads   the source, and in plans what says which voxels count; the source of a softmax three times, labels with CHANGES twice, others once
 // writes  bits of every plane of the piece, each word once; those beyond the end of a row are 0
@@ -66,11 +67,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     inside = own != label_of(sample, voxel - piece.stride);
                 }
 #else
+#if CHOSEN
+                let inside = has_distance(own);
+#else
                 let c = class_of(batch + map);
 #if EXCLUSIVE
                 let inside = own == i32(c);
 #else
                 let z = load_source(element(sample, c, voxel));
+#endif
 #endif
 #endif
 #if ABOVE

@@ -7,6 +7,14 @@ fn class_of(map: u32) -> u32 {
     return classes[piece.first_class + map];
 }
 
+#if CHOSEN
+// Whether voxels with this label have distances in the one map of several classes: there is a bit for each label.
+fn has_distance(label: i32) -> bool {
+    let place = u32(max(label, 0));
+    return label >= 0 && ((classes[place / 32u] >> (place & 31u)) & 1u) != 0u;
+}
+#endif
+
 #if !LABELS_SOURCE
 fn element(sample: u32, class_number: u32, voxel: u32) -> u32 {
 #if INTERLEAVED

@@ -3,7 +3,7 @@
 use super::device::{Device, Text};
 use super::driver::{Entered, Function, Memory, Stream};
 use super::executor::{Span, WORKSPACE_ALIGNMENT, Workspace, apart, check};
-use crate::distance::transform::{Form, Rule, Squeezed, in_place, slack};
+use crate::distance::transform::{Chosen, Form, Rule, Squeezed, in_place, slack};
 use crate::distance::{Distances, Kind};
 use crate::dtype::{DType, Slice, SliceMut};
 use crate::error::Error;
@@ -125,7 +125,7 @@ struct TransformParams {
     squared: u32,
     is_half: u32,
     interleaved: u32,
-    unused: u32,
+    one_map: u32,
 }
 
 /// `RULE_…` of `kernels/cuda/distance_sides.cu`.
@@ -329,7 +329,7 @@ impl Transform {
                 squared: distances.squared.into(),
                 is_half: (distances.dtype == DType::F16).into(),
                 interleaved: (distances.layout == Layout::Interleaved).into(),
-                unused: 0,
+                one_map: (distances.kind == Kind::MultiLabel).into(),
             };
             let (function, blocks, shared) = match &self.lines {
                 Some(lines) if pass > 0 => {
@@ -358,7 +358,7 @@ pub struct DistanceExecutor {
     sides: Option<(Arc<Function>, SidesRule)>,
     sides_at: u64,
     bytes: u64,
-    /// The class of each map, where they are not all classes.
+    /// The class of each map, where they are not all classes; of one map of several, a bit for each label.
     classes: Option<Memory>,
     workspace: Option<Memory>,
     device: Device,
@@ -404,9 +404,6 @@ impl Device {
 impl DistanceExecutor {
     fn new(device: &Device, distances: &Distances, workspace: bool) -> Result<DistanceExecutor, Error> {
         distances.check()?;
-        if distances.maps() < distances.chosen() {
-            return Err(Error::Problem("one distance map of several classes is made on the CPU alone".into()));
-        }
         let rule = match Rule::of(distances) {
             Rule::Label | Rule::Above(_) => None,
             Rule::Argmax => Some(SidesRule::Argmax),
@@ -426,8 +423,11 @@ impl DistanceExecutor {
         let bytes = transform.bytes() + transform.at_once * masks;
         let context = &device.inner.context;
         let table = |classes: &Vec<usize>| {
-            let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
-            Memory::of(context, "the classes of the distance maps", bytemuck::cast_slice(&classes))
+            let words: Vec<u32> = match Chosen::of(distances) {
+                Some(chosen) => chosen.words(distances.shape.classes()).to_vec(),
+                None => classes.iter().map(|&class| class as u32).collect(),
+            };
+            Memory::of(context, "the classes of the distance maps", bytemuck::cast_slice(&words))
         };
         Ok(DistanceExecutor {
             sides: match rule {

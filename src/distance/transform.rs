@@ -115,6 +115,11 @@ impl Chosen {
         let count = words.iter().map(|word| word.count_ones()).sum::<u32>() as i32;
         Some(Chosen { range: least..=most, gaps: count <= most - least, words })
     }
+    /// The bits of the labels of so many classes.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn words(&self, classes: usize) -> &[u32] {
+        &self.words[..classes.div_ceil(WORD)]
+    }
     /// Whether voxels with this label have distances.
     pub(crate) fn has(&self, label: i32) -> bool {
         self.range.contains(&label) && self.words[label as usize / WORD] >> (label as usize % WORD) & 1 != 0

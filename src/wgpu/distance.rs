@@ -5,7 +5,7 @@ use super::executor::{READ_ONLY, Recorder, STORAGE};
 use super::geometry::Limits;
 use super::pipeline::{Making, Pipeline, Specification};
 use super::source::{self, Source as Text};
-use crate::distance::transform::{Form, Rule, Squeezed, in_place, slack};
+use crate::distance::transform::{Chosen, Form, Rule, Squeezed, in_place, slack};
 use crate::distance::{Distances, Kind, Source};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -250,7 +250,7 @@ impl<'m, 'd> Builder<'m, 'd> {
             self.rows(transform, &grid.whole(), holds, to);
             return;
         };
-        let spare = if transform.form == Form::Labels { Place::Second } else { Place::First };
+        let spare = if to.bind.place == Place::First { Place::Second } else { Place::First };
         let squares = grid.planes(spare, params, grid.voxels, to);
         if last == 0 {
             self.rows(transform, &grid.whole(), SQUARES, squares);
@@ -277,6 +277,7 @@ impl<'m, 'd> Builder<'m, 'd> {
         let parts = grid.pitch().div_ceil(THREADS);
         let changes = transform.changes();
         let mut flags = [holds, changes].concat();
+        flags.extend(transform.one_map.then_some("CHOSEN"));
         let mut binds = vec![bits, to.bind];
         if parts > 1 {
             let ends = Bind::whole(Place::Ends, 8 * all * parts);
@@ -308,10 +309,18 @@ impl<'m, 'd> Builder<'m, 'd> {
         self.dispatch(text, &[transform.bits.read(), to.bind, from.bind.read(), tables], params, groups);
     }
 
-    /// The squares of one transform that serves the inside distances of all classes: planes of the samples of a piece, from bits that
-    /// say along each axis where the labels change.
-    fn of_labels(&mut self, grid: &Grid, read: &source::Sides, binds: [Bind; 2], params: PieceParams) -> Planes {
-        let sets = grid.passes();
+    /// One transform that serves the inside distances of all classes: of the samples of a piece, from bits that say along each axis
+    /// where the labels change. What it makes are squares for the maps of all classes, or with `one_map` that map: then one more set
+    /// of bits says which voxels have a distance.
+    fn of_labels(
+        &mut self,
+        grid: &Grid,
+        read: &source::Sides,
+        binds: [Bind; 2],
+        params: PieceParams,
+        one_map: Option<(&[&'static str], Planes, bool)>,
+    ) -> Planes {
+        let sets = grid.label_sets(one_map.is_some());
         let params = PieceParams { bit_sets: sets as u32, ..params };
         let bits = Bind::whole(Place::Bits, u64::from(params.planes) * sets * grid.bits_bytes());
         let row = (grid.width as u32, 1);
@@ -321,10 +330,15 @@ impl<'m, 'd> Builder<'m, 'd> {
             let groups = grid.sides_groups(params.planes.into());
             self.dispatch(source::sides(read, &["CHANGES"]), &[binds[0], binds[1], bits], params, groups);
         }
-        let squares = grid.squares(&params);
-        let transform = Transform { grid, params, bits, form: Form::Labels, in_place: true };
-        self.transform(&transform, SQUARES, squares);
-        squares
+        if one_map.is_some() {
+            let params = PieceParams { bit_set: sets as u32 - 1, ..params };
+            let groups = grid.sides_groups(params.planes.into());
+            self.dispatch(source::sides(read, &["CHOSEN"]), &[binds[0], binds[1], bits], params, groups);
+        }
+        let (holds, to, in_place) = one_map.unwrap_or((SQUARES, grid.squares(&params), true));
+        let transform = Transform { grid, params, bits, form: Form::Labels, one_map: one_map.is_some(), in_place };
+        self.transform(&transform, holds, to);
+        to
     }
 
     /// The buffers of the stage and its uniforms; `filled` holds what some of them contain.
@@ -380,6 +394,8 @@ pub(super) struct Transform<'g> {
     pub(super) params: PieceParams,
     pub(super) bits: Bind,
     pub(super) form: Form,
+    /// Whether it makes the one map of several classes.
+    pub(super) one_map: bool,
     /// Whether the maps are planes of f32.
     pub(super) in_place: bool,
 }
@@ -600,6 +616,10 @@ impl Grid {
     pub(super) fn passes(&self) -> u64 {
         1 + self.lines.len() as u64
     }
+    /// Sets of bits of a transform that serves all classes: of each axis, and for one map that of the voxels that have a distance.
+    fn label_sets(&self, one_map: bool) -> u64 {
+        self.passes() + u64::from(one_map)
+    }
     /// What is the same for all kernels of a piece.
     pub(super) fn params(&self, piece: &Piece) -> PieceParams {
         PieceParams {
@@ -673,9 +693,6 @@ pub struct DistanceExecutor {
 impl DistanceExecutor {
     pub(super) fn new(making: &Making<'_>, distances: &Distances) -> Result<DistanceExecutor, Error> {
         distances.check()?;
-        if distances.maps() < distances.chosen() {
-            return Err(Error::Problem("one distance map of several classes is made on the CPU alone".into()));
-        }
         let device = making.device();
         let limits = &device.inner.limits;
         let grid = Grid::new(distances);
@@ -686,9 +703,11 @@ impl DistanceExecutor {
         let interleaved = distances.layout == Layout::Interleaved && maps > 1;
         let form = Form::of(distances);
         let is_in_place = in_place(distances);
+        let chosen = Chosen::of(distances);
         fits("bytes of a sample of the source of the distance maps in one storage binding", source_bytes, limits)?;
         // Labels have bits of every axis, which are bound together.
-        let bit_bytes = if form == Form::Labels { grid.passes() } else { 1 } * grid.bits_bytes();
+        let sets = if form == Form::Labels { grid.label_sets(chosen.is_some()) } else { 1 };
+        let bit_bytes = sets * grid.bits_bytes();
         fits("bytes of a distance map in one storage binding", grid.plane_bytes().max(bit_bytes), limits)?;
         let sample_bytes = maps as u64 * voxels * value;
         if interleaved {
@@ -700,11 +719,10 @@ impl DistanceExecutor {
             Rule::Above(t) => ("ABOVE", t),
             Rule::SoftmaxAbove(t) => ("SOFTMAX_ABOVE", t),
         };
-        let scratch = match form {
-            Form::Class => grid.scratch_bytes(is_in_place),
-            // The squares that all share, and labels of what has none.
-            Form::Labels => grid.scratch_bytes(true) + grid.plane_bytes() * if rule == "ARGMAX" { 2 } else { 1 },
-        };
+        // The squares that all classes share, and labels of what has none.
+        let is_shared = form == Form::Labels && chosen.is_none();
+        let planes = u64::from(is_shared) + u64::from(form == Form::Labels && rule == "ARGMAX");
+        let scratch = grid.scratch_bytes(is_in_place || is_shared) + grid.plane_bytes() * planes;
         let most = distances.budget / (bit_bytes + scratch);
         let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
         // Maps that are bound together.
@@ -722,7 +740,10 @@ impl DistanceExecutor {
             keep: false,
             counted_by: None,
         };
-        let classes: Vec<u32> = (0..maps).map(|map| distances.class(map) as u32).collect();
+        let classes: Vec<u32> = match &chosen {
+            Some(chosen) => chosen.words(distances.shape.classes()).to_vec(),
+            None => (0..maps).map(|map| distances.class(map) as u32).collect(),
+        };
         let classes_bind = Bind::whole(Place::Classes, (classes.len() * size_of::<u32>()) as u64).read();
         let mut holds = holds(distances.kind, distances.squared).to_vec();
         holds.extend((distances.dtype == DType::F16).then_some("HALF"));
@@ -743,7 +764,7 @@ impl DistanceExecutor {
             Planes { bind, base: base + skipped as u32, sample: (maps as u64 * voxels) as u32, map, voxel }
         };
         let planes_of_sample = if form == Form::Labels { 1 } else { maps };
-        let most = if form == Form::Labels { most } else { most.min(maps_most) };
+        let most = if is_shared { most } else { most.min(maps_most) };
         for piece in pieces(samples, planes_of_sample, most, samples_at_once) {
             let params = grid.params(&piece);
             let (bind, source_base) = source_of(&piece);
@@ -752,7 +773,7 @@ impl DistanceExecutor {
                 let bits = Bind::whole(Place::Bits, u64::from(params.planes) * grid.bits_bytes());
                 let groups = grid.sides_groups(piece.samples.len() as u64);
                 builder.dispatch(source::sides(&read, &[]), &[bind, classes_bind, bits], params, groups);
-                let transform = Transform { grid: &grid, params, bits, form, in_place: is_in_place };
+                let transform = Transform { grid: &grid, params, bits, form, one_map: false, in_place: is_in_place };
                 builder.transform(&transform, &holds, maps_of(&piece));
                 continue;
             }
@@ -766,7 +787,11 @@ impl DistanceExecutor {
                 read = source::Sides { labels: true, dtype: DType::I32, ignore_label: None, ..read };
                 params.source_base = 0;
             }
-            let squares = builder.of_labels(&grid, &read, [labels.read(), classes_bind], params);
+            let one_map = chosen.is_some().then(|| (&holds[..], maps_of(&piece), is_in_place));
+            let squares = builder.of_labels(&grid, &read, [labels.read(), classes_bind], params, one_map);
+            if one_map.is_some() {
+                continue;
+            }
             for part in pieces(piece.samples.len(), maps, maps_most, samples_at_once) {
                 let skipped = part.samples.start as u64 * voxels;
                 let samples = piece.samples.start + part.samples.start..piece.samples.start + part.samples.end;

@@ -238,7 +238,8 @@ impl MakingOf<'_, '_, '_> {
 
     fn transform(&mut self, bits: Place, holds: &'static [&'static str], number: usize) {
         let (bits, to) = (self.bits(bits), self.planes(number));
-        let transform = Transform { grid: self.grid, params: self.params, bits, form: Form::Class, in_place: true };
+        let transform =
+            Transform { grid: self.grid, params: self.params, bits, form: Form::Class, one_map: false, in_place: true };
         self.builder.transform(&transform, holds, to);
     }
 
