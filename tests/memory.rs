@@ -79,10 +79,8 @@ fn without_memory() {
         }
         with_pieces_to(4 << 20, &mut || maps.compute_into(&labels, &mut f32s)).expect("it fits");
         missing(with_pieces_to(4 << 20, &mut || maps.compute(&labels).map(drop)));
-        if kind == Kind::Signed {
-            // The bits fit, a block of slices does not.
-            missing(with_pieces_to(2 << 20, &mut || maps.compute_into(&labels, &mut f32s)));
-        }
+        // The bits fit, a block of slices does not.
+        missing(with_pieces_to(2 << 20, &mut || maps.compute_into(&labels, &mut f32s)));
         let argmax = of(Source::Prediction(DType::F32, Activation::Softmax, Hard::Argmax)).dtype(DType::F16);
         for largest in [1 << 13, 1 << 16, 1 << 20] {
             missing(with_pieces_to(largest, &mut || argmax.compute_into(&logits, &mut f16s)));
@@ -113,8 +111,11 @@ fn distance_maps() {
         let logits: Vec<f32> = (0..elements).map(|i| (i * 7 / 64 % 29) as f32).collect();
         let (mut f32s, mut f16s) = (vec![0.0f32; elements], vec![half::f16::ZERO; elements]);
         let prediction = |hard| Source::Prediction(DType::F32, Activation::Softmax, hard);
-        for kind in [Kind::Inside, Kind::Signed] {
+        for kind in [Kind::Inside, Kind::Signed, Kind::MultiLabel] {
             for source in [Source::Labels(DType::U8), prediction(Hard::Argmax), prediction(Hard::Above(0.2))] {
+                if kind == Kind::MultiLabel && source == prediction(Hard::Above(0.2)) {
+                    continue;
+                }
                 for (axes, dtype, budget) in [
                     (Axes::Planar, DType::F32, 1 << 30),
                     (Axes::Interleaved, DType::F32, 1 << 30),
@@ -123,12 +124,13 @@ fn distance_maps() {
                 ] {
                     let maps =
                         Distances::new(&shape, source).kind(kind).layout(axes).dtype(dtype).memory_budget(budget);
+                    let elements = maps.elements() as usize;
                     let taken = peak(|| {
                         let source: Slice<'_> =
                             if source == Source::Labels(DType::U8) { (&labels).into() } else { (&logits).into() };
                         match dtype {
-                            DType::F32 => maps.compute_into(source, &mut f32s),
-                            _ => maps.compute_into(source, &mut f16s),
+                            DType::F32 => maps.compute_into(source, &mut f32s[..elements]),
+                            _ => maps.compute_into(source, &mut f16s[..elements]),
                         }
                         .expect("it fits");
                     });

@@ -11,8 +11,9 @@
 
 use super::super::planes::{LANES, Planes, room, zeros};
 use super::super::view::Target;
+use super::emit::{Emission, is_parted};
 use super::envelope::{Axis, Ranges, Rows, boundaries, envelope};
-use super::sides::{Row, Sides, WORD};
+use super::sides::{Row, Sides, WORD, changes_along, changes_from};
 use super::volume;
 use crate::distance::transform::{Chosen, Form, Squeezed};
 use crate::distance::{Distances, Kind};
@@ -59,7 +60,7 @@ pub(super) struct Call<'a> {
     /// Whether the first axis is that across the slices: see [`volume`].
     pub(super) slices_first: bool,
     /// Of one map of several classes: the labels that have distances.
-    chosen: Option<Chosen>,
+    pub(super) chosen: Option<Chosen>,
 }
 
 /// The maps of one sample, or some of them, and where they are made.
@@ -75,7 +76,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no memory for its tables.
     pub(super) fn new(distances: &'a Distances, sides: Sides<'a>, form: Form) -> Result<Call<'a>, Error> {
-        let slices_first = form == Form::Class && volume::serves(Squeezed::new(distances).extents);
+        let slices_first = volume::serves(Squeezed::new(distances).extents);
         Call::ordered(distances, sides, form, slices_first)
     }
     /// A call with the first axis as said.
@@ -108,7 +109,8 @@ impl<'a> Call<'a> {
         if self.form == Form::Labels { 1 } else { piece.maps.len() }
     }
 
-    /// Makes the maps of some pieces: planes of f32, one per map or one that all maps share. All pieces have as many maps.
+    /// Makes the maps of some pieces, which have as many maps each: planes of f32, one per map or one that all maps share. Where several share
+    /// one in blocks of slices it is parted at once, and `planes` are the maps themselves.
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no scratch memory.
@@ -353,7 +355,7 @@ impl<'a> Call<'a> {
 
     /// Whether voxels with these labels have distances in the plane that the classes share.
     #[inline(always)]
-    fn is_chosen<S: Simd>(&self, simd: S, labels: i32x16<S>) -> mask32x16<S> {
+    pub(super) fn is_chosen<S: Simd>(&self, simd: S, labels: i32x16<S>) -> mask32x16<S> {
         let Some(chosen) = &self.chosen else { return mask32x16::from_bitmask(simd, !0) };
         let within = labels.simd_ge(*chosen.range.start()) & labels.simd_le(*chosen.range.end());
         if !chosen.gaps {
@@ -390,13 +392,17 @@ pub(super) fn columns(depth: usize, slice_voxels: usize) -> usize {
     (TASK_VOXELS / depth).clamp(COLUMNS_MIN, COLUMNS_MAX).min(slice_voxels).next_multiple_of(LANES)
 }
 
-/// Bytes of the scratch memory of a call in which so many transforms are made at once.
+/// Bytes of the scratch memory of a call in which so many transforms are made at once, and their values emitted.
 pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>, form: Form, transforms: usize) -> u64 {
     let threads = rayon::current_num_threads();
     let extents = Squeezed::new(distances).extents;
     let [depth, height, width] = extents;
-    if form == Form::Class && volume::serves(extents) {
-        return (transforms * volume::bits_bytes(extents) + volume::scratch_bytes(extents, sides, transforms)) as u64;
+    let emission = threads * Emission::bytes(distances, sides);
+    if volume::serves(extents) {
+        let bits = transforms * volume::bits_bytes(distances, extents, form);
+        let blocks = volume::scratch_bytes(distances, extents, sides, form, transforms);
+        let blocks = if is_parted(distances, form) { blocks + emission } else { blocks.max(emission) };
+        return (bits + blocks) as u64;
     }
     let bits = height * width.div_ceil(WORD) * size_of::<u64>();
     let rows = height * (width + 3 * LANES) * size_of::<f32>() + width * size_of::<i32>();
@@ -406,7 +412,7 @@ pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>, form: Form
     let squares = depth * LANES * size_of::<f32>();
     let lines = tile + squares + column_bytes(depth) + sides.row_bytes(lines);
     // And a byte for each slice of each transform.
-    (threads * slice.max(lines) + transforms * depth) as u64
+    ((threads * slice.max(lines)).max(emission) + transforms * depth) as u64
 }
 
 /// Bytes of a [`Column`].
@@ -510,25 +516,11 @@ impl SliceScratch {
     fn load_labels<S: Simd>(&mut self, simd: S, call: &Call<'_>, sample: usize, start: usize) {
         let [_, height, width] = call.extents;
         let words = width.div_ceil(WORD);
-        self.along.fill(0);
-        self.across.fill(0);
         for y in 0..height {
             let labels = call.sides.labels(simd, sample, start + y * width, width, &mut self.row);
-            let along = &mut self.along[y * words..][..words];
-            let across = &mut self.across[y * words..][..words];
-            let mut before = labels[0];
-            for (vector, lanes) in labels.as_chunks::<LANES>().0.iter().enumerate() {
-                let label = i32x16::load_array_ref(simd, lanes);
-                let shifted = label.shift_elements_right::<1>(before);
-                before = lanes[LANES - 1];
-                let place = vector % (WORD / LANES) * LANES;
-                // Lanes beyond the row are as its last voxel, and change nowhere.
-                along[vector / (WORD / LANES)] |= label.simd_ne(shifted).to_bitmask() << place;
-                if y > 0 {
-                    let above = load_labels(simd, &self.previous[vector * LANES..]);
-                    across[vector / (WORD / LANES)] |= label.simd_ne(above).to_bitmask() << place;
-                }
-            }
+            let above = if y == 0 { labels } else { &self.previous };
+            changes_along(simd, labels, width, &mut self.along[y * words..][..words]);
+            changes_from(simd, labels, above, width, &mut self.across[y * words..][..words]);
             self.previous.copy_from_slice(labels);
         }
     }

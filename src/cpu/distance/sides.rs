@@ -194,9 +194,30 @@ impl<'a> Sides<'a> {
     }
 }
 
+/// One bit for each of `len` voxels of a row: whether its label is another than that of the voxel before; the first has none.
+#[inline(always)]
+pub(super) fn changes_along<S: Simd>(simd: S, labels: &[i32], len: usize, to: &mut [u64]) {
+    let labels = labels.as_chunks::<LANES>().0;
+    pack(to, labels.len(), len, |column: usize| {
+        let label = i32x16::load_array_ref(simd, &labels[column]);
+        let before = if column == 0 { labels[0][0] } else { labels[column - 1][LANES - 1] };
+        label.simd_ne(label.shift_elements_right::<1>(before)).to_bitmask()
+    });
+}
+
+/// One bit for each of `len` voxels of a row: whether its label is another than that in `others`.
+#[inline(always)]
+pub(super) fn changes_from<S: Simd>(simd: S, labels: &[i32], others: &[i32], len: usize, to: &mut [u64]) {
+    let (labels, others) = (labels.as_chunks::<LANES>().0, others.as_chunks::<LANES>().0);
+    pack(to, labels.len(), len, |column: usize| {
+        let lanes = |of: &[[i32; LANES]]| i32x16::load_array_ref(simd, &of[column]);
+        lanes(labels).simd_ne(lanes(others)).to_bitmask()
+    });
+}
+
 /// Bits of vectors as words; those beyond `len` are 0.
 #[inline(always)]
-fn pack(words: &mut [u64], columns: usize, len: usize, of: impl Fn(usize) -> u64) {
+pub(super) fn pack(words: &mut [u64], columns: usize, len: usize, of: impl Fn(usize) -> u64) {
     const VECTORS: usize = WORD / LANES;
     for (index, word) in words.iter_mut().enumerate() {
         let vectors = index * VECTORS..((index + 1) * VECTORS).min(columns);

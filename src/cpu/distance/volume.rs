@@ -1,17 +1,20 @@
-//! The maps of classes in a volume: across the slices first, then along the rows, then across them.
+//! The maps of a volume: across the slices first, then along the rows, then across them.
 //!
-//! Which voxels are of a class is kept as bits, once for all axes. A block of slices, as many as a vector has lanes, is
+//! Which voxels are of a class, or where labels change, is kept as bits, once for all axes. A block of slices, as many as a vector has lanes, is
 //! finished before the next: lanes are slices for the second axis and voxels of a row for the third. Between the two the
 //! squares of a block are turned, of rows that have some alone, into memory that the caches hold. So a map goes to memory
-//! once, and is not read.
+//! once, and is not read. What serves the maps of all classes is parted, slice by slice, as soon as it is there.
 
 use super::super::planes::{LANES, Planes, room, zeros};
 use super::super::view::{Target, prefetch};
-use super::passes::{Call, Column, Piece, SCRATCH, Slice, TASK_VOXELS, column_bytes, columns, lane_bits, steps, store};
-use super::sides::{Sides, WORD};
+use super::emit::{Emission, is_parted};
+use super::passes::{Call, Column, Piece, SCRATCH, TASK_VOXELS, column_bytes, columns, lane_bits, steps, store};
+use super::sides::{Row, Sides, WORD, changes_along, changes_from, pack};
+use crate::distance::Distances;
+use crate::distance::transform::Form;
 use crate::dtype::SliceMut;
 use crate::error::Error;
-use fearless_simd::{Level, Simd, dispatch, f32x16, mask32x16, prelude::*};
+use fearless_simd::{Level, Simd, dispatch, f32x16, i32x16, mask32x16, prelude::*};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -34,41 +37,105 @@ fn in_whole_blocks([depth, ..]: [usize; 3], transforms: usize) -> bool {
 }
 
 /// Bytes of the bits of a transform.
-pub(super) fn bits_bytes([depth, height, width]: [usize; 3]) -> usize {
-    size_of::<u64>() * height * (depth * width.div_ceil(WORD) + width * depth.div_ceil(WORD)) + height
+pub(super) fn bits_bytes(distances: &Distances, [depth, height, width]: [usize; 3], form: Form) -> usize {
+    let (sets, turned) = Bits::sets(distances, form, 1);
+    let (words, blocks) = (width.div_ceil(WORD), depth.div_ceil(WORD));
+    size_of::<u64>() * height * (sets * depth * words + turned * width * blocks) + turned * height
 }
 
 /// Bytes that the threads take at most for their scratch memory.
-pub(super) fn scratch_bytes(extents: [usize; 3], sides: &Sides<'_>, transforms: usize) -> usize {
+pub(super) fn scratch_bytes(
+    distances: &Distances,
+    extents: [usize; 3],
+    sides: &Sides<'_>,
+    form: Form,
+    transforms: usize,
+) -> usize {
     let [_, height, width] = extents;
     let lines = |vectors: usize, each: usize| vectors * (each + 1) * LANES * size_of::<f32>();
     let vectors = width.div_ceil(LANES);
     let block = lines(LANES * vectors, height) + height * size_of::<usize>();
     let plane = lines(RUN, vectors * LANES) + lines(1, width) + column_bytes(width);
-    let face = lines(columns(height, width) / LANES, height) + height * size_of::<u16>() + column_bytes(height);
+    let face = lines(face_vectors(distances, extents, form), height) + height * size_of::<u16>() + column_bytes(height);
+    // The labels of a slice.
+    let previous = if form == Form::Labels { lines(1, height * vectors) } else { 0 };
     let threads = rayon::current_num_threads();
     let blocks = if in_whole_blocks(extents, transforms) { threads } else { 1 };
-    blocks * block + threads * (plane + face + sides.row_bytes(width))
+    // Bits are made before blocks.
+    let in_blocks = blocks * block + threads * (plane + face);
+    in_blocks.max(threads * (sides.row_bytes(width) + previous))
 }
 
-/// Which voxels are of the classes of some pieces, each of as many maps. Transforms are counted piece by piece.
+/// Vectors of columns that are finished together. What is parted is whole slices, so that the longest pieces of the maps are
+/// written at a time.
+fn face_vectors(distances: &Distances, [_, height, width]: [usize; 3], form: Form) -> usize {
+    if is_parted(distances, form) { width.div_ceil(LANES) } else { columns(height, width) / LANES }
+}
+
+/// Where voxels change sides, for the transforms of some pieces, as bits in sets: which voxels are of a class, a set for each
+/// map; or where labels change, a set for each axis, and which voxels are of a class of the one map of all.
 struct Bits {
-    maps: usize,
-    /// By piece, slice, map and row, in whole words.
+    /// Sets of a piece.
+    sets: usize,
+    /// How many of them, the first ones, are turned.
+    turned: usize,
+    /// By piece, slice, set and row, in whole words.
     rows: Vec<u64>,
-    /// By transform, row and voxel of the row, in whole words: a bit per slice. Of mixed planes alone.
+    /// By piece, set, row and voxel of the row, in whole words: a bit per slice. Of mixed planes alone.
     across: Vec<u64>,
-    /// What the planes across the slices hold, by transform and row.
-    planes: Vec<Slice>,
+    /// Whether not all bits of a plane across the slices are alike, by piece, set and row.
+    mixed: Vec<bool>,
 }
 
 impl Bits {
-    /// A slice of a transform.
+    /// Where the label is another than that of the voxel in the slice before; than that of the voxel before in the row; than that
+    /// of the voxel in the row before.
+    const ACROSS_SLICES: usize = 0;
+    const ALONG_ROWS: usize = 1;
+    const ACROSS_ROWS: usize = 2;
+    /// The voxel is of a chosen class.
+    const CHOSEN: usize = 3;
+
+    /// Sets of a piece of so many maps, and how many of them are turned.
+    fn sets(distances: &Distances, form: Form, maps: usize) -> (usize, usize) {
+        match form {
+            Form::Class => (maps, maps),
+            Form::Labels => (if is_parted(distances, form) { 3 } else { 4 }, 2),
+        }
+    }
+    /// A slice of a set.
     #[inline(always)]
-    fn slice(&self, [depth, height, width]: [usize; 3], transform: usize, z: usize) -> &[u64] {
+    fn slice(&self, [depth, height, width]: [usize; 3], piece: usize, set: usize, z: usize) -> &[u64] {
         let words = height * width.div_ceil(WORD);
-        let (piece, map) = (transform / self.maps, transform % self.maps);
-        &self.rows[((piece * depth + z) * self.maps + map) * words..][..words]
+        &self.rows[((piece * depth + z) * self.sets + set) * words..][..words]
+    }
+    /// A plane across the slices of a set, voxel by voxel.
+    #[inline(always)]
+    fn plane(&self, [depth, height, width]: [usize; 3], piece: usize, set: usize, y: usize) -> &[u64] {
+        let words = width * depth.div_ceil(WORD);
+        &self.across[((piece * self.turned + set) * height + y) * words..][..words]
+    }
+}
+
+/// One of the transforms of a call.
+#[derive(Clone, Copy)]
+struct Transform<'a> {
+    bits: &'a Bits,
+    /// Its piece, and the number of it.
+    of: &'a Piece,
+    piece: usize,
+    /// Which of the transforms of the piece it is.
+    index: usize,
+}
+
+impl Transform<'_> {
+    /// Whether the squares of a plane across the slices are finite after the second axis, which are those of all voxels then.
+    fn has_squares(&self, height: usize, form: Form, y: usize) -> bool {
+        let of_set = |set: usize| self.bits.mixed[(self.piece * self.bits.turned + set) * height + y];
+        match form {
+            Form::Class => of_set(self.index),
+            Form::Labels => of_set(Bits::ACROSS_SLICES) || of_set(Bits::ALONG_ROWS),
+        }
     }
 }
 
@@ -93,7 +160,7 @@ impl<T> Pool<T> {
 }
 
 impl Call<'_> {
-    /// As [`Call::run`], for one transform per map. All pieces have as many maps.
+    /// As [`Call::run`].
     ///
     /// # Safety
     /// As there.
@@ -102,7 +169,8 @@ impl Call<'_> {
         let [depth, height, width] = self.extents;
         let bits = self.bits(pieces)?;
         let blocks = depth.div_ceil(LANES);
-        let tasks = pieces.len() * bits.maps * blocks;
+        let per_piece = pieces.first().map_or(0, |piece| self.transforms(piece));
+        let tasks = pieces.len() * per_piece * blocks;
         let (free, lines, faces) = (Pool::new(), Pool::new(), Pool::new());
         // No thread has two blocks.
         let whole = in_whole_blocks(self.extents, tasks / blocks);
@@ -110,15 +178,15 @@ impl Call<'_> {
         let rows_at_once = TASK_VOXELS.div_ceil(width * LANES).min(height.div_ceil(rayon::current_num_threads()));
         let rows_at_once = rows_at_once.next_multiple_of(RUN);
         (0..tasks).into_par_iter().with_min_len(outer).try_for_each(|task| {
-            let (transform, start) = (task / blocks, task % blocks * LANES);
-            let plane = pieces[transform / bits.maps].at + transform % bits.maps * self.voxels();
+            let (number, start) = (task / blocks, task % blocks * LANES);
+            let (piece, index) = (number / per_piece, number % per_piece);
+            let transform = Transform { bits: &bits, of: &pieces[piece], piece, index };
             let memory = || {
                 Ok((Planes::try_new(LANES * width.div_ceil(LANES), height * LANES, SCRATCH)?, room(height, SCRATCH)?))
             };
             free.with(memory, |(squares, mixed)| {
-                let of_transform = &bits.planes[transform * height..][..height];
                 mixed.clear();
-                mixed.extend((0..height).filter(|y| of_transform[*y] == Slice::Mixed));
+                mixed.extend((0..height).filter(|y| transform.has_squares(height, self.form, *y)));
                 let pitch = squares.len() / squares.count();
                 let mut squares = SliceMut::from(&mut squares[..]);
                 let squares = Squares { to: Target::new(&mut squares), pitch };
@@ -130,7 +198,7 @@ impl Call<'_> {
                                 let first = chunk * rows_at_once + run * RUN;
                                 // SAFETY: the rows are this task's.
                                 dispatch!(level, simd => unsafe {
-                                    self.rows(simd, &bits, transform, start, rows, first, &squares, scratch)
+                                    self.rows(simd, transform, start, rows, first, &squares, scratch)
                                 });
                             }
                             Ok(())
@@ -141,10 +209,9 @@ impl Call<'_> {
                     faces.with(
                         || Faces::new(self),
                         |scratch| {
-                            let at = plane + z * self.slice_voxels();
                             // SAFETY: the slice is this task's, of planes that are the caller's.
                             dispatch!(level, simd => unsafe {
-                                self.face(simd, &bits, transform, z, &squares, at, planes, scratch)
+                                self.face(simd, transform, z, mixed, &squares, planes, scratch)
                             });
                             Ok(())
                         },
@@ -159,35 +226,61 @@ impl Call<'_> {
         let level = Level::new();
         let [depth, height, width] = self.extents;
         let maps = pieces.first().map_or(0, |piece| piece.maps.len());
-        let (transforms, words, blocks) = (pieces.len() * maps, width.div_ceil(WORD), depth.div_ceil(WORD));
+        let (sets, turned) = Bits::sets(self.distances, self.form, maps);
+        let (words, blocks) = (width.div_ceil(WORD), depth.div_ceil(WORD));
         let mut bits = Bits {
-            maps,
-            rows: zeros(transforms * depth * height * words, SCRATCH)?,
-            across: zeros(transforms * height * width * blocks, SCRATCH)?,
-            planes: zeros(transforms * height, SCRATCH)?,
+            sets,
+            turned,
+            rows: zeros(pieces.len() * sets * depth * height * words, SCRATCH)?,
+            across: zeros(pieces.len() * turned * height * width * blocks, SCRATCH)?,
+            mixed: zeros(pieces.len() * turned * height, SCRATCH)?,
         };
         let of_slice = height * words;
-        bits.rows.par_chunks_mut(maps * of_slice).enumerate().try_for_each_init(
-            || self.sides.row(width),
-            |row, (slice, bits)| {
-                let row = row.as_mut().map_err(|error| error.clone())?;
-                let (piece, z) = (&pieces[slice / depth], slice % depth);
-                for y in 0..height {
-                    let (start, to) = ((z * height + y) * width, &mut bits[y * words..]);
-                    dispatch!(level, simd => {
-                        self.sides.bits(simd, piece.sample, start, width, piece.maps.clone(), row, to, of_slice)
-                    });
-                }
-                Ok::<_, Error>(())
-            },
-        )?;
-        let (mut across, mut planes) = (std::mem::take(&mut bits.across), std::mem::take(&mut bits.planes));
-        across.par_chunks_mut(width * blocks).zip(&mut planes).enumerate().for_each(|(at, (across, plane))| {
-            let (transform, y) = (at / height, at % height);
-            let row = |z: usize| &bits.slice(self.extents, transform, z)[y * words..][..words];
-            *plane = dispatch!(level, simd => turn(simd, row, self.extents, across));
+        match self.form {
+            Form::Class => bits.rows.par_chunks_mut(maps * of_slice).enumerate().try_for_each_init(
+                || self.sides.row(width),
+                |row, (slice, bits)| {
+                    let row = row.as_mut().map_err(|error| error.clone())?;
+                    let (piece, z) = (&pieces[slice / depth], slice % depth);
+                    for y in 0..height {
+                        let (start, to) = ((z * height + y) * width, &mut bits[y * words..]);
+                        dispatch!(level, simd => {
+                            self.sides.bits(simd, piece.sample, start, width, piece.maps.clone(), row, to, of_slice)
+                        });
+                    }
+                    Ok::<_, Error>(())
+                },
+            )?,
+            Form::Labels => {
+                // Each task reads the slice before its first once more.
+                let at_once = depth.div_ceil(4 * rayon::current_num_threads()).min(LANES);
+                let of_piece = bits.rows.par_chunks_mut(depth * sets * of_slice).zip(pieces);
+                of_piece.try_for_each(|(bits, piece)| {
+                    bits.par_chunks_mut(at_once * sets * of_slice).enumerate().try_for_each_init(
+                        || Labels::new(self),
+                        |labels, (task, bits)| {
+                            let labels = labels.as_mut().map_err(|error| error.clone())?;
+                            let first = task * at_once;
+                            dispatch!(level, simd => {
+                                labels.load(simd, self, piece.sample, first.saturating_sub(1));
+                                for (index, bits) in bits.chunks_exact_mut(sets * of_slice).enumerate() {
+                                    labels.changes(simd, self, piece.sample, first + index, bits);
+                                }
+                            });
+                            Ok::<_, Error>(())
+                        },
+                    )
+                })?;
+            }
+        }
+        let (mut across, mut mixed) = (std::mem::take(&mut bits.across), std::mem::take(&mut bits.mixed));
+        across.par_chunks_mut(width * blocks).zip(&mut mixed).enumerate().for_each(|(at, (across, mixed))| {
+            let (number, y) = (at / height, at % height);
+            let (piece, set) = (number / turned, number % turned);
+            let row = |z: usize| &bits.slice(self.extents, piece, set, z)[y * words..][..words];
+            *mixed = dispatch!(level, simd => turn(simd, row, self.extents, across));
         });
-        Ok(Bits { across, planes, ..bits })
+        Ok(Bits { across, mixed, ..bits })
     }
 
     /// The first axis and the second: some rows in the slices of a block from `start`. Of the rows that have squares they are
@@ -200,8 +293,7 @@ impl Call<'_> {
     unsafe fn rows<S: Simd>(
         &self,
         simd: S,
-        bits: &Bits,
-        transform: usize,
+        transform: Transform<'_>,
         start: usize,
         rows: &[usize],
         first: usize,
@@ -211,7 +303,7 @@ impl Call<'_> {
         let [_, _, width] = self.extents;
         let vectors = width.div_ceil(LANES);
         for (index, &y) in rows.iter().enumerate() {
-            self.row(simd, bits, transform, start, y, index, scratch);
+            self.row(simd, transform, start, y, index, scratch);
         }
         for vector in 0..vectors {
             for index in 0..rows.len() {
@@ -230,20 +322,21 @@ impl Call<'_> {
 
     /// The first axis and the second: row y in the slices of a block from `start`, as number `index` of a run.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "what to do, where, and with what")]
     fn row<S: Simd>(
         &self,
         simd: S,
-        bits: &Bits,
-        transform: usize,
+        transform: Transform<'_>,
         start: usize,
         y: usize,
         index: usize,
         scratch: &mut Lines,
     ) {
-        let [depth, height, width] = self.extents;
+        let [depth, _, width] = self.extents;
         let words = depth.div_ceil(WORD);
-        let of_row = &bits.across[(transform * height + y) * width * words..][..width * words];
+        let Transform { bits, piece, index: number, .. } = transform;
+        let are_sides = self.form == Form::Class;
+        let set = if are_sides { number } else { Bits::ACROSS_SLICES };
+        let of_row = bits.plane(self.extents, piece, set, y);
         let (word, shift) = (start / WORD, start % WORD);
         let Lines { values, squares, column } = scratch;
 
@@ -251,7 +344,7 @@ impl Call<'_> {
         let rest = u64::MAX >> (words * WORD - depth);
         for (x, of_column) in of_row.chunks_exact(words).enumerate() {
             column.before[x] = column.places.len() as u32;
-            let inside = of_column[0] & 1;
+            let inside = if are_sides { of_column[0] & 1 } else { 0 };
             let same = 0u64.wrapping_sub(inside);
             let (last, whole) = of_column.split_last().unwrap_or((&0, &[]));
             if whole.iter().fold((last ^ same) & rest, |any, word| any | word ^ same) == 0 {
@@ -259,6 +352,9 @@ impl Call<'_> {
             }
             // Changes of a word; no slice is before the first or after the last.
             let changes = |at: usize| {
+                if !are_sides {
+                    return of_column[at];
+                }
                 let before = if at == 0 { inside } else { of_column[at - 1] >> (WORD - 1) };
                 let changes = of_column[at] ^ (of_column[at] << 1 | before);
                 if at + 1 == words { changes & rest } else { changes }
@@ -283,12 +379,17 @@ impl Call<'_> {
         }
         column.before[width] = column.places.len() as u32;
 
-        let side = |x: usize| (of_row[x * words + word] >> shift) as u16;
-        let mut before = side(0);
-        for (x, changes) in column.changes.iter_mut().enumerate() {
-            let side = side(x);
-            *changes = side ^ before;
-            before = side;
+        let lanes = |row: &[u64], x: usize| (row[x * words + word] >> shift) as u16;
+        if are_sides {
+            let mut before = lanes(of_row, 0);
+            for (x, changes) in column.changes.iter_mut().enumerate() {
+                let side = lanes(of_row, x);
+                *changes = side ^ before;
+                before = side;
+            }
+        } else {
+            let along = bits.plane(self.extents, piece, Bits::ALONG_ROWS, y);
+            column.changes.iter_mut().enumerate().for_each(|(x, changes)| *changes = lanes(along, x));
         }
         let (own, beyond) = squares.vectors_mut(index, width.next_multiple_of(LANES)).split_at_mut(width);
         column.solve(
@@ -303,49 +404,61 @@ impl Call<'_> {
         beyond.fill(own[width - 1]);
     }
 
-    /// The third axis: a slice, and what the map holds of it, from `at` on.
+    /// The third axis: a slice, from the squares of the planes in `mixed`, and what the maps hold of it.
     ///
     /// # Safety
-    /// Nothing else uses the slice of the map, nor writes to the squares.
+    /// Nothing else uses the slice of the maps, nor writes to the squares.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "what to do, where, and with what")]
     unsafe fn face<S: Simd>(
         &self,
         simd: S,
-        bits: &Bits,
-        transform: usize,
+        transform: Transform<'_>,
         z: usize,
+        mixed: &[usize],
         squares: &Squares<'_>,
-        at: usize,
         planes: &Target<'_>,
         scratch: &mut Faces,
     ) {
         let [_, height, width] = self.extents;
         let (words, vectors) = (width.div_ceil(WORD), width.div_ceil(LANES));
-        let sides = bits.slice(self.extents, transform, z);
-        let of_transform = &bits.planes[transform * height..][..height];
-        let Faces { values, inside, column } = scratch;
+        let Transform { bits, of, piece, index } = transform;
+        let slice = |set: usize| bits.slice(self.extents, piece, set, z);
+        let changes = (self.form == Form::Labels).then(|| slice(Bits::ACROSS_ROWS));
+        let sides = match self.form {
+            Form::Class => Some(slice(index)),
+            Form::Labels => self.chosen.is_some().then(|| slice(Bits::CHOSEN)),
+        };
+        let Faces { values, inside, column, emission } = scratch;
         let of_squares = squares.to.as_source();
 
         column.places.clear();
-        for (y, plane) in of_transform.iter().enumerate() {
-            column.before[y] = column.places.len() as u32;
-            if *plane == Slice::Mixed {
-                column.places.push(y as i32);
-            }
+        column.places.extend(mixed.iter().map(|y| *y as i32));
+        let count = mixed.len();
+        let mut before = 0;
+        for (y, to) in column.before.iter_mut().enumerate() {
+            *to = before;
+            before += u32::from(mixed.get(before as usize) == Some(&y));
         }
-        let count = column.places.len();
-        column.before[height] = count as u32;
 
-        let map = planes.as_source().f32s(at, height * width).as_ptr();
+        let at = of.at + index * self.voxels() + z * self.slice_voxels();
+        let map = emission.is_none().then(|| planes.as_source().f32s(at, height * width).as_ptr());
         for first in (0..vectors).step_by(values.count()) {
             let some = first..vectors.min(first + values.count());
             for vector in some.clone() {
-                let mut before = lane_bits(sides, vector);
-                for ((row, inside), changes) in sides.chunks_exact(words).zip(&mut *inside).zip(&mut column.changes) {
-                    *inside = lane_bits(row, vector);
-                    *changes = *inside ^ before;
-                    before = *inside;
+                if let Some(sides) = sides {
+                    let rows = sides.chunks_exact(words).zip(&mut *inside);
+                    rows.for_each(|(row, inside)| *inside = lane_bits(row, vector));
+                }
+                if let Some(changes) = changes {
+                    let rows = changes.chunks_exact(words).zip(&mut column.changes);
+                    rows.for_each(|(row, changes)| *changes = lane_bits(row, vector));
+                } else {
+                    let mut before = inside[0];
+                    for (inside, changes) in inside.iter().zip(&mut column.changes) {
+                        *changes = inside ^ before;
+                        before = *inside;
+                    }
                 }
                 let rows = of_squares.f32s((z % LANES * vectors + vector) * squares.pitch, count * LANES);
                 let to = values.vectors_mut(vector - first, height);
@@ -357,33 +470,99 @@ impl Call<'_> {
                     #[inline(always)]
                     |y, square| {
                         // The lines that will be written are asked for one by one, as many as are computed.
-                        prefetch(map.wrapping_add((vector * height + y) * LANES));
+                        if let Some(map) = map {
+                            prefetch(map.wrapping_add((vector * height + y) * LANES));
+                        }
                         self.value(simd, square, mask32x16::from_bitmask(simd, inside[y].into()))
                     },
                 );
             }
-            // Whole lines at a time.
-            let (start, end) = (some.start * LANES, width.min(some.end * LANES));
-            for y in 0..height {
-                // SAFETY: the caller's promise.
-                let to = unsafe { planes.f32s(at + y * width + start, end - start) };
-                for (vector, to) in to.chunks_mut(LANES).enumerate() {
-                    store(values.load(simd, vector, y), to);
+            if emission.is_none() {
+                // Whole lines at a time.
+                let (start, end) = (some.start * LANES, width.min(some.end * LANES));
+                for y in 0..height {
+                    // SAFETY: the caller's promise.
+                    let to = unsafe { planes.f32s(at + y * width + start, end - start) };
+                    for (vector, to) in to.chunks_mut(LANES).enumerate() {
+                        store(values.load(simd, vector, y), to);
+                    }
                 }
+            }
+        }
+        let Some(emission) = emission else { return };
+        // As many rows as are emitted at a time, or as much of one.
+        let at_once = emission.values.len();
+        let (rows, voxels) = ((at_once / width).max(1), width.min(at_once));
+        for y in (0..height).step_by(rows) {
+            for x in (0..width).step_by(voxels) {
+                let (rows, voxels) = (rows.min(height - y), voxels.min(width - x));
+                for (row, to) in emission.values.chunks_mut(voxels).enumerate().take(rows) {
+                    for (vector, to) in to.chunks_mut(LANES).enumerate() {
+                        store(values.load(simd, x / LANES + vector, y + row), to);
+                    }
+                }
+                let start = (z * height + y) * width + x;
+                // SAFETY: the caller's promise.
+                unsafe { self.part(simd, of, start, rows * voxels, planes, emission) };
             }
         }
     }
 }
 
+/// Memory for the labels of a slice.
+struct Labels {
+    row: Row,
+    /// By row, in whole vectors.
+    slice: Vec<i32>,
+}
+
+impl Labels {
+    fn new(call: &Call<'_>) -> Result<Labels, Error> {
+        let [_, height, width] = call.extents;
+        Ok(Labels { row: call.sides.row(width)?, slice: zeros(height * width.next_multiple_of(LANES), SCRATCH)? })
+    }
+    /// The labels of slice z.
+    #[inline(always)]
+    fn load<S: Simd>(&mut self, simd: S, call: &Call<'_>, sample: usize, z: usize) {
+        let [_, height, width] = call.extents;
+        for (y, to) in self.slice.chunks_exact_mut(width.next_multiple_of(LANES)).enumerate() {
+            to.copy_from_slice(call.sides.labels(simd, sample, (z * height + y) * width, width, &mut self.row));
+        }
+    }
+    /// The labels of slice z in place of those of the slice before it, and where they change.
+    #[inline(always)]
+    fn changes<S: Simd>(&mut self, simd: S, call: &Call<'_>, sample: usize, z: usize, bits: &mut [u64]) {
+        let [_, height, width] = call.extents;
+        let (words, padded) = (width.div_ceil(WORD), width.next_multiple_of(LANES));
+        for y in 0..height {
+            let labels = call.sides.labels(simd, sample, (z * height + y) * width, width, &mut self.row);
+            let (above, own) = self.slice.split_at_mut(y * padded);
+            let own = &mut own[..padded];
+            let above = if y == 0 { labels } else { &above[(y - 1) * padded..] };
+            let row = |set: usize| (set * height + y) * words..(set * height + y + 1) * words;
+            changes_from(simd, labels, own, width, &mut bits[row(Bits::ACROSS_SLICES)]);
+            changes_along(simd, labels, width, &mut bits[row(Bits::ALONG_ROWS)]);
+            changes_from(simd, labels, above, width, &mut bits[row(Bits::ACROSS_ROWS)]);
+            if call.chosen.is_some() {
+                let labels = labels.as_chunks::<LANES>().0;
+                pack(&mut bits[row(Bits::CHOSEN)], labels.len(), width, |column: usize| {
+                    call.is_chosen(simd, i32x16::load_array_ref(simd, &labels[column])).to_bitmask()
+                });
+            }
+            own.copy_from_slice(labels);
+        }
+    }
+}
+
 /// From the bits of a row of voxels, slice by slice, to words of slices, voxel by voxel. Nothing is written where all voxels
-/// are alike.
+/// are alike. Whether they are not.
 #[inline(always)]
 fn turn<'a, S: Simd>(
     _: S,
     row: impl Fn(usize) -> &'a [u64],
     [depth, _, width]: [usize; 3],
     across: &mut [u64],
-) -> Slice {
+) -> bool {
     let blocks = depth.div_ceil(WORD);
     let same = 0u64.wrapping_sub(row(0)[0] & 1);
     let rest = u64::MAX >> (width.next_multiple_of(WORD) - width);
@@ -392,7 +571,7 @@ fn turn<'a, S: Simd>(
         None => false,
     });
     if !mixed {
-        return if same == 0 { Slice::Empty } else { Slice::Full };
+        return false;
     }
     for block in 0..blocks {
         let slices = block * WORD..depth.min((block + 1) * WORD);
@@ -403,7 +582,7 @@ fn turn<'a, S: Simd>(
             across[block..].iter_mut().step_by(blocks).zip(square).for_each(|(to, bits)| *to = bits);
         }
     }
-    Slice::Mixed
+    true
 }
 
 /// Exchanges bit i of word j with bit j of word i: quarters, then quarters of quarters, and so on.
@@ -472,17 +651,21 @@ impl Lines {
 struct Faces {
     /// One plane per vector of columns.
     values: Planes,
-    /// Which lanes of a vector are of the class, by row.
+    /// Which lanes of a vector are of a class of the map, by row; all of them where the plane is parted.
     inside: Vec<u16>,
     column: Column,
+    /// Where what is made is parted.
+    emission: Option<Emission>,
 }
 
 impl Faces {
     fn new(call: &Call<'_>) -> Result<Faces, Error> {
-        let [_, height, width] = call.extents;
-        let vectors = columns(height, width) / LANES;
-        let values = Planes::try_new(vectors, height * LANES, SCRATCH)?;
-        Ok(Faces { values, inside: zeros(height, SCRATCH)?, column: Column::new(height)? })
+        let [_, height, _] = call.extents;
+        let values = Planes::try_new(face_vectors(call.distances, call.extents, call.form), height * LANES, SCRATCH)?;
+        let mut inside: Vec<u16> = zeros(height, SCRATCH)?;
+        let emission = if call.is_parted() { Some(Emission::new(call)?) } else { None };
+        inside.fill(u16::MAX);
+        Ok(Faces { values, inside, column: Column::new(height)?, emission })
     }
 }
 
@@ -490,9 +673,8 @@ impl Faces {
 mod tests {
     use super::super::sides::Sides;
     use super::*;
-    use crate::distance::transform::Form;
-    use crate::distance::{Distances, Kind, Source};
-    use crate::dtype::DType;
+    use crate::distance::{Kind, Source};
+    use crate::dtype::{DType, Slice};
     use crate::shape::Shape;
 
     /// Classes of a ball, of single voxels, of a half of the volume and of no voxel.
@@ -512,6 +694,27 @@ mod tests {
         voxels.collect()
     }
 
+    /// The maps of the labels of two samples, with the slices first or last.
+    fn made(maps: &Distances, labels: Slice<'_>, threads: usize, slices_first: bool) -> Vec<f32> {
+        let sides = Sides::new(maps, labels.into());
+        let call = Call::ordered(maps, sides, Form::of(maps), slices_first).expect("tables");
+        let mut values = vec![f32::NAN; maps.elements() as usize];
+        let mut target = SliceMut::from(&mut values);
+        let target = Target::new(&mut target);
+        let pieces =
+            [0, 1].map(|sample| Piece { sample, maps: 0..maps.maps(), at: sample * maps.maps() * call.voxels() });
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| {
+            // SAFETY: each sample has planes of its own.
+            unsafe { call.run(&pieces, &target) }.expect("memory");
+            if call.is_parted() && !slices_first {
+                // SAFETY: as above.
+                pieces.iter().for_each(|piece| unsafe { call.emit(piece, &target, &target) }.expect("memory"));
+            }
+        });
+        values
+    }
+
     #[test]
     fn blocks_of_slices_give_the_bits_of_one_slice_after_the_other() {
         // One word of slices and more, whole vectors and parts of them, fewer and more blocks than threads take whole.
@@ -521,26 +724,42 @@ mod tests {
         {
             let shape = Shape::new(2, 5, extents).expect("a shape");
             let labels = labels(extents).repeat(2);
-            for kind in [Kind::Outside, Kind::Signed] {
+            for kind in [Kind::Outside, Kind::Signed, Kind::Inside, Kind::MultiLabel] {
                 let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind).spacing([2.0, 1.0, 3.0]);
-                let made = |threads: usize, slices_first: bool| {
-                    let sides = Sides::new(&maps, labels.as_slice().into());
-                    let call = Call::ordered(&maps, sides, Form::Class, slices_first).expect("tables");
-                    let mut values = vec![f32::NAN; maps.elements() as usize];
-                    let mut target = SliceMut::from(&mut values);
-                    let target = Target::new(&mut target);
-                    let piece = |sample| Piece { sample, maps: 0..5, at: sample * 5 * call.voxels() };
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                    // SAFETY: each sample has planes of its own.
-                    pool.install(|| unsafe { call.run(&[piece(0), piece(1)], &target) }).expect("memory");
-                    values
-                };
-                let want = made(1, false);
+                let want = made(&maps, labels.as_slice().into(), 1, false);
                 assert!(want.iter().all(|x| !x.is_nan()));
                 for threads in [1, 3, 60] {
-                    assert!(made(threads, true) == want, "{extents:?}, {kind:?}, {threads} threads");
+                    let got = made(&maps, labels.as_slice().into(), threads, true);
+                    assert!(got == want, "{extents:?}, {kind:?}, {threads} threads");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn blocks_of_slices_part_labels_of_every_type() {
+        // Rows of which several are parted together, and parts of rows.
+        for extents in [[33, 20, 37], [18, 3, 20_011]] {
+            let shape = Shape::new(2, 4, extents).expect("a shape");
+            // One label is to be ignored, one is out of range; the samples differ.
+            let first = labels(extents).into_iter().map(|label| if label == 3 { 9 } else { label });
+            let both: Vec<u8> = first.chain(labels(extents).into_iter().map(|label| (label + 1) % 4)).collect();
+            let check = |dtype: DType, source: Slice<'_>, classes: &[usize], ignored: Option<i64>| {
+                for kind in [Kind::Inside, Kind::MultiLabel] {
+                    let maps = Distances::new(&shape, Source::Labels(dtype)).kind(kind).classes(classes);
+                    let maps = ignored.into_iter().fold(maps, |maps, label| maps.ignore_label(label));
+                    let (want, got) = (made(&maps, source, 1, false), made(&maps, source, 2, true));
+                    assert!(want == got && want.iter().any(|x| *x > 1.0), "{maps:?}");
+                }
+            };
+            check(DType::U8, both.as_slice().into(), &[0, 1, 2, 3], None);
+            check(DType::U8, both.as_slice().into(), &[2, 0, 2], Some(2));
+            let wide: Vec<i16> = both.iter().map(|&x| x.into()).collect();
+            check(DType::I16, wide.as_slice().into(), &[3, 1], Some(9));
+            let wide: Vec<i32> = both.iter().map(|&x| x.into()).collect();
+            check(DType::I32, wide.as_slice().into(), &[0, 1, 2, 3], Some(2));
+            let wide: Vec<i64> = both.iter().map(|&x| x.into()).collect();
+            check(DType::I64, wide.as_slice().into(), &[2, 1], Some(1 << 40));
         }
     }
 }
