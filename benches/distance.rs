@@ -2,7 +2,7 @@
 //! whose name has it.
 //!
 //! Throughput is that of labels read and maps written, once each: no implementation can move less.
-//! `SEGFUSE_BENCH_LABELS=folder` writes the labels there, and the maps of two classes, for others to measure and to find the same.
+//! `SEGFUSE_BENCH_LABELS=folder` writes the labels there, and what is one map, for others to measure and to find the same.
 
 mod objects;
 
@@ -35,6 +35,7 @@ fn kind(name: &str) -> Kind {
         "two-sided" => Kind::TwoSided,
         "signed" => Kind::Signed,
         "difference" => Kind::Difference,
+        "multi-label" => Kind::MultiLabel,
         _ => panic!("there is no kind `{name}`"),
     }
 }
@@ -59,8 +60,12 @@ fn distances(criterion: &mut Criterion) {
         let shape = Shape::new(1, definition.classes, &definition.extents).expect("a shape");
         for name in &definition.kinds {
             let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind(name));
-            let maps = if definition.classes == 2 { maps.classes([1]) } else { maps };
-            if let (Some(folder), 2) = (&folder, definition.classes) {
+            let maps = if definition.classes == 2 || name == "multi-label" {
+                maps.classes((1..definition.classes).collect::<Vec<_>>())
+            } else {
+                maps
+            };
+            if let (Some(folder), 1) = (&folder, maps.maps()) {
                 let path = std::path::Path::new(folder).join(format!("{}.{name}.f32", definition.name));
                 let values = maps.compute(&definition.labels()).expect("labels of the shape");
                 std::fs::write(&path, bytemuck::cast_slice(&values))

@@ -43,6 +43,8 @@ def segfuse(name, kind):
 
 def peers(labels, kind, classes):
     """Calls that make the same maps, by name."""
+    if kind == "multi-label":
+        return [("edt", lambda: [edt.edt(labels, black_border=False, parallel=THREADS)])]
     if kind not in ("outside", "inside"):
         return []
     if classes > 2 and kind == "inside":
@@ -66,7 +68,7 @@ def main():
         labels = np.fromfile(folder / f"{d['name']}.u8", np.uint8).reshape(d["extents"])
         for kind in d["kinds"]:
             ours = segfuse(d["name"], kind)
-            row = f"{d['name']:17} {kind:9} {ours * 1e3:8.2f} ms"
+            row = f"{d['name']:17} {kind:11} {ours * 1e3:8.2f} ms"
             own = folder / f"{d['name']}.{kind}.f32"
             results = [[np.fromfile(own, np.float32).reshape(d["extents"])]] if own.exists() else []
             for name, call in peers(labels, kind, d["classes"]):

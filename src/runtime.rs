@@ -230,6 +230,22 @@ impl Runtime {
             Backend::Wgpu(device) => device.distances(distances, source, maps),
         }
     }
+
+    /// Bytes of memory that [`Runtime::distances`] takes beside source and maps, there where the device has these.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; and on a GPU, when it refuses them, has no memory left or is lost.
+    pub fn distances_workspace_bytes(&self, distances: &Distances) -> Result<u64, Error> {
+        distances.check()?;
+        match &self.backend {
+            #[cfg(feature = "cpu")]
+            Backend::Cpu(device) => Ok(device.distances_workspace_bytes(distances)),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(device) => Ok(device.prepare_distances_without_workspace(distances)?.workspace_bytes()),
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu(device) => Ok(device.prepare_distances(distances)?.workspace_bytes()),
+        }
+    }
 }
 
 /// The devices of a backend, by their numbers.

@@ -199,19 +199,22 @@ const DISTANCE_BYTES: [[f64; 2]; 3] = [[1.0, 4.0], [4.0, 4.0], [4.0, 4.0]];
 /// How many times the caches give a square of a line to the block that has the line, at most.
 const LINE_READS: f64 = 6.0;
 
-/// Extents of a volume and the launches that make the two-sided map of a ball in it; `None` where there is no software driver.
-fn distances_of_a_ball() -> Option<([usize; 3], Vec<softcuda::Launch>)> {
+/// Of one map of all labels: those of u8 are read in every pass, to see where they change.
+const MULTI_LABEL_BYTES: [[f64; 2]; 3] = [[1.0, 4.0], [5.0, 4.0], [5.0, 4.0]];
+/// Extents of a volume and the launches that make the map of a ball in it, of this kind; `None` where there is no software driver.
+fn distances_of_a_ball(kind: Kind) -> Option<([usize; 3], Vec<softcuda::Launch>)> {
     let device = common::cuda_device()?;
     let Ok(Some(driver)) = softcuda::install() else { return None };
     let extents = [64, 64, 128];
-    let shape = Shape::new(1, 1, extents).expect("a shape");
+    // The ball alone, or both labels.
+    let shape = Shape::new(1, if kind == Kind::MultiLabel { 2 } else { 1 }, extents).expect("a shape");
     let ball = |voxel: usize| {
         let place = [voxel / (64 * 128), voxel / 128 % 64, voxel % 128];
         let off = place.iter().zip([40.0, 30.0, 70.0]).map(|(&x, middle)| (x as f64 - middle).powi(2));
         u8::from(off.sum::<f64>() < 400.0)
     };
     let labels: Vec<u8> = (0..shape.voxels() as usize).map(ball).collect();
-    let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::TwoSided);
+    let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind);
     let mut values = vec![0.0f32; labels.len()];
     driver.reset();
     device.distances(&maps, &labels, &mut values).expect("the device makes the maps");
@@ -223,11 +226,16 @@ fn distances_of_a_ball() -> Option<([usize; 3], Vec<softcuda::Launch>)> {
 /// others reads its lines from memory once and then from the caches, which these counters do not tell apart.
 #[test]
 fn distances_move_what_three_passes_must() {
-    let Some((extents, launches)) = distances_of_a_ball() else { return };
-    let kernels: Vec<&str> = launches.iter().map(|launch| launch.kernel.as_str()).collect();
-    assert_eq!(kernels, ["distance_rows", "distance_lines", "distance_lines"]);
-    let voxels = extents.iter().product::<usize>() as f64;
-    for (launch, [read, written]) in launches.iter().zip(DISTANCE_BYTES) {
+    for (kind, bytes) in [(Kind::TwoSided, DISTANCE_BYTES), (Kind::MultiLabel, MULTI_LABEL_BYTES)] {
+        let Some((extents, launches)) = distances_of_a_ball(kind) else { return };
+        let kernels: Vec<&str> = launches.iter().map(|launch| launch.kernel.as_str()).collect();
+        assert_eq!(kernels, ["distance_rows", "distance_lines", "distance_lines"]);
+        distances_move(&launches, extents.iter().product::<usize>() as f64, bytes);
+    }
+}
+
+fn distances_move(launches: &[softcuda::Launch], voxels: f64, bytes: [[f64; 2]; 3]) {
+    for (launch, [read, written]) in launches.iter().zip(bytes) {
         let counters = &launch.counters;
         let [loads, stores] = [counters.load_sectors, counters.store_sectors].map(|n| 32.0 * n as f64 / voxels);
         println!("{}: sectors of {loads:.2} and {stores:.2} bytes per voxel", launch.kernel);
@@ -269,11 +277,12 @@ fn instructions_do_not_rise() {
             lines.push((format!("{kernel}: {}", m.name), each));
         }
     }
-    if let Some((extents, launches)) = distances_of_a_ball() {
+    for (kind, what) in [(Kind::TwoSided, "a ball"), (Kind::MultiLabel, "labels in one map")] {
+        let Some((extents, launches)) = distances_of_a_ball(kind) else { break };
         let voxels = extents.iter().product::<usize>() as f64;
         for (launch, axis) in launches.iter().zip(["x", "y", "z"]) {
             let each = launch.counters.thread_instructions as f64 / voxels;
-            lines.push((format!("{} along {axis}: a ball, {extents:?}, u8", launch.kernel), each));
+            lines.push((format!("{} along {axis}: {what}, {extents:?}, u8", launch.kernel), each));
         }
     }
     if lines.is_empty() {

@@ -36,9 +36,8 @@ struct Report {
     dtype: &'static str,
     maps: Vec<MapReport>,
     device: String,
-    /// Memory beside source and maps; on a GPU it is the device's own affair.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workspace_bytes: Option<u64>,
+    /// Memory beside source and maps, where the device has these.
+    workspace_bytes: u64,
     time_ms: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
@@ -92,7 +91,7 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
         dtype: DType::from(args.dtype).name(),
         maps: summaries(&values, &shape, &classes, layout),
         device: runtime.name().into(),
-        workspace_bytes: is_cpu(runtime.name()).then(|| maps.workspace_bytes()),
+        workspace_bytes: runtime.distances_workspace_bytes(&maps)?,
         time_ms: time.as_secs_f64() * 1e3,
         notes,
     };
@@ -226,9 +225,10 @@ fn print(report: &Report, out: &Path) {
         out.display()
     ));
     let time = seconds(report.time_ms / 1e3);
-    let memory = report.workspace_bytes.map_or_else(
-        || ", with making its kernels, upload and download".into(),
-        |bytes| format!(", workspace {}", binary_bytes(bytes)),
-    );
-    say(format_args!("run        {time} on {}{memory}", report.device));
+    let how = if is_cpu(&report.device) { "" } else { ", with making its kernels, upload and download" };
+    say(format_args!(
+        "run        {time} on {}{how}, workspace {}",
+        report.device,
+        binary_bytes(report.workspace_bytes)
+    ));
 }

@@ -101,6 +101,11 @@ fn the_report_says_what_was_made() {
     assert!(report["time_ms"].as_f64().unwrap() > 0.0 && report["workspace_bytes"].as_u64().unwrap() > 0);
     let bytes = std::fs::read(&out).unwrap();
     assert!(String::from_utf8_lossy(&bytes[..80]).contains("<f2"));
+    let report = good_json(&[&arguments[..], &["--kind", "multi-label", "--json"]].concat());
+    assert_eq!(
+        (&report["shape"], &report["maps"][0]["class"]),
+        (&serde_json::json!([2, 1, 2, 2]), &serde_json::Value::Null)
+    );
     let text = good(&[&arguments[..], &["--classes", "0"]].concat());
     assert!(text.contains("two-sided") && text.contains("[2, 1, 2, 2]"), "{text}");
 }
@@ -114,11 +119,14 @@ fn a_gpu_makes_the_maps_of_the_cpu() {
         let arguments = ["--target", &target, "--ignore-label", "255", "--kind", kind, "--device", device];
         maps(folder.path(), &arguments)
     };
-    for kind in ["signed", "inside"] {
+    for kind in ["signed", "inside", "multi-label"] {
         assert_eq!(of(&device, kind), of("cpu", kind), "{kind}");
     }
     let out = folder.path().join("maps.npy");
-    let text = good(&["distance", "--target", &target, "--out", out.to_str().unwrap(), "--device", &device]);
+    let arguments = ["distance", "--target", &target, "--out", out.to_str().unwrap(), "--device", &device];
+    let report = good_json(&[&arguments[..], &["--json"]].concat());
+    assert!(report["workspace_bytes"].as_u64().unwrap() > 0, "{report}");
+    let text = good(&arguments);
     assert!(text.contains(&format!("on {device}, with")), "{text}");
 }
 

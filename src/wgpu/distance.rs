@@ -719,9 +719,11 @@ impl DistanceExecutor {
             Rule::Above(t) => ("ABOVE", t),
             Rule::SoftmaxAbove(t) => ("SOFTMAX_ABOVE", t),
         };
-        // The squares that all classes share, and labels of what has none.
+        // The squares that all classes share, and the labels of a prediction. Those of one map are done with before there are squares.
         let is_shared = form == Form::Labels && chosen.is_none();
-        let planes = u64::from(is_shared) + u64::from(form == Form::Labels && rule == "ARGMAX");
+        let labels_place = if is_shared { Place::Labels } else { Place::First };
+        let has_labels = form == Form::Labels && rule == "ARGMAX" && (is_shared || grid.lines.is_empty());
+        let planes = u64::from(is_shared) + u64::from(has_labels);
         let scratch = grid.scratch_bytes(is_in_place || is_shared) + grid.plane_bytes() * planes;
         let most = distances.budget / (bit_bytes + scratch);
         let most = most.min(room(limits) / grid.plane_bytes().max(bit_bytes));
@@ -780,7 +782,7 @@ impl DistanceExecutor {
             let (mut labels, mut read, mut params) = (bind, read, params);
             if read.rule == "ARGMAX" {
                 // The largest of the values is looked for once.
-                labels = Bind::whole(Place::Labels, piece.samples.len() as u64 * grid.plane_bytes());
+                labels = Bind::whole(labels_place, piece.samples.len() as u64 * grid.plane_bytes());
                 let text = source::of_classes(kernel!("distance_labels"), &read, &[]);
                 let groups = (piece.samples.len() as u64 * voxels).div_ceil(THREADS);
                 builder.dispatch(text, &[bind, classes_bind, labels], params, groups);

@@ -8,7 +8,8 @@ use segfuse::{Activation, DType, Error, Layout, Shape, Slice, SliceMut};
 /// A device, of any backend.
 pub type Made<'a> = &'a dyn Fn(&Distances, Slice<'_>, SliceMut<'_>) -> Result<(), Error>;
 
-const KINDS: [Kind; 5] = [Kind::Outside, Kind::Inside, Kind::TwoSided, Kind::Signed, Kind::Difference];
+const KINDS: [Kind; 6] =
+    [Kind::Outside, Kind::Inside, Kind::TwoSided, Kind::Signed, Kind::Difference, Kind::MultiLabel];
 
 /// The bytes of maps, from the CPU.
 pub fn on_cpu(distances: &Distances, dtype: DType, source: &Data) -> Vec<u8> {
@@ -79,7 +80,7 @@ pub fn are_those_of_the_cpu(device: Made<'_>) {
         let small = extents.iter().product::<usize>() < 4000;
         let classes = if small { classes } else { classes.min(3) };
         let shape = Shape::new(samples, classes, extents).expect("a shape");
-        let kind = KINDS[turn % 5];
+        let kind = KINDS[turn % KINDS.len()];
         let layout = random.pick(&[Layout::Planar, Layout::Interleaved]);
         let (source, data) = match turn % 4 {
             0 | 1 => {
@@ -99,6 +100,9 @@ pub fn are_those_of_the_cpu(device: Made<'_>) {
                 (Source::Prediction(dtype, activation, hard), Data::of(dtype, &values))
             }
         };
+        // One map of several classes needs them to exclude each other.
+        let overlap = matches!(source, Source::Dense(_) | Source::Prediction(.., Hard::Above(_)));
+        let kind = if kind == Kind::MultiLabel && overlap && classes > 1 { Kind::Inside } else { kind };
         let dtype = random.pick(&[DType::F32, DType::F32, DType::F16]);
         let mut distances =
             Distances::new(&shape, source).kind(kind).layout(layout).dtype(dtype).squared(random.chance(0.3));

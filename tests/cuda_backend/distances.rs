@@ -22,9 +22,12 @@ fn cases() -> Vec<(Distances, Vec<u8>, usize)> {
         let of = |hard| Distances::new(&shape, Source::Prediction(DType::F32, Activation::Softmax, hard));
         cases.push((of_labels.clone(), labels.clone(), 4));
         cases.push((of_labels.clone().kind(Kind::Inside), labels.clone(), 4));
+        cases.push((of_labels.clone().kind(Kind::MultiLabel).classes([2, 0]), labels.clone(), 4));
+        cases.push((of_labels.clone().kind(Kind::MultiLabel).dtype(DType::F16), labels.clone(), 2));
         cases.push((of_labels.clone().kind(Kind::Signed).dtype(DType::F16).classes([2, 0]), labels.clone(), 2));
         cases.push((of_labels.kind(Kind::Difference).layout(Layout::Interleaved).memory_budget(1), labels, 4));
         cases.push((of(Hard::Argmax).kind(Kind::Outside), logits.clone(), 4));
+        cases.push((of(Hard::Argmax).kind(Kind::MultiLabel).memory_budget(1), logits.clone(), 4));
         cases.push((of(Hard::Argmax).dtype(DType::F16).memory_budget(1), logits.clone(), 2));
         cases.push((of(Hard::Above(0.3)).memory_budget(1), logits, 4));
     }

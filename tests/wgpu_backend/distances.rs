@@ -31,12 +31,18 @@ fn cases() -> Vec<(Distances, Data, usize)> {
             (of_labels.clone(), 4),
             (of_labels.clone().kind(Kind::Inside), 4),
             (of_labels.clone().kind(Kind::Inside).dtype(DType::F16), 2),
+            (of_labels.clone().kind(Kind::MultiLabel).classes([2, 0]), 4),
+            (of_labels.clone().kind(Kind::MultiLabel).dtype(DType::F16), 2),
             (of_labels.clone().kind(Kind::Signed).dtype(DType::F16).classes([2, 0]), 2),
             (of_labels.kind(Kind::Difference).layout(Layout::Interleaved).memory_budget(1), 4),
         ] {
             cases.push((distances, Data::of(DType::U8, &labels()), value));
         }
-        for distances in [of(Hard::Argmax).kind(Kind::Inside).memory_budget(1), of(Hard::Above(0.3))] {
+        for distances in [
+            of(Hard::Argmax).kind(Kind::Inside).memory_budget(1),
+            of(Hard::Argmax).kind(Kind::MultiLabel).memory_budget(1),
+            of(Hard::Above(0.3)),
+        ] {
             cases.push((distances, Data::of(DType::F32, &logits), 4));
         }
     }

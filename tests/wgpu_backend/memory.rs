@@ -251,7 +251,12 @@ fn distance_maps_take_eight_bytes_per_voxel_in_flight() {
     for extents in [&[64, 64, 64][..], &[70, 33, 41], &[2, 200, 200], &[200, 200, 2], &[300, 200], &[100_000]] {
         let (samples, classes) = (2, 3);
         let shape = Shape::new(samples, classes, extents).expect("a shape");
-        for (kind, source) in [Kind::Inside, Kind::Signed].into_iter().flat_map(|kind| sources.map(|s| (kind, s))) {
+        let kinds = [Kind::Inside, Kind::MultiLabel, Kind::Signed];
+        for (kind, source) in kinds.into_iter().flat_map(|kind| sources.map(|s| (kind, s))) {
+            let exclusive = matches!(source, Source::Labels(_) | Source::Prediction(_, _, Hard::Argmax));
+            if kind == Kind::MultiLabel && !exclusive {
+                continue;
+            }
             for (dtype, layout) in [DType::F32, DType::F16]
                 .into_iter()
                 .flat_map(|dtype| [Layout::Planar, Layout::Interleaved].map(|layout| (dtype, layout)))
@@ -271,9 +276,8 @@ fn distance_maps_take_eight_bytes_per_voxel_in_flight() {
                 let budget = MAP_BYTES * shape.voxels() * 2;
                 let grouped = device.prepare_distances(&distances.memory_budget(budget)).expect("as before");
                 // One transform for all maps is one group.
-                let shared = kind == Kind::Inside
-                    && !matches!(source, Source::Prediction(_, _, Hard::Above(_)) | Source::Dense(_));
-                let least = if shared { MAP_BYTES * shape.voxels() * classes as u64 } else { 0 };
+                let least =
+                    if kind == Kind::Inside && exclusive { MAP_BYTES * shape.voxels() * classes as u64 } else { 0 };
                 let (stated, most) = (grouped.workspace_bytes(), budget.max(least));
                 assert!(stated <= most, "{stated} bytes, a budget of {budget}");
             }

@@ -31,12 +31,13 @@ pub(crate) fn distance(
     layout: &str,
     stream: usize,
 ) -> PyResult<()> {
-    const KINDS: [(&str, MapKind); 5] = [
+    const KINDS: [(&str, MapKind); 6] = [
         ("outside", MapKind::Outside),
         ("inside", MapKind::Inside),
         ("two_sided", MapKind::TwoSided),
         ("signed", MapKind::Signed),
         ("difference", MapKind::Difference),
+        ("multi_label", MapKind::MultiLabel),
     ];
     let kind = word("kind", kind, &KINDS)?;
     let axes = axes(layout)?;

@@ -467,6 +467,10 @@ def test_distance_maps():
     some = segfuse.distance(y, num_classes=3, classes=[2, 0], kind="outside", spacing=spacing, layout="nvc", dtype="float16")
     np.testing.assert_allclose(some[..., 0], maps[:, 2], rtol=1e-3)
     assert some.shape == (2, 6, 5, 2) and some.dtype == np.float16
+    label = segfuse.distance(y, num_classes=3, kind="multi_label", spacing=spacing)
+    assert label.shape == (2, 1, 6, 5) and (label[:, 0] == inside.sum(1)).all()
+    label = segfuse.distance(y, num_classes=3, kind="multi_label", spacing=spacing, classes=range(1, 3), layout="nvc")
+    assert label.shape == (2, 6, 5, 1) and (label[..., 0] == inside[:, 1:].sum(1)).all()
 
 
 def test_distance_maps_of_dense_targets_and_predictions():
@@ -491,6 +495,7 @@ def test_distance_maps_that_cannot_be():
         ({"num_classes": 3, "of": "x"}, segfuse.InvalidValue, "of must be|classes"),
         ({"num_classes": 3, "spacing": [1.0]}, segfuse.InvalidValue, "number of spacings must be from 2 to 2, got 1"),
         ({"num_classes": 3, "classes": [3]}, segfuse.InvalidValue, "from 0 to 2, got 3"),
+        ({"num_classes": 3, "classes": [], "kind": "multi_label"}, segfuse.InvalidValue, "classes of the distance maps"),
         ({"num_classes": 3, "out": np.empty(SHAPE)}, segfuse.InvalidType, "distance maps cannot be float64"),
         ({"num_classes": 3, "out": np.empty((2, 3, 5), np.float32)}, segfuse.InvalidValue, r"shape \[2, 3, 5, 7\]"),
     ]:
@@ -498,6 +503,8 @@ def test_distance_maps_that_cannot_be():
             segfuse.distance(y, **arguments)
     with pytest.raises(segfuse.InvalidValue, match="share memory"):
         segfuse.distance(z, of="prediction", out=z)
+    with pytest.raises(segfuse.InvalidValue, match="one map of 3 classes needs labels"):
+        segfuse.distance(z, of="prediction", kind="multi_label", threshold=0.5)
     with pytest.raises(segfuse.InvalidType, match="cannot be"):
         segfuse.distance(z, num_classes=3)
 

@@ -163,14 +163,15 @@ impl LossDefinition {
 }
 
 impl DistanceDefinition {
-    /// With two classes one map is made, of class 1.
+    /// With two classes one map is made, of class 1; that of several labels is of all but 0.
     fn definition(&self, kind: &str) -> Result<Definition, CliError> {
         let of = |error: segfuse::Error| CliError::Arguments(format!("definition `{}`: {error}", self.name));
         let labels = Labels::new(&self.name, &self.object, &self.extents, self.classes)?;
         let shape = Shape::new(1, self.classes, &self.extents).map_err(of)?;
         let maps = Distances::new(&shape, Source::Labels(DType::U8));
         let maps = maps.kind(named::<KindArg>(&self.name, "kinds", kind)?.into());
-        let maps = if self.classes == 2 { maps.classes([1]) } else { maps };
+        let is_one = self.classes == 2 || kind == "multi-label";
+        let maps = if is_one { maps.classes((1..self.classes).collect::<Vec<_>>()) } else { maps };
         maps.check().map_err(of)?;
         Ok(Definition {
             name: self.name.clone(),

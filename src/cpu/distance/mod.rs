@@ -83,6 +83,10 @@ impl Device {
     pub fn distances(&self, distances: &Distances, source: Slice<'_>, maps: SliceMut<'_>) -> Result<(), Error> {
         self.install(|| distances.compute_into(source, maps))
     }
+    /// [`Distances::workspace_bytes`] on the threads of this device.
+    pub fn distances_workspace_bytes(&self, distances: &Distances) -> u64 {
+        self.install(|| distances.workspace_bytes())
+    }
 }
 
 /// Transforms of a sample: one per map, or one for all.

@@ -221,6 +221,11 @@ fn of_distances() -> Vec<Shader> {
             push(source::distance(text, flags));
         }
     }
+    for flags in [&["SQUARES"][..], &["INSIDE", "LONG"], &["INSIDE", "SQUARED", "HALF"]] {
+        for text in [DISTANCE_ROWS, DISTANCE_LINES] {
+            push(source::distance(text, &[flags, &["CHANGES", "CHOSEN"]].concat()));
+        }
+    }
     for (classes, interleaved, keep) in [(1, false, true), (3, false, false), (3, true, true)] {
         let sides = source::Sides {
             classes,
@@ -238,6 +243,7 @@ fn of_distances() -> Vec<Shader> {
         for dtype in [DType::I32, DType::I64, DType::U8] {
             let sides = source::Sides { dtype, ..sides };
             push(source::sides(&source::Sides { keep: false, ..sides }, &["CHANGES"]));
+            push(source::sides(&source::Sides { keep: false, ..sides }, &["CHOSEN"]));
             for flags in [&["INSIDE"][..], &["INSIDE", "SQUARED", "HALF"]] {
                 push(source::of_classes(DISTANCE_SHARE, &sides, flags));
             }

@@ -26,7 +26,7 @@ def distance(
     out: Any = None,
     stream: Optional[int] = None,
 ) -> Any:
-    """Exact Euclidean distance maps of all classes, `[N, K, …]` with 1 to 3 spatial axes.
+    """Exact Euclidean distance maps of all classes, `[N, K, …]` with 1 to 3 spatial axes, or one map of them, `[N, 1, …]`.
 
     >>> import numpy as np, segfuse
     >>> labels = np.array([[0, 0, 1, 1, 1, 0]], np.uint8)
@@ -44,7 +44,9 @@ def distance(
     kind:
         ``"outside"``: the distance d_out to the class; ``"inside"``: the distance d_in to what is not of the class; ``"two_sided"``:
         d_out + d_in; ``"signed"``: d_out outside and -(d_in - 1) inside; ``"difference"``: d_out - d_in. Where a class is empty or
-        fills a sample the last three are 0.
+        fills a sample the last three are 0. ``"multi_label"``: one map with the d_in of each voxel's own class, which is the
+        distance to the nearest voxel of another label, and 0 where the voxel is of none of `classes`; of labels, or of the
+        largest of a prediction. With ``classes=range(1, num_classes)`` it is what ``edt.edt`` makes.
     activation, threshold:
         Of a prediction: a class is where its probability is above `threshold`, or where it is the largest.
     spacing:
@@ -52,7 +54,7 @@ def distance(
     squared:
         Whether each value x is replaced by x·|x|.
     classes:
-        The classes that maps are made of, K of them; all by default.
+        The classes that maps are made of, one map each or all in one; all by default.
     ignore_index:
         Voxels with this label belong to no class.
     layout:
@@ -84,7 +86,7 @@ def distance(
             raise InvalidValue(f"the source must have shape [N, C, …] with at least one spatial axis, got {list(shape)}")
         voxels = shape[:axis] + shape[axis + 1 :]
         num_classes = shape[axis] if num_classes is None else num_classes
-    count = num_classes if classes is None else len(classes)
+    count = 1 if kind == "multi_label" else num_classes if classes is None else len(classes)
     wanted = voxels + (count,) if last else voxels[:1] + (count,) + voxels[1:]
     with on_device_of(source):
         maps, finish = (out, None) if out is not None else empty(source, wanted, dtype)
