@@ -266,14 +266,17 @@ fn distance_maps_take_eight_bytes_per_voxel_in_flight() {
                 let before = allocated();
                 let executor = device.prepare_distances(&distances).expect("the device takes the settings");
                 let stated = executor.workspace_bytes();
-                assert!(stated <= MAP_BYTES * all, "{distances:?}: {} bytes each", stated as f64 / all as f64);
+                // One map has the bits of four sets to itself: 8 bytes in rows of two voxels.
+                let narrow = if kind == Kind::MultiLabel && extents.last() == Some(&2) { 5 } else { 0 };
+                let most = (MAP_BYTES + narrow) * all;
+                assert!(stated <= most, "{distances:?}: {} bytes each", stated as f64 / all as f64);
                 if let (Some(before), Some(after)) = (before, allocated()) {
                     // Beside it uniforms, and what is staged to fill buffers.
                     let aside = (after - before).saturating_sub(stated);
                     assert!(aside <= 256 << 10, "{distances:?}: {aside} bytes more than {stated}");
                 }
                 // Some planes at a time, one at least.
-                let budget = MAP_BYTES * shape.voxels() * 2;
+                let budget = (MAP_BYTES + narrow) * shape.voxels() * 2;
                 let grouped = device.prepare_distances(&distances.memory_budget(budget)).expect("as before");
                 // One transform for all maps is one group.
                 let least =
