@@ -130,41 +130,88 @@ __device__ __forceinline__ bool has_distance(const Transform &p, int label) {
 }
 
 // What a map holds, from the square of the distance to the nearest voxel of the other side; ∞ where there is none.
-__device__ __forceinline__ float value_of(const Transform &p, float square, bool inside) {
-    const float d = p.squared && p.kind != KIND_SIGNED ? square : __fsqrt_rn(square);
+template <int KIND> __device__ __forceinline__ float value_of(bool squared, float square, bool inside) {
+    const float d = squared && KIND != KIND_SIGNED ? square : __fsqrt_rn(square);
     const float both = d < INFINITE ? d : 0.0f;
-    if (p.kind == KIND_OUTSIDE) return inside ? 0.0f : d;
-    if (p.kind == KIND_INSIDE) return inside ? d : 0.0f;
-    if (p.kind == KIND_TWO_SIDED) return both;
-    if (p.kind == KIND_DIFFERENCE) return inside ? 0.0f - both : both;
+    if (KIND == KIND_OUTSIDE) return inside ? 0.0f : d;
+    if (KIND == KIND_INSIDE) return inside ? d : 0.0f;
+    if (KIND == KIND_TWO_SIDED) return both;
+    if (KIND == KIND_DIFFERENCE) return inside ? 0.0f - both : both;
     const float within = d < INFINITE ? __fsub_rn(1.0f, d) : 0.0f;
     const float x = inside ? within : both;
-    return p.squared ? __fmul_rn(x, fabsf(x)) : x;
+    return squared ? __fmul_rn(x, fabsf(x)) : x;
+}
+// Calls the body with the kind of a map as a constant.
+template <class Body> __device__ __forceinline__ void with_kind(u32 kind, Body body) {
+    if (kind == KIND_OUTSIDE) body(Index<KIND_OUTSIDE>());
+    else if (kind == KIND_INSIDE) body(Index<KIND_INSIDE>());
+    else if (kind == KIND_TWO_SIDED) body(Index<KIND_TWO_SIDED>());
+    else if (kind == KIND_DIFFERENCE) body(Index<KIND_DIFFERENCE>());
+    else body(Index<KIND_SIGNED>());
 }
 
-__device__ __forceinline__ void put(const Transform &p, u64 sample, u32 map, u64 voxel, float x) {
-    const u64 i = p.interleaved ? (sample * p.voxels + voxel) * p.maps + map : (sample * p.maps + map) * p.voxels + voxel;
+// Where a voxel of a map lies among all values.
+__device__ __forceinline__ u64 place_of(const Transform &p, u64 sample, u32 map, u64 voxel) {
+    return p.interleaved ? (sample * p.voxels + voxel) * p.maps + map : (sample * p.maps + map) * p.voxels + voxel;
+}
+// Writes values of a map, each `step` after the one before, the first `count` of them.
+template <int COUNT> __device__ __forceinline__ void put(const Transform &p, u64 place, u64 step, const float (&values)[COUNT], int count) {
     if (p.is_half) {
-        unsigned short half;
-        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
-        reinterpret_cast<unsigned short *>(p.to)[i] = half;
+        unsigned short *to = reinterpret_cast<unsigned short *>(p.to) + place;
+        each<COUNT>([&](auto k) {
+            unsigned short half;
+            asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(values[k]));
+            if (k < count) *to = half;
+            to += step;
+        });
     } else {
-        reinterpret_cast<float *>(p.to)[i] = x;
+        float *to = reinterpret_cast<float *>(p.to) + place;
+        each<COUNT>([&](auto k) {
+            if (k < count) *to = values[k];
+            to += step;
+        });
     }
 }
 
-// Writes the square of a voxel: to the planes of the next pass, or as what the maps hold.
-__device__ __forceinline__ void emit(const Transform &p, u64 number, const Which &which, u64 voxel, float square, bool inside) {
+// Writes the squares of voxels, each `step` after the one before, the first `count` of them: to the planes of the next pass, or as what
+// the maps hold. Bit k of `inside` says whether voxel k is of the class.
+template <int COUNT>
+__device__ __forceinline__ void emit(const Transform &p, u64 number, const Which &which, u64 voxel, u64 step, const float (&squares)[COUNT], u32 inside, int count) {
     if (!p.is_last) {
-        reinterpret_cast<float *>(p.to)[number * p.voxels + voxel] = inside ? -square : square;
+        float *to = reinterpret_cast<float *>(p.to) + (number * p.voxels + voxel);
+        each<COUNT>([&](auto k) {
+            if (k < count) *to = __uint_as_float(__float_as_uint(squares[k]) | (inside << (31 - k) & 0x80000000u));
+            to += step;
+        });
     } else if (!p.of_labels) {
-        put(p, which.sample, which.map, voxel, value_of(p, square, inside));
+        float values[COUNT];
+        with_kind(p.kind, [&](auto kind) {
+            constexpr int KIND = decltype(kind)();
+            each<COUNT>([&](auto k) { values[k] = value_of<KIND>(p.squared, squares[k], inside >> k & 1); });
+        });
+        put(p, place_of(p, which.sample, which.map, voxel), p.interleaved ? step * p.maps : step, values, count);
     } else {
-        const int own = label_of(p.field, which.sample * p.voxels + voxel);
-        const float x = value_of(p, square, true);
-        if (p.one_map) return put(p, which.sample, 0, voxel, has_distance(p, own) ? x : 0.0f);
-        for (u32 map = 0; map < p.maps; ++map) put(p, which.sample, map, voxel, own == label_of_map(p, map) ? x : 0.0f);
+        // Not written out, as it is long: the squares move on instead.
+        float rest[COUNT];
+        each<COUNT>([&](auto k) { rest[k] = squares[k]; });
+#pragma unroll 1
+        for (int k = 0; k < min(count, COUNT); ++k) {
+            const int own = label_of(p.field, which.sample * p.voxels + voxel);
+            const float x = value_of<KIND_INSIDE>(p.squared, rest[0], true);
+            for (u32 map = 0; map < p.maps; ++map) {
+                const bool holds = p.one_map ? has_distance(p, own) : own == label_of_map(p, map);
+                const float value[1] = {holds ? x : 0.0f};
+                put<1>(p, place_of(p, which.sample, map, voxel), 0, value, 1);
+            }
+            each<COUNT - 1>([&](auto m) { rest[m] = rest[m + 1]; });
+            voxel += step;
+        }
     }
+}
+// Of one voxel.
+__device__ __forceinline__ void emit(const Transform &p, u64 number, const Which &which, u64 voxel, float square, bool inside) {
+    const float squares[1] = {square};
+    emit<1>(p, number, which, voxel, 0, squares, inside, 1);
 }
 
 // The square of the distance along an axis, from steps.

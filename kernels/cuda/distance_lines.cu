@@ -2,20 +2,23 @@
 //
 // T²(i) = min(square of the distance to the nearest change along this axis, min over j of T²(j) + (i − j)²·step²). The j that wins
 // never falls as i grows: the middle of a line is searched first, then the middles of its halves between the winners found, down
-// to every eighth place; the places between share the range between two winners. 32 neighbouring lines share ranges.
+// to every eighth place; the places between share the range between two winners. 32 neighbouring lines share ranges. Rows are
+// taken four at a time: ranges are those of such chunks.
 //
 // reads   f32 [transforms, V], negative in the class: from memory once, from the caches again; labels, where one transform serves all
 // writes  f32 [transforms, V], or in the last pass the maps
-// launch  grid (tiles of 32 lines × transforms, 1, 1) and no more than fit, block 256, dynamic shared memory for the tables of a line,
-//         or none where the host gives memory for them
+// launch  grid (tiles of 32 lines × transforms, 1, 1) and no more than fit, block 256, or a warp for each 8 places of a shorter line; dynamic shared memory
+//         for the tables of a line, or none where the host gives memory for them
 // determinism  run_to_run: minima alone, no two threads write the same element
 // twins   kernels/wgsl/distance_lines.wgsl, src/cpu/distance/envelope.rs
 #include "distance.cuh"
 
 // Places from one whose winners are looked for to the next.
 static constexpr int GROUP = 8;
-// Rows of a range beyond which it pays to look for a bound on the distance first.
-static constexpr int WIDE = 2 * GROUP;
+// Rows of a chunk, and chunks of a word.
+static constexpr int LOG2_ROWS = 2, ROWS = 1 << LOG2_ROWS, CHUNKS = WARP / ROWS;
+// Chunks of a range from which on it pays to look for a bound on the distance first, and up to which it does not pay to part it.
+static constexpr int WIDE = 8, NARROW = 3;
 // Places of a group are GROUP/2 from the one whose bound serves all, so that what bounds them is GROUP farther; and two for rounding.
 static constexpr int MARGIN = GROUP + 2;
 
@@ -25,115 +28,225 @@ __device__ __forceinline__ int least_of_warp(int x) {
 }
 __device__ __forceinline__ int most_of_warp(int x) { return -least_of_warp(-x); }
 
+// Short lines have few groups, and no more warps than those.
+__device__ __forceinline__ int warps() { return int(blockDim.x) / WARP; }
+
+// Where the values of each warp's words begin and end.
+__device__ __forceinline__ int *ends_of_warps() {
+    __shared__ int ends[2 * WARPS];
+    return ends;
+}
+
+template <bool LONG> struct PlaceOf {
+    using Type = int;
+};
+template <> struct PlaceOf<false> {
+    using Type = unsigned short;
+};
+
 // Some lines of a transform that lie side by side, one per lane; all warps share the places.
-struct Lines {
+template <bool LONG> struct Lines {
+    // Places of lines whose tables lie in shared memory fit two bytes.
+    using Place = typename PlaceOf<LONG>::Type;
+    static constexpr int NO_CHANGE = LONG ? 0x7fffffff : 0xffff;
+    // Words of a place in the tables by word.
+    static constexpr int TABLES = 2 + 2 * int(sizeof(Place)) / int(sizeof(u32));
+
     const Transform &p;
     // The line of this lane: its first square, and the first voxel.
     const float *line;
-    u64 voxel;
+    u64 voxel, stride;
     int extent, words, groups;
-    // By word of 32 places and lane: places that differ from the one before, places of the class, the last change before the word and
-    // the first one after it.
-    u32 *changes, *insides;
-    int *before, *after;
-    // By group: the range in which winners lie, with one more at both ends.
-    int *low, *high;
-    // The rows that have a value lie between these.
-    int first_row, last_row;
+    // The chunks with rows that have a value lie between these; none where the first is beyond the last.
+    int first_chunk, last_chunk;
+    // Whether one of the lines changes sides.
+    bool is_changing;
 
-    __device__ __forceinline__ Lines(const Transform &p, void *tables) : p(p), extent(int(p.extent)) {
+    __device__ __forceinline__ Lines(const Transform &p) : p(p), stride(p.inner), extent(int(p.extent)) {
         words = (extent + WARP - 1) / WARP;
         groups = extent / GROUP;
-        changes = static_cast<u32 *>(tables);
-        insides = changes + words * WARP;
-        before = reinterpret_cast<int *>(insides + words * WARP);
-        after = before + words * WARP;
-        low = after + words * WARP;
-        high = low + groups + 2;
+        for (int at = thread(); at < 2 * places_of(words + 1); at += int(blockDim.x)) squares()[at] = square_of(p, float(at - centre()));
     }
 
-    __device__ __forceinline__ float signed_square(int i) const { return __ldg(line + i * p.inner); }
-    __device__ __forceinline__ float square(int i) const { return fabsf(signed_square(i)); }
-    // The square of the distance from place i to row j.
-    __device__ __forceinline__ float across(int j, int i) const { return square_of(p, float(j - i)); }
+    // The tables of a block lie one after the other in shared memory, or where an axis is too long for that in memory of the host.
+    __device__ __forceinline__ static constexpr int places_of(int words) { return words * WARP; }
+    template <class T> __device__ __forceinline__ T *table(int at) const {
+        if constexpr (LONG) return reinterpret_cast<T *>(p.tables + blockIdx.x * p.table_bytes) + at;
+        else return reinterpret_cast<T *>(shared) + at;
+    }
+    // By word of 32 places and lane: places that differ from the one before, places of the class, the last change before the word and
+    // the first one after it.
+    __device__ __forceinline__ u32 &changes(int at) const { return *table<u32>(at); }
+    __device__ __forceinline__ u32 &insides(int at) const { return *table<u32>(places_of(words) + at); }
+    __device__ __forceinline__ Place &before(int at) const { return table<Place>(2 * places_of(words) * int(sizeof(u32) / sizeof(Place)))[at]; }
+    __device__ __forceinline__ Place &after(int at) const { return before(places_of(words) + at); }
+    // The squares of steps from a place to a row, at `centre` none. A chunk begins 4c − 8g + 1 steps from the last place before a group:
+    // four squares from there on are aligned.
+    __device__ __forceinline__ float *squares() const { return table<float>(TABLES * places_of(words)); }
+    __device__ __forceinline__ int centre() const { return places_of(words + 1) - 1; }
+    // By group: the chunks in which winners lie, with one more at both ends.
+    __device__ __forceinline__ int &low(int group) const { return *table<int>(TABLES * places_of(words) + 2 * places_of(words + 1) + group); }
+    __device__ __forceinline__ int &high(int group) const { return low(groups + 2 + group); }
+
+    // Of the rows of a chunk, the squares of the steps from place i, the last before a group.
+    __device__ __forceinline__ float4 squares_of(int chunk, int i) const {
+        return *reinterpret_cast<const float4 *>(squares() + centre() + (chunk * ROWS - i));
+    }
+
+    __device__ __forceinline__ float square(int i) const { return fabsf(__ldg(line + i * stride)); }
+
+    // The signed squares of a chunk of rows, the first of which is at `at`; ∞ beyond the end.
+    __device__ __forceinline__ void load_chunk(const float *at, int chunk, float (&values)[ROWS]) const {
+        if ((chunk + 1) * ROWS <= extent) {
+            each<ROWS>([&](auto u) {
+                values[u] = __ldg(at);
+                at += stride;
+            });
+        } else {
+            each<ROWS>([&](auto u) {
+                values[u] = chunk * ROWS + u < extent ? __ldg(at) : INFINITE;
+                at += stride;
+            });
+        }
+    }
+
+    // Of a word of places: which are of the class, and which chunks of rows have values.
+    __device__ __forceinline__ void load_word(int word, u32 &inside, u32 &chunks) const {
+        inside = chunks = 0;
+        const int end = min((word + 1) * CHUNKS, (extent + ROWS - 1) / ROWS);
+        const float *at = line + u64(end * ROWS) * stride;
+#pragma unroll 2
+        for (int chunk = end - 1; chunk >= word * CHUNKS; --chunk) {
+            at -= ROWS * stride;
+            float values[ROWS];
+            load_chunk(at, chunk, values);
+            float least = INFINITE;
+            each<ROWS>([&](auto u) {
+                inside = __funnelshift_l(__float_as_uint(values[ROWS - 1 - u]), inside, 1);
+                least = fminf(least, fabsf(values[u]));
+            });
+            // Numbers are less than ∞ in the order of their bits.
+            chunks = __funnelshift_l(__float_as_uint(least) - __float_as_uint(INFINITE), chunks, 1);
+        }
+    }
+    // Where the label changes.
+    __device__ __forceinline__ u32 load_labels(int begin, int count, u64 first_label) const {
+        u32 changed = 0;
+        with_labels(p.field.type, [&](auto type) {
+            u64 at = first_label + u64(begin) * stride;
+            int last = label_of<type>(p.field, begin > 0 ? at - stride : at);
+#pragma unroll 1
+            for (int bit = 0; bit < count; ++bit) {
+                const int own = label_of<type>(p.field, at);
+                changed |= u32(own != last) << bit;
+                last = own;
+                at += stride;
+            }
+        });
+        return changed;
+    }
 
     // The tables of words, and which rows have a value. Ends with a barrier.
     __device__ __forceinline__ void load(u64 first_label) {
-        __shared__ int firsts[WARPS], lasts[WARPS];
-        int first_finite = NO_PLACE_AFTER, last_finite = NO_PLACE_BEFORE;
-        for (int word = warp(); word < words; word += WARPS) {
+        int *firsts = ends_of_warps(), *lasts = firsts + WARPS;
+        first_chunk = NO_PLACE_AFTER, last_chunk = NO_PLACE_BEFORE;
+        u32 some = 0;
+        for (int word = warp(); word < words; word += warps()) {
             const int begin = word * WARP, count = min(WARP, extent - begin);
-            const auto key = [&](int i, float x) {
-                return p.of_labels ? label_of(p.field, first_label + i * p.inner) : int(__float_as_uint(x) >> 31);
-            };
-            int last = key(max(begin - 1, 0), signed_square(max(begin - 1, 0)));
-            u32 changed = 0, inside = 0;
-#pragma unroll 8
-            for (int bit = 0; bit < count; ++bit) {
-                const int i = begin + bit;
-                const float x = signed_square(i);
-                const int own = key(i, x);
-                changed |= u32(own != last) << bit;
-                inside |= (__float_as_uint(x) >> 31) << bit;
-                last = own;
-                if (fabsf(x) < INFINITE) {
-                    first_finite = min(first_finite, i);
-                    last_finite = i;
-                }
+            u32 inside, chunks, changed;
+            load_word(word, inside, chunks);
+            if (p.of_labels) {
+                changed = load_labels(begin, count, first_label);
+            } else {
+                const u32 last = begin > 0 ? __float_as_uint(__ldg(line + u64(begin - 1) * stride)) >> 31 : inside & 1;
+                changed = (inside ^ (inside << 1 | last)) & up_to(count - 1);
             }
-            changes[word * WARP + lane()] = changed;
-            insides[word * WARP + lane()] = inside;
+            some |= changed;
+            changes(word * WARP + lane()) = changed;
+            insides(word * WARP + lane()) = inside;
+            // A row has a value on all lines or on none.
+            if (chunks != 0) {
+                first_chunk = min(first_chunk, word * CHUNKS + lowest(chunks));
+                last_chunk = word * CHUNKS + highest(chunks);
+            }
         }
-        first_finite = least_of_warp(first_finite);
-        last_finite = most_of_warp(last_finite);
-        if (lane() == 0) firsts[warp()] = first_finite, lasts[warp()] = last_finite;
-        __syncthreads();
-        first_row = firsts[0], last_row = lasts[0];
-        for (int other = 1; other < WARPS; ++other) first_row = min(first_row, firsts[other]), last_row = max(last_row, lasts[other]);
+        if (lane() == 0) firsts[warp()] = first_chunk, lasts[warp()] = last_chunk;
+        is_changing = __syncthreads_or(some != 0);
+        first_chunk = least_of_warp(lane() < warps() ? firsts[lane()] : NO_PLACE_AFTER);
+        last_chunk = most_of_warp(lane() < warps() ? lasts[lane()] : NO_PLACE_BEFORE);
         if (warp() == 0) {
-            int place = NO_PLACE_BEFORE;
+            int place = NO_CHANGE;
             for (int word = 0; word < words; ++word) {
-                before[word * WARP + lane()] = place;
-                const u32 changed = changes[word * WARP + lane()];
+                before(word * WARP + lane()) = Place(place);
+                const u32 changed = changes(word * WARP + lane());
                 place = changed != 0 ? word * WARP + highest(changed) : place;
             }
-        } else if (warp() == 1) {
-            int place = NO_PLACE_AFTER;
+            if (lane() == 0) low(0) = first_chunk, high(groups + 1) = last_chunk;
+        }
+        if (warp() == warps() - 1) {
+            int place = NO_CHANGE;
             for (int word = words - 1; word >= 0; --word) {
-                after[word * WARP + lane()] = place;
-                const u32 changed = changes[word * WARP + lane()];
+                after(word * WARP + lane()) = Place(place);
+                const u32 changed = changes(word * WARP + lane());
                 place = changed != 0 ? word * WARP + lowest(changed) : place;
             }
-        } else if (warp() == 2 && lane() == 0) {
-            low[0] = 0;
-            high[groups + 1] = extent - 1;
         }
         __syncthreads();
     }
 
-    // The square of the distance along this axis alone.
-    __device__ __forceinline__ float boundary(int i) const {
+    // The squares of the distances along this axis alone, of COUNT places of a word from i on.
+    template <int COUNT> __device__ __forceinline__ void boundaries(int i, float (&best)[COUNT]) const {
+        if (!is_changing) {
+            each<COUNT>([&](auto k) { best[k] = INFINITE; });
+            return;
+        }
         const int at = i / WARP * WARP + lane(), bit = i % WARP;
-        const u32 changed = changes[at], lower = changed & up_to(bit), upper = changed & beyond(bit);
-        const int last = lower != 0 ? i - bit + highest(lower) : before[at];
-        const int next = upper != 0 ? i - bit + lowest(upper) : after[at];
-        const float back = last != NO_PLACE_BEFORE ? float(i - last + 1) : INFINITE;
-        const float on = next != NO_PLACE_AFTER ? float(next - i) : INFINITE;
-        return square_of(p, fminf(back, on));
+        const u32 changed = changes(at), lower = changed & ((1u << bit) - 1), own = changed >> bit, upper = own >> (COUNT - 1) >> 1;
+        const int last = lower != 0 ? i - bit + highest(lower) : int(before(at));
+        const int next = upper != 0 ? i + COUNT + lowest(upper) : int(after(at));
+        float back = last != NO_CHANGE ? float(i - last) : INFINITE;
+        float on = next != NO_CHANGE ? float(next - i - COUNT) : INFINITE;
+        if (!__any_sync(WHOLE_WARP, own << (WARP - COUNT))) {
+            each<COUNT>([&](auto k) { best[k] = square_of(p, fminf(back + float(k + 1), on + float(COUNT - k))); });
+            return;
+        }
+        each<COUNT>([&](auto k) {
+            back = own >> k & 1 ? 1.0f : back + 1.0f;
+            best[k] = back;
+        });
+        each<COUNT>([&](auto k) {
+            constexpr int PLACE = COUNT - 1 - k;
+            on = k == 0 ? on + 1.0f : own >> (PLACE + 1) & 1 ? 1.0f : on + 1.0f;
+            best[PLACE] = square_of(p, fminf(best[PLACE], on));
+        });
     }
 
-    // The rows between two winners, as far as they can matter to place i, where `bound` is one on the square, and to its group.
+    // The chunks between two winners, as far as they can matter to place i, where `bound` is one on the square, and to its group.
     __device__ __forceinline__ void range(int &from, int &to, int i, float bound) const {
-        from = max(from - int(p.slack), first_row);
-        to = min(to + int(p.slack), last_row);
+        const int slack = (p.slack + ROWS - 1) / ROWS;
+        from = max(from - slack, first_chunk);
+        to = min(to + slack, last_chunk);
         if (to - from < WIDE) return;
-        const int near = min(max(i, from), to);
-        bound = fminf(bound, __fadd_rn(square(near), across(near, i)));
+        const int near = min(max(i, from * ROWS), min(to * ROWS + ROWS, extent) - 1);
+        bound = fminf(bound, __fadd_rn(square(near), square_of(p, float(near - i))));
         // A distance grows by no more than a step from place to place. Squares are not negative, and so in the order of their bits.
         const float largest = __int_as_float(most_of_warp(__float_as_int(bound)));
         const int reach = int(fminf(__fsqrt_rn(largest) * p.per_step, float(extent))) + MARGIN;
-        from = max(from, i - reach);
-        to = min(to, i + reach);
+        from = max(from, (i - reach) >> LOG2_ROWS);
+        to = min(to, (i + reach) >> LOG2_ROWS);
+    }
+
+    // Calls the body with each chunk of a range, and its signed squares.
+    template <class Body> __device__ __forceinline__ void each_chunk(int from, int to, Body body) const {
+        const float *at = line + u64(from * ROWS) * stride;
+#pragma unroll 1
+        for (int chunk = from; chunk <= to; ++chunk) {
+            float values[ROWS];
+            load_chunk(at, chunk, values);
+            each<ROWS>([&](auto u) { values[u] = fabsf(values[u]); });
+            body(chunk, values);
+            at += ROWS * stride;
+        }
     }
 
     // Where the winners of every GROUP-th place lie. Places are counted from 1, so that 0 and what is beyond are the ends.
@@ -141,23 +254,33 @@ struct Lines {
         int half = 1;
         while (2 * half <= groups) half *= 2;
         for (; half > 0; half /= 2) {
-            for (int at = half * (1 + 2 * warp()); at <= groups; at += 2 * half * WARPS) {
+            for (int at = half * (1 + 2 * warp()); at <= groups; at += 2 * half * warps()) {
                 const int i = at * GROUP - 1;
-                int from = low[at - half], to = high[min(at + half, groups + 1)];
-                float best = boundary(i);
-                range(from, to, i, best);
-                int winner = -1;
-#pragma unroll 4
-                for (int j = from; j <= to; ++j) {
-                    const float sum = __fadd_rn(square(j), across(j, i));
-                    winner = sum < best ? j : winner;
-                    best = fminf(sum, best);
+                int from = low(at - half), to = high(min(at + half, groups + 1));
+                int lowest_winner = from, highest_winner = to;
+                if (to - from >= NARROW) {
+                    float best[1];
+                    boundaries<1>(i, best);
+                    range(from, to, i, best[0]);
+                    int winner = -1;
+                    each_chunk(from, to, [&](int chunk, const float (&values)[ROWS]) {
+                        const float4 across = squares_of(chunk, i);
+                        const float least = fminf(fminf(__fadd_rn(values[0], across.x), __fadd_rn(values[1], across.y)),
+                                                  fminf(__fadd_rn(values[2], across.z), __fadd_rn(values[3], across.w)));
+                        winner = least < best[0] ? chunk : winner;
+                        best[0] = fminf(least, best[0]);
+                    });
+                    // Where no row won, the boundary did, and rows beyond it do not matter to the places beyond i.
+                    lowest_winner = highest_winner = winner;
+                    if (__any_sync(WHOLE_WARP, winner < 0)) {
+                        const int reach = int(fminf(__fsqrt_rn(best[0]) * p.per_step + 2.0f, float(extent)));
+                        lowest_winner = winner >= 0 ? winner : (i - reach) >> LOG2_ROWS;
+                        highest_winner = winner >= 0 ? winner : (i + reach) >> LOG2_ROWS;
+                    }
+                    lowest_winner = least_of_warp(lowest_winner);
+                    highest_winner = most_of_warp(highest_winner);
                 }
-                // Where no row won, the boundary did, and rows beyond it do not matter to the places beyond i.
-                const int reach = int(fminf(__fsqrt_rn(best) * p.per_step + 2.0f, float(extent)));
-                const int lowest_winner = least_of_warp(winner >= 0 ? winner : i - reach);
-                const int highest_winner = most_of_warp(winner >= 0 ? winner : i + reach);
-                if (lane() == 0) low[at] = lowest_winner, high[at] = highest_winner;
+                if (lane() == 0) low(at) = lowest_winner, high(at) = highest_winner;
             }
             __syncthreads();
         }
@@ -166,33 +289,31 @@ struct Lines {
     // The squares of a group.
     __device__ __forceinline__ void solve(int group, float (&best)[GROUP]) const {
         const int i = group * GROUP;
-        each<GROUP>([&](auto k) { best[k] = boundary(min(i + k, extent - 1)); });
-        if (first_row > last_row) return;
-        int from = low[group], to = high[group + 1];
+        boundaries<GROUP>(i, best);
+        if (first_chunk > last_chunk) return;
+        int from = low(group), to = high(group + 1);
         const int middle = min(i + GROUP / 2, extent - 1);
-        range(from, to, middle, boundary(middle));
-        // squares[m] is of the row that lies GROUP − 1 − m before place i, and of those that follow.
-        float squares[2 * GROUP - 1];
-        each<GROUP - 1>([&](auto m) { squares[m] = across(from + m - (GROUP - 1), i); });
-        for (int j = from; j <= to; j += GROUP) {
-            each<GROUP>([&](auto u) { squares[GROUP - 1 + u] = across(j + u, i); });
-            float value[GROUP];
-            // Rows beyond the range are candidates like others.
-            each<GROUP>([&](auto u) { value[u] = square(min(j + u, extent - 1)); });
-            each<GROUP>([&](auto u) {
-                const float there = j + u < extent ? value[u] : INFINITE;
-                each<GROUP>([&](auto k) { best[k] = fminf(best[k], __fadd_rn(there, squares[u - k + GROUP - 1])); });
+        float bound = INFINITE;
+        each<GROUP>([&](auto k) { if (i + k == middle) bound = best[k]; });
+        range(from, to, middle, bound);
+        each_chunk(from, to, [&](int chunk, const float (&values)[ROWS]) {
+            // Those of place i + k begin ROWS·2 − 1 − k after the first.
+            float across[3 * ROWS];
+            each<3>([&](auto m) {
+                const float4 four = squares_of(chunk + m - 2, i - 1);
+                across[ROWS * m] = four.x, across[ROWS * m + 1] = four.y, across[ROWS * m + 2] = four.z, across[ROWS * m + 3] = four.w;
             });
-            each<GROUP - 1>([&](auto m) { squares[m] = squares[m + GROUP]; });
-        }
+            each<ROWS>([&](auto u) {
+                each<GROUP>([&](auto k) { best[k] = fminf(best[k], __fadd_rn(values[u], across[u - k + GROUP - 1])); });
+            });
+        });
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) distance_lines(const Transform p) {
-    void *tables = p.tables != 0 ? reinterpret_cast<void *>(p.tables + blockIdx.x * p.table_bytes) : shared;
+template <bool LONG> __device__ __forceinline__ void run(const Transform &p) {
     const u64 tiles = (p.inner + WARP - 1) / WARP, outer = p.voxels / (p.extent * p.inner);
     const u64 tasks = p.count * outer * tiles;
-    Lines lines(p, tables);
+    Lines<LONG> lines(p);
     for (u64 task = blockIdx.x; task < tasks; task += gridDim.x) {
         const u64 number = task / (outer * tiles), slice = task / tiles % outer, column = task % tiles * WARP + lane();
         const bool there = column < p.inner;
@@ -200,16 +321,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) distance_lines(const Tr
         lines.voxel = slice * p.extent * p.inner + (there ? column : p.inner - 1);
         lines.line = reinterpret_cast<const float *>(p.from) + number * p.voxels + lines.voxel;
         lines.load(which.sample * p.voxels + lines.voxel);
-        if (lines.first_row <= lines.last_row) lines.search();
-        for (int group = warp(); group * GROUP < lines.extent; group += WARPS) {
+        if (lines.first_chunk <= lines.last_chunk) lines.search();
+        for (int group = warp(); group * GROUP < lines.extent; group += warps()) {
             float best[GROUP];
             lines.solve(group, best);
-            const u32 inside = lines.insides[group * GROUP / WARP * WARP + lane()] >> (group * GROUP % WARP);
-            each<GROUP>([&](auto k) {
-                const int i = group * GROUP + k;
-                if (there && i < lines.extent) emit(p, number, which, lines.voxel + i * p.inner, best[k], inside >> k & 1);
-            });
+            const u32 inside = lines.insides(group * GROUP / WARP * WARP + lane()) >> (group * GROUP % WARP);
+            const int i = group * GROUP;
+            emit<GROUP>(p, number, which, lines.voxel + i * p.inner, p.inner, best, inside, there ? lines.extent - i : 0);
         }
         __syncthreads();
     }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) distance_lines(const Transform p) {
+    if (p.tables != 0) run<true>(p);
+    else run<false>(p);
 }

@@ -23,6 +23,8 @@ const WARPS: u64 = 8;
 const WARP: u64 = 32;
 /// Places between winners; `GROUP` of `kernels/cuda/distance_lines.cu`.
 const GROUP: u64 = 8;
+/// Bytes of four numbers that are read at once.
+const VECTOR: u64 = 16;
 /// Dynamic shared memory that a block has without asking, less what `distance_lines` declares.
 const SHARED_BYTES: u64 = (48 << 10) - 64;
 /// Blocks of a launch whose tables lie in global memory: enough to keep a device busy with lines so long.
@@ -181,12 +183,21 @@ impl Axis {
             slack: slack(extent, step, largest, ROUNDINGS) as u32,
         }
     }
-    /// Bytes of the tables of 32 lines.
+    /// Bytes of the tables of 32 lines, where places have so many bytes.
+    fn tables(&self, place: u64) -> u64 {
+        let places = self.extent.next_multiple_of(WARP);
+        let words = 2 * places + 2 * (places + WARP) + 2 * (self.extent / GROUP + 2);
+        (4 * words + 2 * place * places).next_multiple_of(VECTOR)
+    }
     fn table_bytes(&self) -> u64 {
-        4 * (4 * WARP * self.extent.div_ceil(WARP) + 2 * (self.extent / GROUP + 2))
+        self.tables(if self.is_long() { 4 } else { 2 })
+    }
+    /// Threads of a block: a warp for each group of places, up to the most.
+    fn threads(&self) -> u32 {
+        (WARP * self.extent.div_ceil(GROUP).min(WARPS)) as u32
     }
     fn is_long(&self) -> bool {
-        self.table_bytes() > SHARED_BYTES
+        self.tables(2) > SHARED_BYTES
     }
     /// Tiles of lines of a transform.
     fn tiles(&self, voxels: u64) -> u64 {
@@ -331,16 +342,16 @@ impl Transform {
                 interleaved: (distances.layout == Layout::Interleaved).into(),
                 one_map: (distances.kind == Kind::MultiLabel).into(),
             };
-            let (function, blocks, shared) = match &self.lines {
+            let (function, blocks, threads, shared) = match &self.lines {
                 Some(lines) if pass > 0 => {
                     let shared = if axis.is_long() { 0 } else { axis.table_bytes() as u32 };
-                    (lines, axis.blocks(count * axis.tiles(voxels)), shared)
+                    (lines, axis.blocks(count * axis.tiles(voxels)), axis.threads(), shared)
                 }
-                _ => (&self.rows, (count * (voxels / axis.extent)).div_ceil(WARPS), 0),
+                _ => (&self.rows, (count * (voxels / axis.extent)).div_ceil(WARPS), THREADS, 0),
             };
             // SAFETY: the kernels take these numbers, and reach no further than the planes and maps do; the rest is the caller's
             // promise.
-            unsafe { function.launch(entered, grid(blocks), THREADS, shared, stream, params)? };
+            unsafe { function.launch(entered, grid(blocks), threads, shared, stream, params)? };
         }
         Ok(())
     }
@@ -449,7 +460,7 @@ impl DistanceExecutor {
         &self.transform.distances
     }
     /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight, of which there are as many as
-    /// [`Distances::memory_budget`] allows. Tables of axes longer than some 2900 come on top, 16 bytes per place of the axis for each
+    /// [`Distances::memory_budget`] allows. Tables of axes longer than some 2300 come on top, 25 bytes per place of the axis for each
     /// of at most 512 blocks.
     pub fn workspace_bytes(&self) -> u64 {
         self.bytes
