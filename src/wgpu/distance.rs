@@ -309,36 +309,27 @@ impl<'m, 'd> Builder<'m, 'd> {
         self.dispatch(text, &[transform.bits.read(), to.bind, from.bind.read(), tables], params, groups);
     }
 
-    /// One transform that serves the inside distances of all classes: of the samples of a piece, from bits that say along each axis
-    /// where the labels change. What it makes are squares for the maps of all classes, or with `one_map` that map: then one more set
-    /// of bits says which voxels have a distance.
-    fn of_labels(
+    /// Of the samples of a piece: along each axis, where the labels change; and for one map of several classes, which voxels have
+    /// distances.
+    fn label_bits(
         &mut self,
         grid: &Grid,
         read: &source::Sides,
         binds: [Bind; 2],
         params: PieceParams,
-        one_map: Option<(&[&'static str], Planes, bool)>,
-    ) -> Planes {
-        let sets = grid.label_sets(one_map.is_some());
-        let params = PieceParams { bit_sets: sets as u32, ..params };
-        let bits = Bind::whole(Place::Bits, u64::from(params.planes) * sets * grid.bits_bytes());
+        one_map: bool,
+    ) -> Bind {
+        let bits = Bind::whole(Place::Bits, u64::from(params.planes * params.bit_sets) * grid.bits_bytes());
         let row = (grid.width as u32, 1);
         let axes = std::iter::once(row).chain(grid.lines.iter().map(|line| (line.extent, line.stride)));
-        for (bit_set, (extent, stride)) in (0..).zip(axes) {
-            let params = PieceParams { extent, stride, bit_set, ..params };
+        let changes = axes.map(|(extent, stride)| ("CHANGES", PieceParams { extent, stride, ..params }));
+        let sets = changes.chain(one_map.then_some(("CHOSEN", params)));
+        for (bit_set, (flag, params)) in (0..).zip(sets) {
             let groups = grid.sides_groups(params.planes.into());
-            self.dispatch(source::sides(read, &["CHANGES"]), &[binds[0], binds[1], bits], params, groups);
+            let params = PieceParams { bit_set, ..params };
+            self.dispatch(source::sides(read, &[flag]), &[binds[0], binds[1], bits], params, groups);
         }
-        if one_map.is_some() {
-            let params = PieceParams { bit_set: sets as u32 - 1, ..params };
-            let groups = grid.sides_groups(params.planes.into());
-            self.dispatch(source::sides(read, &["CHOSEN"]), &[binds[0], binds[1], bits], params, groups);
-        }
-        let (holds, to, in_place) = one_map.unwrap_or((SQUARES, grid.squares(&params), true));
-        let transform = Transform { grid, params, bits, form: Form::Labels, one_map: one_map.is_some(), in_place };
-        self.transform(&transform, holds, to);
-        to
+        bits
     }
 
     /// The buffers of the stage and its uniforms; `filled` holds what some of them contain.
@@ -789,11 +780,16 @@ impl DistanceExecutor {
                 read = source::Sides { labels: true, dtype: DType::I32, ignore_label: None, ..read };
                 params.source_base = 0;
             }
-            let one_map = chosen.is_some().then(|| (&holds[..], maps_of(&piece), is_in_place));
-            let squares = builder.of_labels(&grid, &read, [labels.read(), classes_bind], params, one_map);
-            if one_map.is_some() {
+            let params = PieceParams { bit_sets: sets as u32, ..params };
+            let bits = builder.label_bits(&grid, &read, [labels.read(), classes_bind], params, !is_shared);
+            let in_place = is_shared || is_in_place;
+            let transform = Transform { grid: &grid, params, bits, form, one_map: !is_shared, in_place };
+            if transform.one_map {
+                builder.transform(&transform, &holds, maps_of(&piece));
                 continue;
             }
+            let squares = grid.squares(&params);
+            builder.transform(&transform, SQUARES, squares);
             for part in pieces(piece.samples.len(), maps, maps_most, samples_at_once) {
                 let skipped = part.samples.start as u64 * voxels;
                 let samples = piece.samples.start + part.samples.start..piece.samples.start + part.samples.end;
