@@ -155,7 +155,7 @@ def test_memory_that_is_on_no_device():
         segfuse.loss("dice")(z, y)
 
 
-@pytest.mark.parametrize("kind", ["two_sided", "signed", "outside"])
+@pytest.mark.parametrize("kind", ["two_sided", "signed", "outside", "multi_label"])
 def test_distances(kind):
     y = labels()
     expected = segfuse.distance(y, num_classes=3, kind=kind, spacing=[1.0, 2.0])
