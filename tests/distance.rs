@@ -80,12 +80,30 @@ fn masks(extents: &[usize]) -> Vec<(String, Vec<bool>)> {
         masks.push((format!("half along axis {axis}"), places.iter().map(|p| p[axis] < middle).collect()));
         let line = |p: &Vec<usize>| (0..p.len()).all(|other| other == axis || p[other] == extents[other] / 3);
         masks.push((format!("a line along axis {axis}"), places.iter().map(line).collect()));
+        masks.push((
+            format!("a voxel in each line along axis {axis}"),
+            a_voxel_in_each_line(extents, axis, &mut random),
+        ));
     }
     for percent in [1, 10, 50, 95] {
         let density = f64::from(percent) / 100.0;
         masks.push((format!("{percent} % at random"), (0..voxels).map(|_| random.chance(density)).collect()));
     }
     masks
+}
+
+/// A voxel of each line along an axis, at one of the ends or anywhere: lines side by side whose nearest voxels lie far apart.
+fn a_voxel_in_each_line(extents: &[usize], axis: usize, random: &mut Numbers) -> Vec<bool> {
+    let stride: usize = extents[axis + 1..].iter().product();
+    let mut mask = vec![false; extents.iter().product()];
+    for lines in mask.chunks_mut(extents[axis] * stride) {
+        for line in 0..stride {
+            let last = extents[axis] - 1;
+            let place = [0, last, random.below(extents[axis])][random.below(3)];
+            lines[place * stride + line] = true;
+        }
+    }
+    mask
 }
 
 fn place(voxel: usize, extents: &[usize]) -> Vec<usize> {
@@ -280,6 +298,8 @@ fn whole_numbers_in_volumes(bench: &Bench) {
         let mut random = Numbers(6);
         let noise: Vec<u8> = (0..voxels).map(|_| random.below(classes) as u8).collect();
         let sparse: Vec<u8> = (0..voxels).map(|_| u8::from(random.chance(2e-5))).collect();
+        let scattered = |axis: usize| a_voxel_in_each_line(&extents, axis, &mut Numbers(7)).into_iter().map(u8::from);
+        let [columns, rows]: [Vec<u8>; 2] = [1, 2].map(|axis| scattered(axis).collect());
         for (turn, (labels, kind, squared)) in [
             (&objects, Kind::Outside, false),
             (&objects, Kind::Inside, true),
@@ -291,11 +311,19 @@ fn whole_numbers_in_volumes(bench: &Bench) {
             (&objects, Kind::MultiLabel, true),
             (&noise, Kind::MultiLabel, false),
             (&sparse, Kind::MultiLabel, false),
+            (&columns, Kind::Outside, true),
+            (&rows, Kind::Outside, false),
         ]
         .into_iter()
         .enumerate()
         {
-            let spacing = if turn % 2 == 0 { [1; 3] } else { [3, 1, 2] };
+            // Lines that each have a voxel of their own lie far apart.
+            let spacing = match turn {
+                10 => [15, 1, 15],
+                11 => [15, 15, 1],
+                _ if turn % 2 == 0 => [1; 3],
+                _ => [3, 1, 2],
+            };
             let what = format!("{kind:?} in {extents:?}, {squared}, {spacing:?}");
             let want = whole_maps(labels, &shape, &spacing, kind, squared);
             let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(kind).squared(squared);

@@ -1,7 +1,8 @@
 //! Distance maps on the CPU: every class and sample of a source at once.
 //!
 //! Maps of f32 in planar layout are made where they go, with no plane of f32 beside them. Others are made as planes of f32
-//! first, in groups that fit the budget, and then rounded and interleaved.
+//! first, in groups that fit the budget, and then rounded and interleaved; the inside distances of labels in a volume, which
+//! are parted slice by slice, are not.
 
 mod emit;
 mod envelope;
