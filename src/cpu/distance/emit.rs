@@ -5,7 +5,7 @@ use super::super::view::Target;
 use super::passes::{Call, Piece, SCRATCH, store};
 use super::sides::{Row, Sides};
 use crate::distance::Distances;
-use crate::distance::transform::{Form, in_place};
+use crate::distance::transform::{Form, Rule, in_place};
 use crate::error::Error;
 use crate::problem::Layout;
 use fearless_simd::{Level, Simd, dispatch, f32x16, i32x16, prelude::*};
@@ -13,6 +13,8 @@ use rayon::prelude::*;
 
 /// Values that a thread emits at a time.
 const EMIT_VALUES: usize = 1 << 14;
+/// As many where maps of f32 are parted: what is written of a map at a time is as long, and nothing lies between.
+const PARTED_VALUES: usize = 1 << 16;
 /// Voxels whose labels are noted together.
 const STRETCH: usize = 256;
 
@@ -22,11 +24,15 @@ pub(super) fn is_parted(distances: &Distances, form: Form) -> bool {
 }
 
 /// Voxels that a thread emits at a time, in whole vectors.
-pub(super) fn voxels_at_once(distances: &Distances) -> usize {
-    match distances.layout {
-        Layout::Planar => EMIT_VALUES,
-        Layout::Interleaved => (EMIT_VALUES / distances.maps()).next_multiple_of(LANES).max(LANES),
-    }
+fn voxels_at_once(distances: &Distances) -> usize {
+    // Of a voxel whose class is the largest value, all values are read again.
+    let read = if Rule::of(distances) == Rule::Argmax { distances.shape.classes() } else { 1 };
+    let voxels = match distances.layout {
+        _ if in_place(distances) => PARTED_VALUES / read,
+        Layout::Planar => EMIT_VALUES / read,
+        Layout::Interleaved => EMIT_VALUES / read.max(distances.maps()),
+    };
+    voxels.next_multiple_of(LANES).max(LANES)
 }
 
 /// Memory for values on their way to the maps.
@@ -48,19 +54,22 @@ impl Emission {
         let voxels = voxels_at_once(call.distances);
         let (parted, mixed) = (call.is_parted(), call.distances.layout == Layout::Interleaved);
         let of_parted = if parted { voxels } else { 0 };
+        let of_line = if in_place(call.distances) { 0 } else { of_parted };
         Ok(Emission {
             values: zeros(of_parted, SCRATCH)?,
             row: if parted { call.sides.row(voxels)? } else { Row::default() },
-            line: zeros(of_parted, SCRATCH)?,
+            line: zeros(of_line, SCRATCH)?,
             mixed: zeros(if mixed { voxels * call.distances.maps() } else { 0 }, SCRATCH)?,
             present: zeros(of_parted.div_ceil(STRETCH), SCRATCH)?,
         })
     }
-    /// Bytes of an emission.
-    pub(super) fn bytes(distances: &Distances, sides: &Sides<'_>) -> usize {
+    /// Bytes of an emission, where there is one.
+    pub(super) fn bytes(distances: &Distances, sides: &Sides<'_>, form: Form) -> usize {
         let voxels = voxels_at_once(distances);
         let mixed = if distances.layout == Layout::Interleaved { distances.maps() } else { 0 };
-        voxels * (3 + mixed) * size_of::<f32>() + sides.row_bytes(voxels)
+        let of_parted = voxels * 2 * size_of::<f32>() + sides.row_bytes(voxels);
+        let of_mixed = if in_place(distances) { 0 } else { voxels * mixed * size_of::<f32>() };
+        of_mixed + if is_parted(distances, form) { of_parted } else { 0 }
     }
 }
 

@@ -397,7 +397,7 @@ pub(super) fn scratch_bytes(distances: &Distances, sides: &Sides<'_>, form: Form
     let threads = rayon::current_num_threads();
     let extents = Squeezed::new(distances).extents;
     let [depth, height, width] = extents;
-    let emission = threads * Emission::bytes(distances, sides);
+    let emission = threads * Emission::bytes(distances, sides, form);
     if volume::serves(extents) {
         let bits = transforms * volume::bits_bytes(distances, extents, form);
         let blocks = volume::scratch_bytes(distances, extents, sides, form, transforms);
