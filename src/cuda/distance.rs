@@ -23,16 +23,26 @@ const WARPS: u64 = 8;
 const WARP: u64 = 32;
 /// Places between winners; `GROUP` of `kernels/cuda/distance_lines.cu`.
 const GROUP: u64 = 8;
-/// Bytes of four numbers that are read at once.
+/// The most bytes that are read or written at once.
 const VECTOR: u64 = 16;
 /// Dynamic shared memory that a block has without asking, less what `distance_lines` declares.
 const SHARED_BYTES: u64 = (48 << 10) - 64;
+/// Voxels of a lane of `distance_rows`, where they lie side by side, and those that a warp takes at a time, of each of the two kernels; `CHUNK`
+/// of `kernels/cuda/distance_rows.cuh`.
+const STRIP: u64 = 4;
+const STRIPS_CHUNK: u64 = 512;
+const ANY_CHUNK: u64 = 256;
+/// Voxels that a warp of theirs takes at least, and blocks that share the rows of all transforms, about: enough to keep a large device busy, and few
+/// enough that what a warp prepares is little of what it does.
+const ROWS_VOXELS: u64 = 1024;
+const ROWS_BLOCKS: u64 = 2048;
 /// Blocks of a launch whose tables lie in global memory: enough to keep a device busy with lines so long.
 const LONG_BLOCKS: u64 = 512;
 /// Each part of a workspace begins at a multiple of this.
 const ALIGNMENT: u64 = 256;
-/// Blocks of a grid.
+/// Blocks of a grid, and along its second axis.
 const GRID_MAX: u64 = i32::MAX as u64;
+const GRID_MAX_Y: u64 = u16::MAX as u64;
 
 /// `Field` of `kernels/cuda/distance.cuh`.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
@@ -51,6 +61,11 @@ pub(super) struct Field {
 }
 
 impl Field {
+    /// Whether the numbers of a strip can be loaded at once, in rows of whole ones.
+    fn has_strips(&self) -> bool {
+        let alignment = (STRIP * TYPE_BYTES[self.dtype as usize]).min(VECTOR);
+        (self.classes == 1 || self.interleaved == 0) && self.address.is_multiple_of(alignment)
+    }
     /// Labels `[N, V]` of so many classes.
     pub(super) fn labels(address: u64, dtype: DType, classes: usize, ignored: Option<i64>) -> Field {
         Field {
@@ -76,6 +91,9 @@ impl Field {
         }
     }
 }
+
+/// Bytes of the types, by `TYPE_…` of `kernels/cuda/distance.cuh`.
+const TYPE_BYTES: [u64; 7] = [1, 2, 4, 8, 4, 2, 2];
 
 /// `TYPE_…` of `kernels/cuda/distance.cuh`.
 fn number(dtype: DType) -> u32 {
@@ -203,6 +221,13 @@ impl Axis {
     fn tiles(&self, voxels: u64) -> u64 {
         voxels / (self.extent * self.inner) * self.inner.div_ceil(WARP)
     }
+    /// The grid of some transforms' rows, of which a warp takes so many voxels at a time.
+    fn rows_grid(&self, chunk: u64, voxels: u64, count: u64) -> [u32; 3] {
+        let rows = (chunk / self.extent).max(1) * self.extent;
+        let of_warp = rows * (ROWS_VOXELS / rows).max(1);
+        let blocks = voxels.div_ceil(WARPS * of_warp).min(ROWS_BLOCKS.div_ceil(count));
+        [blocks as u32, count.min(GRID_MAX_Y) as u32, 1]
+    }
     fn blocks(&self, tasks: u64) -> u64 {
         if self.is_long() { tasks.min(LONG_BLOCKS) } else { tasks.min(GRID_MAX) }
     }
@@ -222,7 +247,9 @@ pub(super) struct Transform {
     squares: [u64; 2],
     tables: u64,
     bytes: u64,
-    rows: Arc<Function>,
+    /// Rows of strips, where extents are of whole ones, and any rows.
+    rows: Option<Arc<Function>>,
+    any_rows: Arc<Function>,
     lines: Option<Arc<Function>>,
 }
 
@@ -269,7 +296,10 @@ impl Transform {
             squares,
             tables,
             bytes,
-            rows: device.kernel(Text::Plain("distance_rows"))?,
+            rows: (axes.len() > 1 && axes[0].extent.is_multiple_of(STRIP))
+                .then(|| device.kernel(Text::Plain("distance_rows")))
+                .transpose()?,
+            any_rows: device.kernel(Text::Plain("distance_rows_any"))?,
             lines: (axes.len() > 1).then(|| device.kernel(Text::Plain("distance_lines"))).transpose()?,
             axes,
         })
@@ -342,16 +372,19 @@ impl Transform {
                 interleaved: (distances.layout == Layout::Interleaved).into(),
                 one_map: (distances.kind == Kind::MultiLabel).into(),
             };
-            let (function, blocks, threads, shared) = match &self.lines {
-                Some(lines) if pass > 0 => {
+            let (function, grid, threads, shared) = match (&self.lines, &self.rows) {
+                (Some(lines), _) if pass > 0 => {
                     let shared = if axis.is_long() { 0 } else { axis.table_bytes() as u32 };
-                    (lines, axis.blocks(count * axis.tiles(voxels)), axis.threads(), shared)
+                    (lines, grid(axis.blocks(count * axis.tiles(voxels))), axis.threads(), shared)
                 }
-                _ => (&self.rows, (count * (voxels / axis.extent)).div_ceil(WARPS), THREADS, 0),
+                (_, Some(rows)) if field.has_strips() && params.to.is_multiple_of(VECTOR) => {
+                    (rows, axis.rows_grid(STRIPS_CHUNK, voxels, count), THREADS, 0)
+                }
+                _ => (&self.any_rows, axis.rows_grid(ANY_CHUNK, voxels, count), THREADS, 0),
             };
             // SAFETY: the kernels take these numbers, and reach no further than the planes and maps do; the rest is the caller's
             // promise.
-            unsafe { function.launch(entered, grid(blocks), threads, shared, stream, params)? };
+            unsafe { function.launch(entered, grid, threads, shared, stream, params)? };
         }
         Ok(())
     }

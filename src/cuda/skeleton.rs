@@ -146,7 +146,7 @@ macro_rules! plain {
 }
 plain!(
     "combine" "finish"
-    "distance_sides" "distance_rows" "distance_lines" "distance_contours" "distance_extremes" "distance_maps"
-    "distance_objects" "distance_nearest"
+    "distance_sides" "distance_rows" "distance_rows_any" "distance_lines" "distance_contours" "distance_extremes"
+    "distance_maps" "distance_objects" "distance_nearest"
     "erosion_errors" "erosion_forward" "erosion_backward"
 );

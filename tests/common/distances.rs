@@ -123,6 +123,51 @@ pub fn are_those_of_the_cpu(device: Made<'_>) {
     }
 }
 
+/// Rows of one value, and rows that change at the seams of what threads and warps take at a time, so far from each other that most places are nearest to
+/// one of their own row.
+pub fn rows_that_change_at_seams(device: Made<'_>) {
+    let random = &mut Numbers(29);
+    let widths = [
+        1, 2, 3, 4, 5, 7, 31, 32, 64, 127, 128, 130, 155, 256, 257, 260, 508, 511, 512, 513, 516, 770, 1028, 1540, 2049,
+    ];
+    for (turn, width) in widths.into_iter().cycle().take(4 * widths.len()).enumerate() {
+        let shape = Shape::new(2, 3, [7, width]).expect("a shape");
+        let mut rows = |planes: usize| {
+            let mut all = Vec::with_capacity(planes * 7 * width);
+            for row in 0..planes * 7 {
+                let (seam, mut label) = (random.pick(&[4, 32, 128, 256, 512]), random.below(4));
+                for x in 0..width {
+                    let changes = match row % 4 {
+                        0 => false,
+                        1 => x % seam == 0,
+                        2 => x % seam <= 1,
+                        _ => x % seam == seam - 1,
+                    };
+                    label = if changes { random.below(4) } else { label };
+                    all.push(label as f64);
+                }
+            }
+            all
+        };
+        let (source, dtype, values) = match turn % 4 {
+            3 => (Source::Dense(DType::U8), DType::U8, rows(2 * 3)),
+            _ => {
+                let dtype = [DType::U8, DType::I16, DType::I32, DType::I64][turn / widths.len()];
+                (Source::Labels(dtype), dtype, rows(2))
+            }
+        };
+        let values: Vec<f64> = match source {
+            Source::Dense(_) => values.iter().map(|value| value % 2.0).collect(),
+            _ => values,
+        };
+        let data = Data::of(dtype, &values);
+        // Whole, and their squares with those of the rows below 2²⁴.
+        let distances = Distances::new(&shape, source).kind(KINDS[turn % 5]).spacing([500.0, 1.0]);
+        let (got, want) = (on_device(device, &distances, DType::F32, &data), on_cpu(&distances, DType::F32, &data));
+        assert!(got == want, "{turn}: {distances:?}");
+    }
+}
+
 /// Where sums are rounded, and what is added to a product may be rounded once or twice.
 pub fn are_those_of_the_cpu_with_any_spacing(device: Made<'_>) {
     let random = &mut Numbers(5);

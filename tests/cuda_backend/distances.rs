@@ -2,7 +2,7 @@
 
 use super::buffers::{Guarded, stream};
 use super::common::random::Numbers;
-use super::common::{assert_no_faults, distances};
+use super::common::{Data, assert_no_faults, distances};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use segfuse::cuda::{Stream, Workspace};
 use segfuse::distance::{Distances, Hard, Kind, Source};
@@ -141,6 +141,42 @@ fn lines_of_any_length() {
 fn are_those_of_the_cpu() {
     let device = device_or_return!();
     distances::are_those_of_the_cpu(&|maps, source, values| device.distances(maps, source, values));
+    assert_no_faults();
+}
+
+/// See [`common::distances`].
+#[test]
+fn rows_that_change_at_seams() {
+    let device = device_or_return!();
+    distances::rows_that_change_at_seams(&|maps, source, values| device.distances(maps, source, values));
+    assert_no_faults();
+}
+
+/// Where source and maps are not aligned to four of their numbers the maps are the same.
+#[test]
+fn whatever_the_alignment() {
+    let device = device_or_return!();
+    let stream = stream(device);
+    let mut random = Numbers(31);
+    // Squares of the first of three passes lie in the maps.
+    let shape = Shape::new(2, 2, [3, 5, 64]).expect("a shape");
+    for dtype in [DType::U8, DType::I16, DType::I32, DType::I64, DType::F32, DType::F16, DType::BF16] {
+        let (source, numbers) = match dtype {
+            DType::F32 | DType::F16 | DType::BF16 => (Source::Dense(dtype), shape.elements()),
+            _ => (Source::Labels(dtype), shape.all_voxels()),
+        };
+        let data = Data::of(dtype, &(0..numbers).map(|_| random.below(2) as f64).collect::<Vec<_>>());
+        let settings = Distances::new(&shape, source);
+        let want = distances::on_cpu(&settings, DType::F32, &data);
+        let executor = device.prepare_distances(&settings).expect("the device takes the settings");
+        for (off_source, off_maps) in [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 3)] {
+            let source = Guarded::shifted(&stream, data.bytes(), 0x11, off_source * dtype.size() as usize);
+            let maps = Guarded::shifted(&stream, &vec![0; want.len()], 0x22, 4 * off_maps);
+            // SAFETY: the buffers are of the settings, and live until their contents were read.
+            unsafe { executor.run(source.address(), maps.address(), None, &*stream) }.expect("it fits");
+            assert!(maps.contents() == want, "{dtype:?}, {off_source} and {off_maps} numbers off");
+        }
+    }
     assert_no_faults();
 }
 

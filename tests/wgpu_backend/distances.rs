@@ -141,6 +141,13 @@ fn are_those_of_the_cpu() {
 
 /// See [`common::distances`].
 #[test]
+fn rows_that_change_at_seams() {
+    let device = device_or_return!();
+    distances::rows_that_change_at_seams(&|maps, source, values| device.distances(maps, source, values));
+}
+
+/// See [`common::distances`].
+#[test]
 fn are_those_of_the_cpu_with_any_spacing() {
     let device = device_or_return!();
     distances::are_those_of_the_cpu_with_any_spacing(&|maps, source, values| device.distances(maps, source, values));

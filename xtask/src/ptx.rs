@@ -33,11 +33,12 @@ const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "
 /// Whose registers the launch table shows.
 const SHOWN: [&str; 2] = ["sm_80", "sm_90"];
 /// Kernels that know nothing of a plan.
-const PLAIN: [&str; 13] = [
+const PLAIN: [&str; 14] = [
     "combine",
     "finish",
     "distance_sides",
     "distance_rows",
+    "distance_rows_any",
     "distance_lines",
     "distance_contours",
     "distance_extremes",
