@@ -96,21 +96,23 @@ fn distances_of_a_huge_volume_are_exact() {
         labels[z * slice + y * edge + x] = 1;
     }
     let shape = Shape::new(1, 2, [depth, edge, edge]).expect("a valid shape");
-    let maps = Distances::new(&shape, Source::Labels(DType::U8)).kind(Kind::TwoSided).squared(true).classes([1]);
-    let started = std::time::Instant::now();
-    let squares = maps.compute(&labels).expect("there is memory");
-    println!("{} voxels in {:?}, {} bytes of workspace", labels.len(), started.elapsed(), maps.workspace_bytes());
-
+    let maps = Distances::new(&shape, Source::Labels(DType::U8)).squared(true);
     let square = |a: usize, b: usize| a.abs_diff(b).pow(2);
-    squares.par_chunks_exact(slice).enumerate().for_each(|(z, squares)| {
-        for (index, &got) in squares.iter().enumerate() {
-            let (y, x) = (index / edge, index % edge);
-            let to = ends.map(|end| square(end[0], z) + square(end[1], y) + square(end[2], x));
-            // A voxel of the class is one step from the others.
-            let want = to.into_iter().min().unwrap_or_default().max(1);
-            assert_eq!(got, want as f32, "at {z}, {y}, {x}");
-        }
-    });
+    // The map of a class and that of all labels are the same.
+    for maps in [maps.clone().kind(Kind::TwoSided).classes([1]), maps.kind(Kind::MultiLabel)] {
+        let started = std::time::Instant::now();
+        let squares = maps.compute(&labels).expect("there is memory");
+        println!("{} voxels in {:?}, {} bytes of workspace", labels.len(), started.elapsed(), maps.workspace_bytes());
+        squares.par_chunks_exact(slice).enumerate().for_each(|(z, squares)| {
+            for (index, &got) in squares.iter().enumerate() {
+                let (y, x) = (index / edge, index % edge);
+                let to = ends.map(|end| square(end[0], z) + square(end[1], y) + square(end[2], x));
+                // A voxel of the class is one step from the others.
+                let want = to.into_iter().min().unwrap_or_default().max(1);
+                assert_eq!(got, want as f32, "at {z}, {y}, {x}");
+            }
+        });
+    }
 }
 
 /// One value everywhere rounds the same way at every addition of a partial sum: the worst a sum can meet.

@@ -1,4 +1,4 @@
-//! The two passes of a transform, over slices and then across them, of images, of labels and of volumes that [`volume`] does not serve.
+//! The two passes of a transform, over slices and then across them, of images and of volumes that [`volume`] does not serve.
 //!
 //! The value of a voxel is the square of its distance to the nearest voxel of another side: of the other side of one class,
 //! or of any other label, which is the inside distance of all classes at once. Along the last axis it is found between the

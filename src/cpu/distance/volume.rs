@@ -28,7 +28,8 @@ const DEPTH_MAX: usize = 1 << 13;
 /// Whether volumes of these extents are made in blocks of slices.
 pub(super) fn serves([depth, height, width]: [usize; 3]) -> bool {
     let block = LANES * height * width.next_multiple_of(LANES);
-    (LANES..=DEPTH_MAX).contains(&depth) && height > 1 && width > 1 && block <= BLOCK_VOXELS_MAX
+    // Narrow rows would take more bits than they have voxels, and leave lanes empty.
+    (LANES..=DEPTH_MAX).contains(&depth) && height > 1 && width >= LANES && block <= BLOCK_VOXELS_MAX
 }
 
 /// Whether threads take whole blocks, because there are enough of them, and not parts of one block.
