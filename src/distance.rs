@@ -54,7 +54,7 @@ pub enum Kind {
     Difference,
     /// One map for all chosen classes: of each voxel the d_in of its own class, which is the distance to the nearest voxel of
     /// another label; 0 where the voxel is of none of them. Of several classes a voxel must be of one at most: labels, or
-    /// [`Hard::Argmax`].
+    /// [`Hard::Argmax`]; the name is that of such maps in PyPI's `edt`, and means many labels, not labels that overlap.
     MultiLabel,
 }
 
@@ -126,7 +126,8 @@ impl Distances {
         self.spacing = Some(spacing.into());
         self
     }
-    /// The classes that maps are made of, in the order of the maps. [`Kind::MultiLabel`] makes one map of all of them.
+    /// The classes that maps are made of, in the order of the maps. [`Kind::MultiLabel`] makes one map of all of them, in which a
+    /// class listed twice counts once.
     pub fn classes(mut self, classes: impl Into<Vec<usize>>) -> Distances {
         self.classes = Some(classes.into());
         self
@@ -164,7 +165,7 @@ impl Distances {
     }
     /// K, the number of maps of a sample: one for each class of [`Distances::classes`], or one in all.
     pub fn maps(&self) -> usize {
-        if self.kind == Kind::MultiLabel { 1 } else { self.chosen() }
+        if self.kind == Kind::MultiLabel { 1 } else { self.listed() }
     }
     /// Values of all maps: N·K·V.
     pub fn elements(&self) -> u64 {
@@ -181,9 +182,16 @@ impl Distances {
             Source::Dense(dtype) | Source::Prediction(dtype, ..) => (self.shape.elements(), dtype),
         }
     }
-    /// How many classes the maps are made of.
-    pub(crate) fn chosen(&self) -> usize {
+    /// How many classes are listed; one that is listed twice counts twice.
+    fn listed(&self) -> usize {
         self.classes.as_ref().map_or(self.shape.classes(), Vec::len)
+    }
+    /// The classes that the maps are made of, each once, in ascending order.
+    pub(crate) fn distinct(&self) -> Vec<usize> {
+        let mut classes: Vec<usize> = (0..self.listed()).map(|map| self.class(map)).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes
     }
     /// The class of each map, where each has one.
     pub(crate) fn class(&self, map: usize) -> usize {
@@ -228,7 +236,7 @@ impl Distances {
         for &class in self.classes.iter().flatten() {
             within("a class of the distance maps", 0, classes - 1, class)?;
         }
-        within("the number of classes of the distance maps", 1, crate::shape::CLASSES_MAX, self.chosen())?;
+        within("the number of classes of the distance maps", 1, crate::shape::CLASSES_MAX, self.listed())?;
         if self.shape.all_voxels().checked_mul(self.maps() as u64).is_none_or(|n| n > crate::shape::ELEMENTS_MAX) {
             return Err(Error::Overflow { what: "the distance maps" });
         }
@@ -254,12 +262,15 @@ impl Distances {
             Source::Dense(_) | Source::Prediction(..) if self.ignore_label.is_some() => {
                 Err(Error::Problem("an ignore label needs a map of labels".into()))
             }
-            _ if self.kind == Kind::MultiLabel && self.chosen() > 1 && !transform::Rule::of(self).exclusive() => {
-                let chosen = self.chosen();
-                let problem = format!("one map of {chosen} classes needs labels, or the class with the largest value");
-                Err(Error::Problem(problem))
-            }
-            _ => Ok(()),
+            _ if self.kind != Kind::MultiLabel || transform::Rule::of(self).exclusive() => Ok(()),
+            _ => match self.distinct().len() {
+                1 => Ok(()),
+                several => {
+                    let problem =
+                        format!("one map of {several} classes needs labels, or the class with the largest value");
+                    Err(Error::Problem(problem))
+                }
+            },
         }
     }
     /// The settings, the source and the maps against each other.

@@ -576,15 +576,21 @@ fn one_map_of_any_source_that_says_one_class_per_voxel(bench: &Bench) {
     }
     // One class is its inside, whatever the source.
     let dense = Distances::new(&shape, Source::Dense(DType::F32)).classes([2]);
-    for maps in [dense.clone(), prediction(Hard::Above(0.3)).classes([1]), prediction(Hard::Argmax).classes([3])] {
+    for maps in [dense.clone(), prediction(Hard::Above(0.3)).classes([2]), prediction(Hard::Argmax).classes([2])] {
         let want = made(bench, &maps.clone().kind(Kind::Inside), &values);
-        assert_eq!(made(bench, &maps.kind(Kind::MultiLabel), &values), want);
+        let maps = maps.kind(Kind::MultiLabel);
+        assert_eq!(made(bench, &maps, &values), want);
+        assert_eq!(made(bench, &maps.classes([2, 2]), &values), want, "a class named twice");
     }
     let one = Shape::new(1, 1, extents).expect("a shape");
     let labels: Vec<u8> = (0..voxels).map(|_| random.below(3) as u8).collect();
     let maps = Distances::new(&one, Source::Labels(DType::U8));
     let want = made(bench, &maps.clone().kind(Kind::Inside), &labels);
-    assert_eq!(made(bench, &maps.kind(Kind::MultiLabel), &labels), want);
+    assert_eq!(made(bench, &maps.clone().kind(Kind::MultiLabel), &labels), want);
+    // With C = 1 class 0 is label 1.
+    let twice = maps.classes([0, 0]);
+    assert_eq!(made(bench, &twice.clone().kind(Kind::MultiLabel), &labels), want, "a class named twice");
+    assert_eq!(made(bench, &twice.kind(Kind::Inside), &labels), [&want[..], &want].concat(), "a class named twice");
 
     let several = dense.classes([0, 2]);
     for maps in [several, prediction(Hard::Above(0.3)), Distances::new(&shape, Source::Dense(DType::F32))] {

@@ -28,7 +28,7 @@ const DISTANCES: &str = "\
 d_out is the distance to the nearest voxel of a class, d_in that to the nearest voxel not of it. Kinds: outside: d_out; inside: d_in; \
 two-sided: d_out + d_in; signed: d_out outside, -(d_in - 1) inside; difference: d_out - d_in. Where a class is empty or fills its sample, the \
 last three are 0, and distances to nothing are infinite. multi-label: one map of all classes, with the d_in of each voxel's own; voxels of none \
-of --classes are 0. It takes labels, or a prediction without --threshold.
+of --classes are 0 (with all classes but 0 it is the map of PyPI's edt). It takes labels, or a prediction without --threshold.
 
 Files are .npy, .nii or .nii.gz: labels [N, …], or with --dense one value per class, [N, C, …], above 0.5 where a voxel is of the class; \
 predictions [N, C, …]; with --layout nvc [N, …, C]. A NIfTI file holds one sample. The maps are [N, K, …], or [N, …, K]. On a GPU the \

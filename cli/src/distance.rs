@@ -69,6 +69,8 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
     let start = Instant::now();
     let (values, data) = compute(&runtime, &maps, args, buffer.slice())?;
     let time = start.elapsed();
+    // After the maps, whose time is with making the kernels; before the file, which is there only where all went well.
+    let workspace_bytes = runtime.distances_workspace_bytes(&maps)?;
     let mut extents = vec![shape.samples()];
     extents.extend(shape.spatial());
     let axis = if layout == LayoutArg::Ncv { 1 } else { extents.len() };
@@ -79,8 +81,8 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
         eprintln!("note: {note}");
     }
     let classes = args.classes.clone().unwrap_or_else(|| (0..shape.classes()).collect());
-    let classes = match maps.maps() {
-        1 if classes.len() > 1 => vec![None],
+    let classes = match Kind::from(args.kind) {
+        Kind::MultiLabel => vec![classes.iter().all(|class| *class == classes[0]).then_some(classes[0])],
         _ => classes.into_iter().map(Some).collect(),
     };
     let report = Report {
@@ -91,7 +93,7 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
         dtype: DType::from(args.dtype).name(),
         maps: summaries(&values, &shape, &classes, layout),
         device: runtime.name().into(),
-        workspace_bytes: runtime.distances_workspace_bytes(&maps)?,
+        workspace_bytes,
         time_ms: time.as_secs_f64() * 1e3,
         notes,
     };

@@ -106,6 +106,8 @@ fn the_report_says_what_was_made() {
         (&report["shape"], &report["maps"][0]["class"]),
         (&serde_json::json!([2, 1, 2, 2]), &serde_json::Value::Null)
     );
+    let twice = good_json(&[&arguments[..], &["--kind", "multi-label", "--classes", "1,1", "--json"]].concat());
+    assert_eq!((&twice["shape"], &twice["maps"][0]["class"]), (&report["shape"], &1.into()));
     let text = good(&[&arguments[..], &["--classes", "0"]].concat());
     assert!(text.contains("two-sided") && text.contains("[2, 1, 2, 2]"), "{text}");
 }
@@ -144,6 +146,11 @@ fn what_cannot_be_is_said_in_one_line() {
     has(&["--target", &target, "--spacing", "1,-2"], &["axis 1", "-2"]);
     has(&["--target", &target, "--classes", "2"], &["class", "from 0 to 1", "2"]);
     has(&["--target", &target, "--dtype", "bf16"], &["bf16", "f32 or f16"]);
+    let dense = npy_f32(at, "d.npy", &[1, 3, 2], &[0.0; 6]);
+    has(
+        &["--target", &dense, "--dense", "--kind", "multi-label"],
+        &["one map of 3 classes", "labels", "largest value"],
+    );
     has(&["--target", &floats], &["labels must be integers", "f32"]);
     has(&["--target", "missing.npy"], &["missing.npy"]);
     has(&["--target", &target, "--device", "wgpu:999"], &["wgpu:999", "available", "cpu"]);

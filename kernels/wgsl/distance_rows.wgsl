@@ -90,7 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var square = select(distance * distance * piece.step_squared, bitcast<f32>(NONE), steps == NOWHERE);
         let here = row_of(row);
 #if CHOSEN
-        // 0 from here on. What other labels have does not depend on it: between two labels there is a change, which is nearer.
+        // 0 from here on. What other labels have does not depend on it: between two labels there is a change, which is no farther.
         let chosen = bit_of(side_bits[words_of_set(here.x, piece.bit_sets - 1u, here.y) + x / 32u], x);
         square = select(0.0, square, chosen);
 #endif

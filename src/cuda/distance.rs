@@ -270,8 +270,7 @@ impl Transform {
             axes.push(Axis::new(depth, height * width, steps[0], largest));
         }
         let (form, in_place) = (Form::of(distances), in_place(distances));
-        let per_sample = if form == Form::Labels { 1 } else { distances.maps() as u64 };
-        let all = distances.shape.samples() as u64 * per_sample;
+        let all = (distances.shape.samples() * form.transforms(distances.maps())) as u64;
         // The first of three passes may use the maps themselves.
         let buffers = if in_place { (axes.len() > 1).into() } else { axes.len() as u64 - 1 };
         let plane = distances.shape.voxels() * DType::F32.size();
@@ -337,8 +336,8 @@ impl Transform {
     ) -> Result<(), Error> {
         let distances = &self.distances;
         let (voxels, count) = (distances.shape.voxels(), group.end - group.start);
-        let maps_of_transform = if self.form == Form::Labels { distances.maps() as u64 } else { 1 };
-        let of_group = maps + group.start * maps_of_transform * voxels * distances.dtype.size();
+        let maps_of_transform = distances.maps() / self.form.transforms(distances.maps());
+        let of_group = maps + group.start * maps_of_transform as u64 * voxels * distances.dtype.size();
         // Where the squares go of a pass with so many after it.
         let to = |left: usize| match left {
             0 => maps,

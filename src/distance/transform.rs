@@ -84,8 +84,15 @@ pub(crate) enum Form {
 impl Form {
     pub(crate) fn of(distances: &Distances) -> Form {
         let inside = matches!(distances.kind, Kind::Inside | Kind::MultiLabel);
-        let shared = inside && distances.chosen() > 1 && Rule::of(distances).exclusive();
+        let shared = inside && Rule::of(distances).exclusive() && distances.distinct().len() > 1;
         if shared { Form::Labels } else { Form::Class }
+    }
+    /// Transforms that make so many maps of a sample.
+    pub(crate) fn transforms(self, maps: usize) -> usize {
+        match self {
+            Form::Class => maps,
+            Form::Labels => 1,
+        }
     }
 }
 
@@ -108,12 +115,11 @@ impl Chosen {
         if distances.kind != Kind::MultiLabel || Form::of(distances) != Form::Labels {
             return None;
         }
+        let classes = distances.distinct();
+        let &[least, .., most] = classes.as_slice() else { return None };
         let mut words = [0u32; CLASSES_MAX / WORD];
-        let classes = || (0..distances.chosen()).map(|number| distances.class(number));
-        classes().for_each(|class| words[class / WORD] |= 1 << (class % WORD));
-        let (least, most) = (classes().min().unwrap_or(0) as i32, classes().max().unwrap_or(0) as i32);
-        let count = words.iter().map(|word| word.count_ones()).sum::<u32>() as i32;
-        Some(Chosen { range: least..=most, gaps: count <= most - least, words })
+        classes.iter().for_each(|class| words[class / WORD] |= 1 << (class % WORD));
+        Some(Chosen { range: least as i32..=most as i32, gaps: classes.len() <= most - least, words })
     }
     /// The bits of the labels of so many classes.
     #[cfg(any(feature = "cuda", feature = "wgpu"))]

@@ -756,9 +756,8 @@ impl DistanceExecutor {
             let (map, voxel) = if interleaved { (1, maps as u32) } else { (voxels as u32, 1) };
             Planes { bind, base: base + skipped as u32, sample: (maps as u64 * voxels) as u32, map, voxel }
         };
-        let planes_of_sample = if form == Form::Labels { 1 } else { maps };
         let most = if is_shared { most } else { most.min(maps_most) };
-        for piece in pieces(samples, planes_of_sample, most, samples_at_once) {
+        for piece in pieces(samples, form.transforms(maps), most, samples_at_once) {
             let params = grid.params(&piece);
             let (bind, source_base) = source_of(&piece);
             let params = PieceParams { source_base, threshold, ..params };

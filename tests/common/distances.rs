@@ -76,13 +76,15 @@ pub fn are_those_of_the_cpu(device: Made<'_>) {
         &[18, 66, 80],
     ];
     for (turn, extents) in shapes.into_iter().cycle().take(114).enumerate() {
-        let (samples, classes) = (1 + turn % 3, [1, 2, 3, 5, 40][random.below(5)]);
+        // Each kind meets every source and every number of samples.
+        let round = turn / KINDS.len();
+        let (samples, classes) = (1 + round % 3, [1, 2, 3, 5, 40][random.below(5)]);
         let small = extents.iter().product::<usize>() < 4000;
         let classes = if small { classes } else { classes.min(3) };
         let shape = Shape::new(samples, classes, extents).expect("a shape");
         let kind = KINDS[turn % KINDS.len()];
         let layout = random.pick(&[Layout::Planar, Layout::Interleaved]);
-        let (source, data) = match turn % 4 {
+        let (source, data) = match round % 4 {
             0 | 1 => {
                 let dtype = random.pick(&[DType::U8, DType::I16, DType::I32, DType::I64]);
                 (Source::Labels(dtype), Data::of(dtype, &labels(extents, samples, classes, random)))
@@ -111,6 +113,8 @@ pub fn are_those_of_the_cpu(device: Made<'_>) {
         }
         if classes > 2 && random.chance(0.5) {
             distances = distances.classes([2, 0]);
+        } else if random.chance(0.2) {
+            distances = distances.classes([0, 0]);
         }
         if random.chance(0.3) {
             distances = distances.spacing(extents.iter().map(|_| random.pick(&[1.0, 2.0, 5.0])).collect::<Vec<_>>());

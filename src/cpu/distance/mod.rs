@@ -33,7 +33,7 @@ impl Distances {
         let sides = Sides::new(self, Source::from(&[][..] as &[u8]));
         let form = Form::of(self);
         let (planes, transforms) = if in_place(self) || is_parted_in_blocks(self, form) {
-            (0, self.shape.samples() * transforms_per_sample(self, form))
+            (0, self.shape.samples() * form.transforms(self.maps()))
         } else {
             let at_once = planes_at_once(self, form);
             (at_once * self.plane_bytes(), at_once as usize)
@@ -90,11 +90,6 @@ impl Device {
     }
 }
 
-/// Transforms of a sample: one per map, or one for all.
-fn transforms_per_sample(distances: &Distances, form: Form) -> usize {
-    if form == Form::Labels { 1 } else { distances.maps() }
-}
-
 /// Whether the last pass parts what it computes, so that there are no planes beside the maps.
 fn is_parted_in_blocks(distances: &Distances, form: Form) -> bool {
     is_parted(distances, form) && volume::serves(Squeezed::new(distances).extents)
@@ -102,7 +97,7 @@ fn is_parted_in_blocks(distances: &Distances, form: Form) -> bool {
 
 /// Planes that fit the budget, at least one and at most all.
 fn planes_at_once(distances: &Distances, form: Form) -> u64 {
-    let all = (distances.shape.samples() * transforms_per_sample(distances, form)) as u64;
+    let all = (distances.shape.samples() * form.transforms(distances.maps())) as u64;
     (distances.budget / distances.plane_bytes()).clamp(1, all)
 }
 
@@ -139,7 +134,7 @@ fn run(distances: &Distances, source: Source<'_>, maps: Target<'_>) -> Result<()
 
 /// All maps of all samples, in groups of at most so many planes.
 fn groups(samples: usize, maps: usize, form: Form, at_once: usize, voxels: usize) -> Vec<Vec<Piece>> {
-    let planes = if form == Form::Labels { 1 } else { maps };
+    let planes = form.transforms(maps);
     let mut groups = Vec::new();
     if planes <= at_once {
         let together = at_once / planes;

@@ -106,7 +106,7 @@ impl<'a> Call<'a> {
     }
     /// Transforms of a piece: one per map, or one for all.
     pub(super) fn transforms(&self, piece: &Piece) -> usize {
-        if self.form == Form::Labels { 1 } else { piece.maps.len() }
+        self.form.transforms(piece.maps.len())
     }
 
     /// Makes the maps of some pieces, which have as many maps each: planes of f32, one per map or one that all maps share. Where several share

@@ -221,9 +221,10 @@ fn of_distances() -> Vec<Shader> {
             push(source::distance(text, flags));
         }
     }
-    for flags in [&["SQUARES"][..], &["INSIDE", "LONG"], &["INSIDE", "SQUARED", "HALF"]] {
-        for text in [DISTANCE_ROWS, DISTANCE_LINES] {
-            push(source::distance(text, &[flags, &["CHANGES", "CHOSEN"]].concat()));
+    for flags in [&["SQUARED", "SQUARES"][..], &["INSIDE"], &["INSIDE", "SQUARED", "HALF"]] {
+        push(source::distance(DISTANCE_LINES, &[flags, &["CHANGES"]].concat()));
+        for more in [&["CHANGES", "CHOSEN"][..], &["CHANGES", "CHOSEN", "LONG"]] {
+            push(source::distance(DISTANCE_ROWS, &[flags, more].concat()));
         }
     }
     for (classes, interleaved, keep) in [(1, false, true), (3, false, false), (3, true, true)] {
