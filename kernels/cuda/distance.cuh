@@ -174,7 +174,7 @@ template <int COUNT> __device__ __forceinline__ void put(const Transform &p, u64
 }
 
 // Writes the squares of voxels, each `step` after the one before, the first `count` of them: to the planes of the next pass, or as what
-// the maps hold. Bit k of `inside` says whether voxel k is of the class.
+// the maps hold. Bit k of `inside` says whether voxel k is of the class, or of the one map's classes.
 template <int COUNT>
 __device__ __forceinline__ void emit(const Transform &p, u64 number, const Which &which, u64 voxel, u64 step, const float (&squares)[COUNT], u32 inside, int count) {
     if (!p.is_last) {
@@ -183,7 +183,7 @@ __device__ __forceinline__ void emit(const Transform &p, u64 number, const Which
             if (k < count) *to = __uint_as_float(__float_as_uint(squares[k]) | (inside << (31 - k) & 0x80000000u));
             to += step;
         });
-    } else if (!p.of_labels) {
+    } else if (!p.of_labels || p.one_map) {
         float values[COUNT];
         with_kind(p.kind, [&](auto kind) {
             constexpr int KIND = decltype(kind)();
@@ -194,23 +194,25 @@ __device__ __forceinline__ void emit(const Transform &p, u64 number, const Which
         // Not written out, as it is long: the squares move on instead.
         float rest[COUNT];
         each<COUNT>([&](auto k) { rest[k] = squares[k]; });
+        with_labels(p.field.type, [&](auto type) {
 #pragma unroll 1
-        for (int k = 0; k < min(count, COUNT); ++k) {
-            const int own = label_of(p.field, which.sample * p.voxels + voxel);
-            const float x = value_of<KIND_INSIDE>(p.squared, rest[0], true);
-            for (u32 map = 0; map < p.maps; ++map) {
-                const bool holds = p.one_map ? has_distance(p, own) : own == label_of_map(p, map);
-                const float value[1] = {holds ? x : 0.0f};
-                put<1>(p, place_of(p, which.sample, map, voxel), 0, value, 1);
+            for (int k = 0; k < min(count, COUNT); ++k) {
+                const int own = label_of<type>(p.field, which.sample * p.voxels + voxel);
+                const float x = value_of<KIND_INSIDE>(p.squared, rest[0], true);
+                for (u32 map = 0; map < p.maps; ++map) {
+                    const float value[1] = {own == label_of_map(p, map) ? x : 0.0f};
+                    put<1>(p, place_of(p, which.sample, map, voxel), 0, value, 1);
+                }
+                each<COUNT - 1>([&](auto m) { rest[m] = rest[m + 1]; });
+                voxel += step;
             }
-            each<COUNT - 1>([&](auto m) { rest[m] = rest[m + 1]; });
-            voxel += step;
-        }
+        });
     }
 }
-// Of one voxel.
+// Of one voxel, whose label is read once more for the one map.
 __device__ __forceinline__ void emit(const Transform &p, u64 number, const Which &which, u64 voxel, float square, bool inside) {
     const float squares[1] = {square};
+    if (p.is_last && p.one_map) inside = has_distance(p, label_of(p.field, which.sample * p.voxels + voxel));
     emit<1>(p, number, which, voxel, 0, squares, inside, 1);
 }
 

@@ -8,7 +8,7 @@
 // reads   f32 [transforms, V], negative in the class: from memory once, from the caches again; labels, where one transform serves all
 // writes  f32 [transforms, V], or in the last pass the maps
 // launch  grid (tiles of 32 lines × transforms, 1, 1) and no more than fit, block 256, or a warp for each 8 places of a shorter line; dynamic shared memory
-//         for the tables of a line, or none where the host gives memory for them
+//         for the tables of 32 lines, or none where the host gives memory for them
 // determinism  run_to_run: minima alone, no two threads write the same element
 // twins   kernels/wgsl/distance_lines.wgsl, src/cpu/distance/envelope.rs
 #include "distance.cuh"
@@ -129,9 +129,9 @@ template <bool LONG> struct Lines {
             chunks = __funnelshift_l(__float_as_uint(least) - __float_as_uint(INFINITE), chunks, 1);
         }
     }
-    // Where the label changes.
-    __device__ __forceinline__ u32 load_labels(int begin, int count, u64 first_label) const {
-        u32 changed = 0;
+    // Of a word of places: where the label changes, and which have distances in the one map.
+    __device__ __forceinline__ void load_labels(int begin, int count, u64 first_label, u32 &changed, u32 &inside) const {
+        changed = inside = 0;
         with_labels(p.field.type, [&](auto type) {
             u64 at = first_label + u64(begin) * stride;
             int last = label_of<type>(p.field, begin > 0 ? at - stride : at);
@@ -139,11 +139,11 @@ template <bool LONG> struct Lines {
             for (int bit = 0; bit < count; ++bit) {
                 const int own = label_of<type>(p.field, at);
                 changed |= u32(own != last) << bit;
+                if (p.is_last && p.one_map) inside |= u32(has_distance(p, own)) << bit;
                 last = own;
                 at += stride;
             }
         });
-        return changed;
     }
 
     // The tables of words, and which rows have a value. Ends with a barrier.
@@ -156,7 +156,7 @@ template <bool LONG> struct Lines {
             u32 inside, chunks, changed;
             load_word(word, inside, chunks);
             if (p.of_labels) {
-                changed = load_labels(begin, count, first_label);
+                load_labels(begin, count, first_label, changed, inside);
             } else {
                 const u32 last = begin > 0 ? __float_as_uint(__ldg(line + u64(begin - 1) * stride)) >> 31 : inside & 1;
                 changed = (inside ^ (inside << 1 | last)) & up_to(count - 1);

@@ -161,7 +161,7 @@ template <int V> struct Rows {
         return result;
     }
 
-    // Whether a chunk has no voxel of a span. Where strips are long that is too seldom to be asked.
+    // Whether a chunk has no voxel of a span. Strips are not asked for it.
     static __device__ __forceinline__ bool is_beyond(int left, int span) { return V == 1 && left <= span * SPAN; }
 
     // Calls the body with the numbers of each span of a chunk that has `left` voxels.
@@ -287,15 +287,16 @@ template <int V> struct Rows {
                 if (is_beyond(left, k)) return;
                 const bool begin = has(begins, k);
                 events[k] = __ballot_sync(WHOLE_WARP, has(changes_or_begins, k));
+                const float there = x + float(k * SPAN);
                 float last_change = behind;
                 first[k] = INFINITE;
                 if (events[k] != 0) {
                     float last;
                     if constexpr (V == 1) {
-                        last = has(changes, k) ? x : -INFINITE;
+                        last = has(changes, k) ? there : -INFINITE;
                     } else {
                         const u32 ends = __shfl_sync(WHOLE_WARP, strip.ends, windows >> k * BITS);
-                        last = x + lower_half(ends);
+                        last = there + lower_half(ends);
                         first[k] = begin ? INFINITE : x + upper_half(ends);
                     }
                     const u32 lower = events[k] & ~(WHOLE_WARP << lane());
@@ -303,9 +304,10 @@ template <int V> struct Rows {
                     if (begin) last_change = -INFINITE;
                     behind = __shfl_sync(WHOLE_WARP, last, last_of(events[k]));
                 }
-                back[k] = (x + 1.0f) - last_change;
-                behind -= float(SPAN);
+                back[k] = (there + 1.0f) - last_change;
             });
+            // Far away a place less a span is the place, as numbers are then so far from each other; less a chunk it is that later.
+            behind -= float(CHUNK);
             after -= float(CHUNK);
             each<SPANS>([&](auto from_end) {
                 constexpr int K = SPANS - 1 - decltype(from_end)();
@@ -436,7 +438,8 @@ template <int V> struct Rows {
             source.step = values.step;
         } else if (!p.of_labels) {
             source.wanted = label_of_map(p, which.map);
-            source.nowhere = source.wanted == source.ignored;
+            // No byte is a label beyond a byte.
+            source.nowhere = source.wanted == source.ignored || (field.type == TYPE_U8 && source.wanted > 0xff);
         }
         source.address += plane * bytes_of(int(field.type));
     }

@@ -66,7 +66,7 @@ fn range_of(low: u32, high: u32, i: u32, span: u32) -> vec2<u32> {
     let square = square_at(near);
     if square < bitcast<f32>(NONE) {
         // A distance grows by no more than a step from place to place.
-        let steps = sqrt(square + across(near, i)) * piece.per_step * 1.000001;
+        let steps = sqrt(square + across(near, i)) * piece.per_step;
         slack = slack_of(steps + f32(GROUP), span);
         reach = u32(min(steps, f32(piece.extent))) + MARGIN;
     }

@@ -3,7 +3,7 @@
 use super::device::{Device, Text};
 use super::driver::{Entered, Function, Memory, Stream};
 use super::executor::{Span, WORKSPACE_ALIGNMENT, Workspace, apart, check};
-use crate::distance::transform::{Chosen, Form, Rule, Squeezed, in_place, slack};
+use crate::distance::transform::{Chosen, Form, Rule, Squeezed, in_place, per_step, slack};
 use crate::distance::{Distances, Kind};
 use crate::dtype::{DType, Slice, SliceMut};
 use crate::error::Error;
@@ -197,7 +197,7 @@ impl Axis {
             extent: extent as u64,
             inner: inner as u64,
             step_squared: (step * step) as f32,
-            per_step: (1.0 / step) as f32,
+            per_step: per_step(step),
             slack: slack(extent, step, largest, ROUNDINGS) as u32,
         }
     }
@@ -369,7 +369,7 @@ impl Transform {
                 squared: distances.squared.into(),
                 is_half: (distances.dtype == DType::F16).into(),
                 interleaved: (distances.layout == Layout::Interleaved).into(),
-                one_map: (distances.kind == Kind::MultiLabel).into(),
+                one_map: (self.form == Form::Labels && distances.kind == Kind::MultiLabel).into(),
             };
             let (function, grid, threads, shared) = match (&self.lines, &self.rows) {
                 (Some(lines), _) if pass > 0 => {
@@ -491,9 +491,9 @@ impl DistanceExecutor {
     pub fn distances(&self) -> &Distances {
         &self.transform.distances
     }
-    /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight, of which there are as many as
-    /// [`Distances::memory_budget`] allows. Tables of axes longer than some 2300 come on top, 25 bytes per place of the axis for each
-    /// of at most 512 blocks.
+    /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight (10 in f16 for inside distances of a
+    /// [`Hard::Argmax`](crate::distance::Hard::Argmax)), of which there are as many as [`Distances::memory_budget`] allows. Tables of
+    /// axes longer than some 2300 come on top, 25 bytes per place of the axis for each of at most 512 blocks.
     pub fn workspace_bytes(&self) -> u64 {
         self.bytes
     }

@@ -160,6 +160,14 @@ pub(crate) fn is_of_squares(map: VoxelInput) -> bool {
     matches!(map, VoxelInput::SignedDistance | VoxelInput::TargetSquared | VoxelInput::Closeness)
 }
 
+/// Steps of the axis in a unit of distance; no fewer, and so many more that a root of rounded squares times this is no fewer steps
+/// than the distance.
+#[cfg(any(feature = "cpu", feature = "cuda", feature = "wgpu"))]
+pub(crate) fn per_step(step: f64) -> f32 {
+    const ROUNDINGS: f64 = 1e-6;
+    ((1.0 + ROUNDINGS) / step) as f32
+}
+
 /// How many places winners may lie in the wrong order. Winners i and j of two places change order by rounding alone where their
 /// difference, 2·step²·|i − j| or more, is below what the roundings of their sums are off together: so many halves of a unit of
 /// the `largest` square.

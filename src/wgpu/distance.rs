@@ -5,7 +5,7 @@ use super::executor::{READ_ONLY, Recorder, STORAGE};
 use super::geometry::Limits;
 use super::pipeline::{Making, Pipeline, Specification};
 use super::source::{self, Source as Text};
-use crate::distance::transform::{Chosen, Form, Rule, Squeezed, in_place, slack};
+use crate::distance::transform::{Chosen, Form, Rule, Squeezed, in_place, per_step, slack};
 use crate::distance::{Distances, Kind, Source};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -534,7 +534,7 @@ impl Grid {
             extent: extent as u32,
             stride: stride as u32,
             step_squared: (step * step) as f32,
-            per_step: (1.0 / step) as f32,
+            per_step: per_step(step),
             slack: slack(extent, step, largest, ROUNDINGS) as u32,
         };
         let lines = [line(height, width, steps[1]), line(depth, height * width, steps[0])];

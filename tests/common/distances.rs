@@ -172,6 +172,38 @@ pub fn rows_that_change_at_seams(device: Made<'_>) {
     }
 }
 
+/// Classes that no byte is a label of, and the one map of one class, which is its inside distances.
+pub fn of_one_class(device: Made<'_>) {
+    let shape = |classes: usize, extents: &[usize]| Shape::new(2, classes, extents).expect("a shape");
+    for extents in [&[8][..], &[2, 4], &[3, 4, 8], &[3, 5, 7]] {
+        let voxels = 2 * extents.iter().product::<usize>();
+        let labels = Data::of(DType::U8, &(0..voxels).map(|i| f64::from(i % 7 == 3) * 2.0).collect::<Vec<_>>());
+        for kind in [Kind::Outside, Kind::TwoSided, Kind::MultiLabel] {
+            let far = Distances::new(&shape(4096, extents), Source::Labels(DType::U8)).kind(kind).classes([4095]);
+            assert!(on_device(device, &far, DType::F32, &labels) == on_cpu(&far, DType::F32, &labels), "{far:?}");
+        }
+        let values = |classes: usize| {
+            let values: Vec<f64> = (0..voxels * classes).map(|i| f64::from(i % 5 < 2)).collect();
+            Data::of(DType::F32, &values)
+        };
+        let argmax = Source::Prediction(DType::F32, Activation::Softmax, Hard::Argmax);
+        let ones = Data::of(DType::I64, &(0..voxels).map(|i| f64::from(i % 7 < 3)).collect::<Vec<_>>());
+        for (classes, class, source, data) in [
+            (1, 0, Source::Labels(DType::I64), &ones),
+            (3, 2, Source::Labels(DType::U8), &labels),
+            (1, 0, Source::Dense(DType::F32), &values(1)),
+            (3, 2, Source::Dense(DType::F32), &values(3)),
+            (3, 2, argmax, &values(3)),
+        ] {
+            let inside = Distances::new(&shape(classes, extents), source).kind(Kind::Inside).classes([class]);
+            let one_map = inside.clone().kind(Kind::MultiLabel);
+            let want = on_cpu(&inside, DType::F32, data);
+            assert!(on_cpu(&one_map, DType::F32, data) == want, "{one_map:?}");
+            assert!(on_device(device, &one_map, DType::F32, data) == want, "{one_map:?}");
+        }
+    }
+}
+
 /// Where sums are rounded, and what is added to a product may be rounded once or twice.
 pub fn are_those_of_the_cpu_with_any_spacing(device: Made<'_>) {
     let random = &mut Numbers(5);

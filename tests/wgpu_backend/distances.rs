@@ -141,6 +141,13 @@ fn are_those_of_the_cpu() {
 
 /// See [`common::distances`].
 #[test]
+fn maps_of_one_class() {
+    let device = device_or_return!();
+    distances::of_one_class(&|maps, source, values| device.distances(maps, source, values));
+}
+
+/// See [`common::distances`].
+#[test]
 fn rows_that_change_at_seams() {
     let device = device_or_return!();
     distances::rows_that_change_at_seams(&|maps, source, values| device.distances(maps, source, values));

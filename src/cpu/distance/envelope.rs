@@ -8,7 +8,7 @@
 
 use super::super::planes::{LANES, zeros};
 use super::passes::SCRATCH;
-use crate::distance::transform::slack;
+use crate::distance::transform::{per_step, slack};
 use crate::error::Error;
 use fearless_simd::{f32x16, i32x16, mask32x16, prelude::*};
 use std::ops::Range;
@@ -48,7 +48,7 @@ impl Axis {
             extent,
             squares,
             step_squared: square(1),
-            per_step: (1.0 / step) as f32,
+            per_step: per_step(step),
             slack: slack(extent, step, largest, ROUNDINGS),
         })
     }
