@@ -69,7 +69,7 @@ pub(crate) fn run(args: &DistanceArgs) -> CommandResult {
     let start = Instant::now();
     let (values, data) = compute(&runtime, &maps, args, buffer.slice())?;
     let time = start.elapsed();
-    // After the maps, whose time is with making the kernels; before the file, which is there only where all went well.
+    // After the maps, so that their time has the making of the kernels in it; before the file, which is there only where all went well.
     let workspace_bytes = runtime.distances_workspace_bytes(&maps)?;
     let mut extents = vec![shape.samples()];
     extents.extend(shape.spatial());

@@ -221,9 +221,8 @@ __device__ __forceinline__ float square_of(const Transform &p, float steps) {
     return __fmul_rn(__fmul_rn(steps, steps), p.step_squared);
 }
 
-// Bits up to this one, and those beyond it.
+// Bits up to this one.
 __device__ __forceinline__ u32 up_to(int bit) { return 0xffffffffu >> (WARP - 1 - bit); }
-__device__ __forceinline__ u32 beyond(int bit) { return ~up_to(bit); }
 // The highest and the lowest bit of a word that is not 0.
 __device__ __forceinline__ int highest(u32 word) { return WARP - 1 - __clz(int(word)); }
 __device__ __forceinline__ int lowest(u32 word) { return __ffs(int(word)) - 1; }

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex};
 const ROUNDINGS: f64 = 12.0;
 /// Places of an axis but the last: the kernels count them, and some beyond, in 32 bits.
 const EXTENT_MAX: usize = 1 << 28;
+/// Voxels of a row: from there on a step back of one chunk is lost in f32.
+const WIDTH_MAX: usize = 1 << 31;
 
 /// Threads of a block of every kernel of the stage, warps of a block, and lines of a tile: one per lane.
 pub(super) const THREADS: u32 = 256;
@@ -261,6 +263,10 @@ impl Transform {
             let what = "a spatial extent of a distance map on CUDA, but the last";
             return Err(Error::Shape { what, min: 1, max: EXTENT_MAX as u64, got: extent as u64 });
         }
+        if width > WIDTH_MAX {
+            let what = "the last spatial extent of a distance map on CUDA";
+            return Err(Error::Shape { what, min: 1, max: WIDTH_MAX as u64, got: width as u64 });
+        }
         let largest = distances.largest_square();
         let mut axes = vec![Axis::new(width, 1, steps[2], largest)];
         if height > 1 {
@@ -491,7 +497,7 @@ impl DistanceExecutor {
     pub fn distances(&self) -> &Distances {
         &self.transform.distances
     }
-    /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight (10 in f16 for inside distances of a
+    /// Bytes that a workspace has, aligned to 16: at most 8 per voxel and map in flight (10 of an f16 [`Kind::MultiLabel`] of a
     /// [`Hard::Argmax`](crate::distance::Hard::Argmax)), of which there are as many as [`Distances::memory_budget`] allows. Tables of
     /// axes longer than some 2300 come on top, 25 bytes per place of the axis for each of at most 512 blocks.
     pub fn workspace_bytes(&self) -> u64 {

@@ -13,8 +13,10 @@ use rayon::prelude::*;
 
 /// Values that a thread emits at a time.
 const EMIT_VALUES: usize = 1 << 14;
-/// As many where maps of f32 are parted: what is written of a map at a time is as long, and nothing lies between.
+/// Of one map, where maps of f32 are parted and nothing lies between: memory takes long pieces faster.
 const PARTED_VALUES: usize = 1 << 16;
+/// Pieces of a sample below which they are made shorter, for all threads to have some.
+const PIECES: usize = 16;
 /// Voxels whose labels are noted together.
 const STRETCH: usize = 256;
 
@@ -27,12 +29,14 @@ pub(super) fn is_parted(distances: &Distances, form: Form) -> bool {
 fn voxels_at_once(distances: &Distances) -> usize {
     // Of a voxel whose class is the largest value, all values are read again.
     let read = if Rule::of(distances) == Rule::Argmax { distances.shape.classes() } else { 1 };
+    let of_sample = distances.shape.voxels() as usize;
+    let parted = PARTED_VALUES.min((of_sample / PIECES).max(EMIT_VALUES));
     let voxels = match distances.layout {
-        _ if in_place(distances) => PARTED_VALUES / read,
+        _ if in_place(distances) => parted / read,
         Layout::Planar => EMIT_VALUES / read,
         Layout::Interleaved => EMIT_VALUES / read.max(distances.maps()),
     };
-    voxels.next_multiple_of(LANES).max(LANES)
+    voxels.min(of_sample).next_multiple_of(LANES).max(LANES)
 }
 
 /// Memory for values on their way to the maps.
@@ -67,7 +71,9 @@ impl Emission {
     pub(super) fn bytes(distances: &Distances, sides: &Sides<'_>, form: Form) -> usize {
         let voxels = voxels_at_once(distances);
         let mixed = if distances.layout == Layout::Interleaved { distances.maps() } else { 0 };
-        let of_parted = voxels * 2 * size_of::<f32>() + sides.row_bytes(voxels);
+        let lines = if in_place(distances) { 1 } else { 2 };
+        let present = voxels.div_ceil(STRETCH) * size_of::<u64>();
+        let of_parted = voxels * lines * size_of::<f32>() + present + sides.row_bytes(voxels);
         let of_mixed = if in_place(distances) { 0 } else { voxels * mixed * size_of::<f32>() };
         of_mixed + if is_parted(distances, form) { of_parted } else { 0 }
     }
