@@ -65,7 +65,7 @@ pub(super) struct Field {
 impl Field {
     /// Whether the numbers of a strip can be loaded at once, in rows of whole ones.
     fn has_strips(&self) -> bool {
-        let alignment = (STRIP * TYPE_BYTES[self.dtype as usize]).min(VECTOR);
+        let alignment = (STRIP * TYPES[self.dtype as usize].size()).min(VECTOR);
         (self.classes == 1 || self.interleaved == 0) && self.address.is_multiple_of(alignment)
     }
     /// Labels `[N, V]` of so many classes.
@@ -94,20 +94,11 @@ impl Field {
     }
 }
 
-/// Bytes of the types, by `TYPE_…` of `kernels/cuda/distance.cuh`.
-const TYPE_BYTES: [u64; 7] = [1, 2, 4, 8, 4, 2, 2];
+/// `TYPE_…` of `kernels/cuda/distance.cuh`, by their numbers.
+const TYPES: [DType; 7] = [DType::U8, DType::I16, DType::I32, DType::I64, DType::F32, DType::F16, DType::BF16];
 
-/// `TYPE_…` of `kernels/cuda/distance.cuh`.
 fn number(dtype: DType) -> u32 {
-    match dtype {
-        DType::U8 => 0,
-        DType::I16 => 1,
-        DType::I32 => 2,
-        DType::I64 => 3,
-        DType::F32 => 4,
-        DType::F16 => 5,
-        DType::BF16 => 6,
-    }
+    TYPES.into_iter().take_while(|other| *other != dtype).count() as u32
 }
 
 /// `KIND_…` of `kernels/cuda/distance.cuh`.

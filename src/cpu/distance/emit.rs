@@ -51,31 +51,36 @@ pub(super) struct Emission {
     present: Vec<u64>,
 }
 
+/// Values of the plane that is parted, of a map and of interleaved maps, and stretches of an emission.
+fn lengths(distances: &Distances, form: Form) -> [usize; 4] {
+    let voxels = voxels_at_once(distances);
+    let parted = if is_parted(distances, form) { voxels } else { 0 };
+    let (line, mixed) = match distances.layout {
+        _ if in_place(distances) => (0, 0),
+        Layout::Planar => (parted, 0),
+        Layout::Interleaved => (parted, voxels * distances.maps()),
+    };
+    [parted, line, mixed, parted.div_ceil(STRETCH)]
+}
+
 impl Emission {
     /// # Errors
     /// [`Error::DeviceMemory`] when there is no memory for it.
     pub(super) fn new(call: &Call<'_>) -> Result<Emission, Error> {
-        let voxels = voxels_at_once(call.distances);
-        let (parted, mixed) = (call.is_parted(), call.distances.layout == Layout::Interleaved);
-        let of_parted = if parted { voxels } else { 0 };
-        let of_line = if in_place(call.distances) { 0 } else { of_parted };
+        let [parted, line, mixed, stretches] = lengths(call.distances, call.form);
         Ok(Emission {
-            values: zeros(of_parted, SCRATCH)?,
-            row: if parted { call.sides.row(voxels)? } else { Row::default() },
-            line: zeros(of_line, SCRATCH)?,
-            mixed: zeros(if mixed { voxels * call.distances.maps() } else { 0 }, SCRATCH)?,
-            present: zeros(of_parted.div_ceil(STRETCH), SCRATCH)?,
+            values: zeros(parted, SCRATCH)?,
+            row: if parted > 0 { call.sides.row(parted)? } else { Row::default() },
+            line: zeros(line, SCRATCH)?,
+            mixed: zeros(mixed, SCRATCH)?,
+            present: zeros(stretches, SCRATCH)?,
         })
     }
     /// Bytes of an emission, where there is one.
     pub(super) fn bytes(distances: &Distances, sides: &Sides<'_>, form: Form) -> usize {
-        let voxels = voxels_at_once(distances);
-        let mixed = if distances.layout == Layout::Interleaved { distances.maps() } else { 0 };
-        let lines = if in_place(distances) { 1 } else { 2 };
-        let present = voxels.div_ceil(STRETCH) * size_of::<u64>();
-        let of_parted = voxels * lines * size_of::<f32>() + present + sides.row_bytes(voxels);
-        let of_mixed = if in_place(distances) { 0 } else { voxels * mixed * size_of::<f32>() };
-        of_mixed + if is_parted(distances, form) { of_parted } else { 0 }
+        let [parted, line, mixed, stretches] = lengths(distances, form);
+        let row = if parted > 0 { sides.row_bytes(parted) } else { 0 };
+        (parted + line + mixed) * size_of::<f32>() + stretches * size_of::<u64>() + row
     }
 }
 
